@@ -1,0 +1,402 @@
+//! Causal grouped-query attention over ragged runs of tokens, shaped as two matrix products.
+//!
+//! Queries stand in lanes: a panel is up to 32 (token, head) pairs that share a key head, `[channel][lane]`. Scores
+//! of a block of keys are then `S[key][lane] = K[key] . Q[lane]`, a tile product whose left operand is the stored
+//! block of keys; softmax runs down the columns, so that no lane is ever reduced; and
+//! `O[channel][lane] = sum_key V[key][channel] * P[key][lane]` is a tile product whose left operand is the stored block of
+//! values. Softmax is online (running maximum, sum and rescaled output): memory is one block of scores.
+//!
+//! Keys and values stand in blocks of [`KV_BLOCK`] absolute positions, found through a run's block table. Key blocks
+//! therefore begin at the same positions whatever the batch, and a lane's sums do not depend on other lanes, so a
+//! token's result is the same bits in every batch.
+//!
+//! Cost: `4 d` FLOP for each query-key pair, rounded up to whole tiles at the diagonal, and one exponential.
+//! Source: Dao et al., "FlashAttention"; Ainslie et al., "GQA"; Milakov and Gimelshein, "Online normalizer
+//! calculation for softmax".
+
+use crate::activation::exp;
+use crate::buffer::Buffer;
+use crate::cpu::Cpu;
+use crate::isa::Simd;
+use crate::matmul::pack::{Lhs, transpose};
+use crate::matmul::tile::{NR, TileArgs, Write, tile};
+use crate::norm::RmsNorm;
+use crate::pool::{Block, Blocks, Job};
+use crate::rope::Rope;
+use std::ops::Range;
+
+/// Positions of a block of keys and values: whole tiles of 12 and of 6 keys, 48 KiB of keys at 128 channels.
+pub const KV_BLOCK: usize = 96;
+
+/// Query rows of a task: whole tiles of every ISA, and with two heads to a key head three full panels.
+const ROWS: usize = 48;
+
+/// Heads of one attention layer. `heads` is a multiple of `kv_heads`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Channels of a head.
+    pub head_dim: usize,
+}
+
+impl AttentionShape {
+    /// Query heads that share a key head.
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+}
+
+/// Some columns of a row-major matrix: the heads of a projection, side by side from `column` on.
+#[derive(Clone, Copy)]
+pub struct Heads<'a> {
+    /// The matrix.
+    pub data: &'a [f32],
+    /// Its row length.
+    pub stride: usize,
+    /// Where the first head begins.
+    pub column: usize,
+}
+
+impl<'a> Heads<'a> {
+    #[inline(always)]
+    fn head(&self, row: usize, head: usize, d: usize) -> &'a [f32] {
+        &self.data[row * self.stride + self.column + head * d..][..d]
+    }
+}
+
+/// Consecutive tokens of one sequence: rows of the projections, and where their sequence's keys are.
+#[derive(Debug, Clone)]
+pub struct Run<'a> {
+    /// Rows of the projections.
+    pub rows: Range<usize>,
+    /// Position of the first row in its sequence.
+    pub start: usize,
+    /// Block table: block `b` of the sequence (positions from `b * KV_BLOCK`) is block `blocks[b]` of [`KvBlocks`].
+    pub blocks: &'a [u32],
+}
+
+/// Keys and values of one layer in blocks of [`KV_BLOCK`] positions. A key block is `[channel][position]`, a value
+/// block `[position][channel]`, both per key head: each is the left operand of its product.
+pub struct KvBlocks {
+    keys: Buffer,
+    values: Buffer,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl KvBlocks {
+    /// Room for `blocks` blocks.
+    pub fn new(shape: AttentionShape, blocks: usize) -> Self {
+        let len = blocks * shape.kv_heads * shape.head_dim * KV_BLOCK;
+        Self {
+            keys: Buffer::zeroed(len),
+            values: Buffer::zeroed(len),
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim,
+        }
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        (self.keys.len() + self.values.len()) * size_of::<f32>()
+    }
+
+    fn panel_len(&self) -> usize {
+        self.head_dim * KV_BLOCK
+    }
+
+    #[inline(always)]
+    fn panel<'a>(&self, data: &'a Buffer, block: u32, head: usize) -> &'a [f32] {
+        &data[(block as usize * self.kv_heads + head) * self.panel_len()..][..self.panel_len()]
+    }
+}
+
+impl Cpu {
+    /// Normalises and rotates the keys of `runs` and stores them with the values in the runs' blocks.
+    ///
+    /// Shapes: `keys`, `values` (m, kv_heads * d). Each (block, position) belongs to one row.
+    pub fn store_kv(&self, keys: Heads, values: Heads, norm: RmsNorm, rope: &Rope, runs: &[Run], kv: &mut KvBlocks) {
+        let (heads, d, len) = (kv.kv_heads, kv.head_dim, kv.panel_len());
+        let pieces: Vec<Piece> = runs.iter().flat_map(pieces).collect();
+        let panels = kv.keys.len() / len.max(1);
+        let key_panels = Blocks::new(&mut kv.keys, panels, len, 1, len);
+        let value_panels = Blocks::new(&mut kv.values, panels, len, 1, len);
+        self.run(
+            pieces.len() * heads,
+            len,
+            &StoreKv { keys, values, norm, rope, pieces, heads, d, key_panels, value_panels },
+        );
+    }
+
+    /// `out[token][head] = sum_key softmax(q . k / sqrt(d)) * v` over the keys at or before each token's position,
+    /// the queries being normalised and rotated first; the result is laid out as a left operand.
+    ///
+    /// Shapes: `queries` (m, heads * d), `out` becomes (m, heads * d). `runs` cover the rows `0..m` in order, and
+    /// their keys up to their last position are stored in `kv`.
+    pub fn attention(
+        &self,
+        shape: AttentionShape,
+        queries: Heads,
+        norm: RmsNorm,
+        rope: &Rope,
+        runs: &[Run],
+        kv: &KvBlocks,
+        out: &mut Lhs,
+    ) {
+        let AttentionShape { kv_heads, head_dim: d, .. } = shape;
+        let group = shape.group();
+        let rows = runs.last().map_or(0, |run| run.rows.end);
+        let out = out.blocks(rows, shape.heads * d, ROWS, group * d);
+        let panels = (ROWS * group).div_ceil(NR);
+        let scratch = panels * Panel::len(d) + (KV_BLOCK + d) * NR;
+        let tasks = rows.div_ceil(ROWS) * kv_heads;
+        self.run(tasks, scratch, &Attention { queries, norm, rope, runs, kv, out, tasks, kv_heads, group, d });
+    }
+}
+
+/// Rows of a run whose keys fall in one block.
+struct Piece {
+    rows: Range<usize>,
+    block: u32,
+    position: usize,
+}
+
+fn pieces<'a>(run: &'a Run) -> impl Iterator<Item = Piece> + 'a {
+    let end = run.start + run.rows.len();
+    (run.start / KV_BLOCK..end.div_ceil(KV_BLOCK)).map(move |b| {
+        let (from, to) = (run.start.max(b * KV_BLOCK), end.min((b + 1) * KV_BLOCK));
+        let first = run.rows.start + from - run.start;
+        Piece { rows: first..first + to - from, block: run.blocks[b], position: from }
+    })
+}
+
+/// A task is one piece and one key head.
+struct StoreKv<'a> {
+    keys: Heads<'a>,
+    values: Heads<'a>,
+    norm: RmsNorm<'a>,
+    rope: &'a Rope,
+    pieces: Vec<Piece>,
+    heads: usize,
+    d: usize,
+    key_panels: Blocks<'a>,
+    value_panels: Blocks<'a>,
+}
+
+impl Job for StoreKv<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, s: S, task: usize, scratch: &mut [f32]) {
+        let (piece, head, d) = (&self.pieces[task / self.heads], task % self.heads, self.d);
+        let slot = piece.position % KV_BLOCK;
+        let panel = piece.block as usize * self.heads + head;
+        let (mut keys, mut values) = (self.key_panels.take(panel, 0), self.value_panels.take(panel, 0));
+        let values = &mut values.row_mut(0)[slot * d..];
+        for (i, row) in piece.rows.clone().enumerate() {
+            let key = &mut scratch[i * d..][..d];
+            self.norm.apply(s, self.keys.head(row, head, d), 1.0, key);
+            self.rope.rotate(s, piece.position + i, key);
+            values[i * d..][..d].copy_from_slice(self.values.head(row, head, d));
+        }
+        let keys = &mut keys.row_mut(0)[slot..];
+        transpose(scratch, d, d, piece.rows.len(), keys, KV_BLOCK);
+    }
+}
+
+/// A task is [`ROWS`] query rows and one key head.
+struct Attention<'a> {
+    queries: Heads<'a>,
+    norm: RmsNorm<'a>,
+    rope: &'a Rope,
+    runs: &'a [Run<'a>],
+    kv: &'a KvBlocks,
+    out: Blocks<'a>,
+    tasks: usize,
+    kv_heads: usize,
+    group: usize,
+    d: usize,
+}
+
+impl Job for Attention<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, s: S, task: usize, scratch: &mut [f32]) {
+        // Last rows first: they have the most keys.
+        let task = self.tasks - 1 - task;
+        let (i, head) = (task / self.kv_heads, task % self.kv_heads);
+        let mut out = self.out.take(i, head);
+        let first = self.runs.partition_point(|run| run.rows.end <= i * ROWS);
+        for run in self.runs[first..].iter().take_while(|run| run.rows.start < (i + 1) * ROWS) {
+            let rows = run.rows.start.max(i * ROWS)..run.rows.end.min((i + 1) * ROWS);
+            let segment = Segment { rows, head, run };
+            self.attend::<S>(s, &segment, i * ROWS, scratch, &mut out);
+        }
+    }
+}
+
+/// The rows of one run that belong to one task.
+struct Segment<'a> {
+    rows: Range<usize>,
+    head: usize,
+    run: &'a Run<'a>,
+}
+
+/// Up to [`NR`] lanes of queries with their softmax state. Lane `l` of panel `p` is query `p * NR + l`, and query
+/// `g * tokens + t` is token `t` under the group's head `g`.
+struct Panel<'a> {
+    /// `[channel][lane]`
+    queries: &'a mut [f32],
+    /// `[channel][lane]`, not yet divided by `sums`
+    outputs: &'a mut [f32],
+    maxima: &'a mut [f32; NR],
+    sums: &'a mut [f32; NR],
+    positions: &'a mut [f32; NR],
+}
+
+impl<'a> Panel<'a> {
+    fn len(d: usize) -> usize {
+        (2 * d + 3) * NR
+    }
+
+    #[inline(always)]
+    fn new(memory: &'a mut [f32], d: usize) -> Self {
+        let (queries, rest) = memory.split_at_mut(d * NR);
+        let (outputs, rest) = rest.split_at_mut(d * NR);
+        let (rows, _) = rest.as_chunks_mut::<NR>();
+        let [maxima, sums, positions] = rows else { unreachable!("a panel has three rows of state") };
+        Self { queries, outputs, maxima, sums, positions }
+    }
+}
+
+impl Attention<'_> {
+    #[inline(always)]
+    fn attend<S: Simd>(&self, s: S, segment: &Segment, origin: usize, scratch: &mut [f32], out: &mut Block) {
+        let Self { d, group, .. } = *self;
+        let Segment { rows, head, run } = segment;
+        let tokens = rows.len();
+        let queries = tokens * group;
+        let start = run.start + rows.start - run.rows.start;
+        let (shared, panels) = scratch.split_at_mut((KV_BLOCK + d) * NR);
+        let (scores, staging) = shared.split_at_mut(KV_BLOCK * NR);
+        let panels = &mut panels[..queries.div_ceil(NR) * Panel::len(d)];
+
+        for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
+            let panel = Panel::new(memory, d);
+            let lanes = NR.min(queries - p * NR);
+            panel.maxima.fill(f32::NEG_INFINITY);
+            panel.sums.fill(0.0);
+            panel.positions.fill(start as f32);
+            panel.outputs.fill(0.0);
+            for lane in 0..lanes {
+                let (g, t) = ((p * NR + lane) / tokens, (p * NR + lane) % tokens);
+                let q = &mut staging[lane * d..][..d];
+                let x = self.queries.head(rows.start + t, head * group + g, d);
+                self.norm.apply(s, x, 1.0 / (d as f32).sqrt(), q);
+                self.rope.rotate(s, start + t, q);
+                panel.positions[lane] = (start + t) as f32;
+            }
+            staging[lanes * d..].fill(0.0);
+            transpose(staging, d, d, NR, panel.queries, NR);
+        }
+
+        let keys = start + tokens;
+        for (b, &block) in run.blocks[..keys.div_ceil(KV_BLOCK)].iter().enumerate() {
+            let key_panel = self.kv.panel(&self.kv.keys, block, *head);
+            let value_panel = self.kv.panel(&self.kv.values, block, *head);
+            for memory in panels.chunks_exact_mut(Panel::len(d)) {
+                let panel = Panel::new(memory, d);
+                let (low, high) =
+                    panel.positions.iter().fold((f32::INFINITY, 0.0_f32), |(low, high), &x| (low.min(x), high.max(x)));
+                let visible = (high as usize + 1).saturating_sub(b * KV_BLOCK).min(KV_BLOCK);
+                if visible == 0 {
+                    continue;
+                }
+                for key in (0..visible).step_by(S::MR) {
+                    tile(
+                        s,
+                        TileArgs {
+                            rows: S::MR.min(visible - key),
+                            depth: d,
+                            a: &key_panel[key..],
+                            a_stride: KV_BLOCK,
+                            b: panel.queries,
+                            c: &mut scores[key * NR..],
+                            c_stride: NR,
+                            write: Write::Set,
+                        },
+                    );
+                }
+                let scores = &mut scores[..visible * NR];
+                if b * KV_BLOCK + visible - 1 > low as usize {
+                    mask::<S>(s, scores, b * KV_BLOCK, panel.positions);
+                }
+                let mut scale = [0.0; NR];
+                softmax::<S>(s, scores, panel.maxima, panel.sums, &mut scale);
+                for channel in (0..d).step_by(S::MR) {
+                    tile(
+                        s,
+                        TileArgs {
+                            rows: S::MR.min(d - channel),
+                            depth: visible,
+                            a: &value_panel[channel..],
+                            a_stride: d,
+                            b: scores,
+                            c: &mut panel.outputs[channel * NR..],
+                            c_stride: NR,
+                            write: Write::ScaleAdd(&scale),
+                        },
+                    );
+                }
+            }
+        }
+
+        for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
+            let panel = Panel::new(memory, d);
+            for lane in 0..NR.min(queries - p * NR) {
+                let (g, t) = ((p * NR + lane) / tokens, (p * NR + lane) % tokens);
+                let row = rows.start + t - origin;
+                let inverse = 1.0 / panel.sums[lane];
+                let tile = out.row_mut(row / S::MR);
+                for channel in 0..d {
+                    tile[(g * d + channel) * S::MR + row % S::MR] = panel.outputs[channel * NR + lane] * inverse;
+                }
+            }
+        }
+    }
+}
+
+/// Scores of keys past a lane's position become minus infinity. The first key stands at position `first`.
+#[inline(always)]
+fn mask<S: Simd>(s: S, scores: &mut [f32], first: usize, positions: &[f32; NR]) {
+    for (key, row) in scores.chunks_exact_mut(NR).enumerate() {
+        let key = s.splat((first + key) as f32);
+        for (row, position) in row.chunks_exact_mut(S::LANES).zip(positions.chunks_exact(S::LANES)) {
+            let masked = s.select_lt(s.load(position), key, s.splat(f32::NEG_INFINITY), s.load(row));
+            s.store(masked, row);
+        }
+    }
+}
+
+/// Turns scores `[key][lane]` into probabilities relative to the new maximum, and updates maximum and sum; `scale` is
+/// what earlier sums and outputs are to be multiplied by.
+#[inline(always)]
+fn softmax<S: Simd>(s: S, scores: &mut [f32], maxima: &mut [f32; NR], sums: &mut [f32; NR], scale: &mut [f32; NR]) {
+    for lane in (0..NR).step_by(S::LANES) {
+        let before = s.load(&maxima[lane..]);
+        let mut maximum = before;
+        for row in scores.chunks_exact(NR) {
+            maximum = s.max(s.load(&row[lane..]), maximum);
+        }
+        let shrink = exp(s, s.sub(before, maximum));
+        let mut sum = s.mul(s.load(&sums[lane..]), shrink);
+        for row in scores.chunks_exact_mut(NR) {
+            let p = exp(s, s.sub(s.load(&row[lane..]), maximum));
+            s.store(p, &mut row[lane..]);
+            sum = s.add(sum, p);
+        }
+        s.store(maximum, &mut maxima[lane..]);
+        s.store(sum, &mut sums[lane..]);
+        s.store(shrink, &mut scale[lane..]);
+    }
+}

@@ -1,0 +1,37 @@
+//! The CPU as the model sees it: an instruction set, a pool of threads, and the kernels as methods.
+
+use crate::isa::Isa;
+use crate::pool::{Job, Pool};
+
+/// What runs the kernels. The kernels are methods, defined beside their code: [`Cpu::rms_norm`], [`Cpu::matmul`],
+/// [`Cpu::matmul_add`], [`Cpu::matmul_silu_mul`], [`Cpu::store_kv`], [`Cpu::attention`], [`Cpu::dot`].
+pub struct Cpu {
+    isa: Isa,
+    pool: Pool,
+}
+
+impl Cpu {
+    /// `isa` on the threads of `pool`.
+    pub fn new(isa: Isa, pool: Pool) -> Self {
+        Self { isa, pool }
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Runs `f` on one of the pool's threads: wrap a sequence of kernel calls in it.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(f)
+    }
+
+    pub(crate) fn run<J: Job>(&self, tasks: usize, scratch: usize, job: &J) {
+        self.pool.run(self.isa, tasks, scratch, job);
+    }
+}

@@ -1,0 +1,194 @@
+//! `C = A * W^T` in f32: blocking, the split of the work, and what happens to a block of `C` before it leaves cache.
+//!
+//! A task is a block of rows times a group of panels. Within it the depth goes in blocks of `KC`; for each, every
+//! panel of the group meets every row tile while that stretch of the panel is in cache. The block of `C` stands in
+//! the worker's scratch memory until the depth is done, then the [`Epilogue`] takes it to its place.
+//!
+//! Numerics: an element is a sum of per-`KC`-block chains (see [`tile`]), added in order. Blocks of the depth depend
+//! on the ISA and `k` alone, so an element does not depend on other rows, on the row's place, or on threads.
+//! Error: at most `(KC + k / KC) * eps * sum |a * w|`, eps = 2^-24; typically the square root of that factor.
+//! Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"; Van Zee, "BLIS".
+
+pub mod pack;
+#[allow(unsafe_code)] // the innermost loop reads through pointers
+pub mod tile;
+
+use crate::cpu::Cpu;
+use crate::isa::Simd;
+use crate::pool::{Block, Blocks, Job};
+use crate::{activation, lanes};
+use pack::{Lhs, Weights};
+use tile::{NR, TileArgs, Write};
+
+/// Rows of a task: a multiple of every ISA's MR, and at KC = 384 a block of A of 288 KiB, which fits an L2 of 512 KiB.
+const MC: usize = 192;
+
+/// Panels of a task at most.
+const GROUP: usize = 8;
+
+impl Cpu {
+    /// `out[i][j] = sum_p lhs[i][p] * weights[j][p]`.
+    ///
+    /// Shapes: `lhs` (m, k), `weights` (n, k), `out` (m, n) row-major, not aliased. Cost: `2 m n k` FLOP.
+    pub fn matmul(&self, lhs: &Lhs, weights: &Weights, out: &mut [f32]) {
+        let plan = self.plan(lhs, weights, 1);
+        let out = plan.row_major(out, lhs.rows(), weights.n());
+        self.multiply(plan, lhs, weights, Store { out });
+    }
+
+    /// `out[i][j] += sum_p lhs[i][p] * weights[j][p]`: a projection onto the residual stream.
+    ///
+    /// Shapes, aliasing and cost as [`Cpu::matmul`].
+    pub fn matmul_add(&self, lhs: &Lhs, weights: &Weights, out: &mut [f32]) {
+        let plan = self.plan(lhs, weights, 1);
+        let out = plan.row_major(out, lhs.rows(), weights.n());
+        self.multiply(plan, lhs, weights, Accumulate { out });
+    }
+
+    /// `out[i][j] = silu(gate[i][j]) * up[i][j]`, where `gate` and `up` are the two products of `lhs` with `weights`
+    /// packed by [`Weights::pack_gated`].
+    ///
+    /// Shapes: `lhs` (m, k), `weights` 2 x (f, k), `out` (m, f) as a left operand with `f` rounded up to whole
+    /// panels, the surplus columns being zeros. Cost: `4 m f k` FLOP.
+    pub fn matmul_silu_mul(&self, lhs: &Lhs, weights: &Weights, out: &mut Lhs) {
+        assert!(weights.panels().is_multiple_of(2), "gate and up come in pairs of panels");
+        let plan = self.plan(lhs, weights, 2);
+        let out = out.blocks(lhs.rows(), weights.n() / 2, plan.rows, plan.group / 2 * NR);
+        self.multiply(plan, lhs, weights, SiluMul { out });
+    }
+
+    fn plan(&self, lhs: &Lhs, weights: &Weights, multiple: usize) -> Plan {
+        assert_eq!(lhs.k(), weights.k(), "the operands' depths differ");
+        // Few rows make few blocks of rows: narrower groups keep every thread busy, four tasks each.
+        let row_blocks = lhs.rows().div_ceil(MC).max(1);
+        let wanted = (4 * self.threads()).div_ceil(row_blocks);
+        let group = (weights.panels() / wanted).clamp(1, GROUP).next_multiple_of(multiple);
+        Plan { rows: MC, group }
+    }
+
+    fn multiply<E: Epilogue>(&self, plan: Plan, lhs: &Lhs, weights: &Weights, epilogue: E) {
+        let row_blocks = lhs.rows().div_ceil(plan.rows);
+        let tasks = row_blocks * weights.panels().div_ceil(plan.group);
+        self.run(
+            tasks,
+            plan.rows.min(lhs.rows().next_multiple_of(self.isa().mr())) * plan.group * NR,
+            &Multiply { lhs, weights, epilogue, plan, row_blocks },
+        );
+    }
+}
+
+/// How a product is cut into tasks: `rows` by `group` panels.
+struct Plan {
+    rows: usize,
+    group: usize,
+}
+
+impl Plan {
+    fn row_major<'a>(&self, out: &'a mut [f32], m: usize, n: usize) -> Blocks<'a> {
+        assert_eq!(out.len(), m * n, "the output is not {m} x {n}");
+        Blocks::new(out, m, n, self.rows, self.group * NR)
+    }
+}
+
+/// Takes a finished block of `C` from scratch memory to its place.
+trait Epilogue: Sync {
+    /// Block (`i`, `j`) of the output; `c` has `width` columns a row.
+    fn finish<S: Simd>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize);
+}
+
+struct Multiply<'a, E> {
+    lhs: &'a Lhs,
+    weights: &'a Weights,
+    epilogue: E,
+    plan: Plan,
+    row_blocks: usize,
+}
+
+impl<E: Epilogue> Job for Multiply<'_, E> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, s: S, task: usize, c: &mut [f32]) {
+        // Neighbouring tasks share panels and differ in rows, so that threads read a weight from memory once.
+        let (i, j) = (task % self.row_blocks, task / self.row_blocks);
+        let rows = i * self.plan.rows..self.lhs.rows().min((i + 1) * self.plan.rows);
+        let panels = j * self.plan.group..self.weights.panels().min((j + 1) * self.plan.group);
+        let width = panels.len() * NR;
+        let k = self.lhs.k();
+        if k == 0 {
+            c[..rows.len() * width].fill(0.0);
+        }
+        for p in (0..k).step_by(S::KC) {
+            let depth = S::KC.min(k - p);
+            let write = if p == 0 { Write::Set } else { Write::Add };
+            for (column, panel) in panels.clone().enumerate() {
+                let b = &self.weights.panel(panel)[p * NR..][..depth * NR];
+                for row in rows.clone().step_by(S::MR) {
+                    let c = &mut c[(row - rows.start) * width + column * NR..];
+                    let a = &self.lhs.tile(row / S::MR)[p * S::MR..][..depth * S::MR];
+                    let rows = S::MR.min(rows.end - row);
+                    tile::tile(s, TileArgs { rows, depth, a, a_stride: S::MR, b, c, c_stride: width, write });
+                }
+            }
+        }
+        self.epilogue.finish(s, i, j, &mut c[..rows.len() * width], width);
+    }
+}
+
+struct Store<'a> {
+    out: Blocks<'a>,
+}
+
+impl Epilogue for Store<'_> {
+    #[inline(always)]
+    fn finish<S: Simd>(&self, _: S, i: usize, j: usize, c: &mut [f32], width: usize) {
+        let mut block = self.out.take(i, j);
+        for (r, c) in c.chunks_exact(width).enumerate() {
+            let out = block.row_mut(r);
+            out.copy_from_slice(&c[..out.len()]);
+        }
+    }
+}
+
+struct Accumulate<'a> {
+    out: Blocks<'a>,
+}
+
+impl Epilogue for Accumulate<'_> {
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
+        let mut block = self.out.take(i, j);
+        for (r, c) in c.chunks_exact(width).enumerate() {
+            let out = block.row_mut(r);
+            lanes::add_assign(s, out, &c[..out.len()]);
+        }
+    }
+}
+
+struct SiluMul<'a> {
+    out: Blocks<'a>,
+}
+
+impl Epilogue for SiluMul<'_> {
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
+        let half = width / 2;
+        for c in c.chunks_exact_mut(width) {
+            // Pairs of panels: gate then up. Pair p's product moves to the front half, which pair p has left.
+            for pair in 0..half / NR {
+                let mut product = [0.0; NR];
+                let (gate, up) = c[2 * pair * NR..][..2 * NR].split_at(NR);
+                activation::silu_mul(s, gate, up, &mut product);
+                c[pair * NR..][..NR].copy_from_slice(&product);
+            }
+        }
+        let mut block = self.out.take(i, j);
+        pack_tiles::<S>(c, width, half, &mut block);
+    }
+}
+
+/// Rows of `c` (the first `k` of `stride` columns) into the tiles of a block of an [`Lhs`].
+#[inline(always)]
+pub(crate) fn pack_tiles<S: Simd>(c: &[f32], stride: usize, k: usize, block: &mut Block) {
+    for (t, rows) in c.chunks(S::MR * stride).enumerate() {
+        pack::transpose(rows, stride, k, rows.len() / stride, block.row_mut(t), S::MR);
+    }
+}

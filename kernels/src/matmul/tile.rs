@@ -1,0 +1,123 @@
+//! The register tile: up to `MR` rows times one panel of [`NR`] columns, accumulated over the depth in registers.
+//!
+//! Invariant: every output element is one chain of `mul_add` over the depth, in order, starting from zero. The chain
+//! does not depend on how many rows the tile has, so a row's result is the same bits in a full and in a tail tile.
+//! Called by [`crate::matmul`] (weights as panels) and [`crate::attention`] (keys, queries, probabilities, values).
+
+use crate::isa::Simd;
+
+/// Columns of a panel: 2 registers of AVX-512, 4 of AVX, 8 of SSE2 or NEON. One weight layout serves every ISA.
+pub const NR: usize = 32;
+
+/// What a tile does with what stood in the output.
+#[derive(Clone, Copy)]
+pub enum Write<'a> {
+    /// `c = acc`.
+    Set,
+    /// `c = c + acc`: the next block of the depth.
+    Add,
+    /// `c = c * scale[column] + acc`: online softmax.
+    ScaleAdd(&'a [f32; NR]),
+}
+
+/// `c[i][j] (write)= sum_p a[p * a_stride + i] * b[p * NR + j]` for `i < rows`, `j < NR`, `p < depth`.
+pub struct TileArgs<'a> {
+    /// Rows, 1 to `MR`.
+    pub rows: usize,
+    /// Depth.
+    pub depth: usize,
+    /// Left operand: the rows' values lie side by side, depth step after depth step.
+    pub a: &'a [f32],
+    /// Distance between depth steps in `a`, at least `rows`.
+    pub a_stride: usize,
+    /// Right operand: a panel, `depth` rows of [`NR`].
+    pub b: &'a [f32],
+    /// Output.
+    pub c: &'a mut [f32],
+    /// Distance between rows in `c`, at least [`NR`].
+    pub c_stride: usize,
+    /// How the output is written.
+    pub write: Write<'a>,
+}
+
+/// Computes one tile after checking that the slices cover what the sizes say.
+#[inline(always)]
+pub fn tile<S: Simd>(s: S, mut args: TileArgs) {
+    let TileArgs { rows, depth, a_stride, c_stride, .. } = args;
+    assert!((1..=S::MR).contains(&rows) && a_stride >= rows && c_stride >= NR);
+    if depth > 0 {
+        assert!(args.a.len() >= (depth - 1) * a_stride + rows);
+        assert!(args.b.len() >= depth * NR);
+    }
+    assert!(args.c.len() >= (rows - 1) * c_stride + NR);
+    // SAFETY: the asserts above are the promise that `Simd::tile` asks for.
+    unsafe { s.tile(&mut args) }
+}
+
+/// The tile of exactly `args.rows` rows, `NV` registers of columns at a time.
+///
+/// # Safety
+/// As [`Simd::tile`].
+#[inline(always)]
+pub(crate) unsafe fn tile_rows<S: Simd, const NV: usize>(s: S, args: &mut TileArgs) {
+    // A constant bound per ISA: the arms beyond its MR are not compiled.
+    macro_rules! rows {
+        ($($r:literal)*) => {
+            match args.rows {
+                // SAFETY: the caller's promise.
+                $($r if $r <= S::MR => unsafe { fixed::<S, $r, NV>(s, args) },)*
+                rows => unreachable!("a tile of {rows} rows"),
+            }
+        };
+    }
+    rows!(1 2 3 4 5 6 7 8 9 10 11 12)
+}
+
+/// A tile of `R` rows, in strips of `NV` registers across the panel.
+///
+/// # Safety
+/// As [`Simd::tile`], with `args.rows == R`.
+#[inline(always)]
+unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileArgs) {
+    for strip in (0..NR).step_by(NV * S::LANES) {
+        let mut acc = [[s.splat(0.0); NV]; R];
+        let mut a = args.a.as_ptr();
+        let mut b = args.b.as_ptr().wrapping_add(strip);
+        for _ in 0..args.depth {
+            // SAFETY: step p reads `a[p * a_stride..][..R]` and `b[p * NR + strip..][..NV * LANES]`, which the
+            // caller's promise covers; the pointers only wrap past the end after the last step.
+            unsafe {
+                let mut columns = [s.splat(0.0); NV];
+                for (j, column) in columns.iter_mut().enumerate() {
+                    *column = s.load_ptr(b.add(j * S::LANES));
+                }
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let x = s.splat(*a.add(i));
+                    for (sum, column) in row.iter_mut().zip(columns) {
+                        *sum = s.mul_add(x, column, *sum);
+                    }
+                }
+            }
+            a = a.wrapping_add(args.a_stride);
+            b = b.wrapping_add(NR);
+        }
+        let c = args.c.as_mut_ptr().wrapping_add(strip);
+        for (i, row) in acc.into_iter().enumerate() {
+            for (j, sum) in row.into_iter().enumerate() {
+                // SAFETY: row `i < R`, columns below NR: the caller's promise covers them; `scale` has NR values.
+                unsafe {
+                    let out = c.add(i * args.c_stride + j * S::LANES);
+                    let value = match args.write {
+                        Write::Set => sum,
+                        Write::Add => s.add(s.load_ptr(out), sum),
+                        Write::ScaleAdd(scale) => {
+                            let scale = s.load_ptr(scale.as_ptr().add(strip + j * S::LANES));
+                            s.mul_add(s.load_ptr(out), scale, sum)
+                        }
+                    };
+                    s.store_ptr(value, out);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! RMSNorm: `y[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]`.
+//!
+//! Cost: 4 FLOP a value. Error: a few ulp (the sum of squares is positive, so its relative error is its rounding).
+//! Source: Zhang and Sennrich, "Root Mean Square Layer Normalization".
+
+use crate::cpu::Cpu;
+use crate::isa::{Kernel, Simd};
+use crate::lanes;
+use crate::matmul::pack::Lhs;
+use crate::matmul::pack_tiles;
+use crate::pool::{Blocks, Job};
+
+/// Weight and epsilon of one RMSNorm.
+#[derive(Clone, Copy)]
+pub struct RmsNorm<'a> {
+    /// One weight a channel.
+    pub weight: &'a [f32],
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+impl RmsNorm<'_> {
+    /// One vector, the result times `scale`.
+    #[inline(always)]
+    pub(crate) fn apply<S: Simd>(&self, s: S, x: &[f32], scale: f32, out: &mut [f32]) {
+        let mean = lanes::dot(s, x, x) / x.len() as f32;
+        lanes::scale_mul(s, x, scale / (mean + self.eps).sqrt(), self.weight, out);
+    }
+}
+
+impl Cpu {
+    /// Normalises every row of `x` (m, k) and lays the result out as a left operand.
+    ///
+    /// Shapes: `x` row-major with `k = norm.weight.len()`; `out` becomes (m, k).
+    pub fn rms_norm(&self, x: &[f32], norm: RmsNorm, out: &mut Lhs) {
+        let k = norm.weight.len();
+        assert!(x.len().is_multiple_of(k), "the activations are no whole rows of {k}");
+        let rows = x.len() / k;
+        let tile = self.isa().mr();
+        let out = out.blocks(rows, k, tile, k);
+        self.run(rows.div_ceil(tile), tile * k, &NormTiles { x, norm, out });
+    }
+
+    /// Lays `x` (m, k), row-major, out as a left operand as it is.
+    pub fn pack_lhs(&self, x: &[f32], k: usize, out: &mut Lhs) {
+        assert!(k > 0 && x.len().is_multiple_of(k) || x.is_empty(), "the activations are no whole rows of {k}");
+        let rows = x.len() / k.max(1);
+        let tile = self.isa().mr();
+        let out = out.blocks(rows, k, tile, k);
+        self.run(rows.div_ceil(tile), 0, &PackTiles { x, k, out });
+    }
+
+    /// Normalises one vector.
+    pub fn rms_norm_vector(&self, x: &[f32], norm: RmsNorm, out: &mut [f32]) {
+        struct Vector<'a>(&'a [f32], RmsNorm<'a>, &'a mut [f32]);
+        impl Kernel for Vector<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) {
+                self.1.apply(s, self.0, 1.0, self.2);
+            }
+        }
+        self.isa().dispatch(Vector(x, norm, out));
+    }
+
+    /// `sum_i a[i] * b[i]`; the lengths are equal.
+    pub fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
+        struct Dot<'a>(&'a [f32], &'a [f32]);
+        impl Kernel for Dot<'_> {
+            type Output = f32;
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) -> f32 {
+                lanes::dot(s, self.0, self.1)
+            }
+        }
+        self.isa().dispatch(Dot(a, b))
+    }
+}
+
+/// Task t lays out the rows of tile t.
+struct PackTiles<'a> {
+    x: &'a [f32],
+    k: usize,
+    out: Blocks<'a>,
+}
+
+impl Job for PackTiles<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S, t: usize, _: &mut [f32]) {
+        let x = &self.x[t * S::MR * self.k..];
+        pack_tiles::<S>(&x[..x.len().min(S::MR * self.k)], self.k, self.k, &mut self.out.take(t, 0));
+    }
+}
+
+/// Task t normalises the rows of tile t.
+struct NormTiles<'a> {
+    x: &'a [f32],
+    norm: RmsNorm<'a>,
+    out: Blocks<'a>,
+}
+
+impl Job for NormTiles<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(&self, s: S, t: usize, scratch: &mut [f32]) {
+        let k = self.norm.weight.len();
+        let x = &self.x[t * S::MR * k..];
+        let x = &x[..x.len().min(S::MR * k)];
+        for (x, y) in x.chunks_exact(k).zip(scratch.chunks_exact_mut(k)) {
+            self.norm.apply(s, x, 1.0, y);
+        }
+        pack_tiles::<S>(&scratch[..x.len()], k, k, &mut self.out.take(t, 0));
+    }
+}

@@ -1,0 +1,101 @@
+//! Threads: a pinned rayon pool, tasks that workers claim one by one, and outputs handed out block by block.
+//!
+//! Invariants: a block of an output is handed out at most once, so tasks need no locks to write; every worker has
+//! scratch memory of its own, reused from call to call. Between calls the workers sleep.
+
+mod blocks;
+mod topology;
+
+pub(crate) use blocks::{Block, Blocks};
+
+use crate::buffer::Buffer;
+use crate::isa::{Isa, Kernel, Simd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A kernel cut into tasks that may run in any order and at the same time.
+pub(crate) trait Job: Sync {
+    /// Runs one task; `scratch` holds anything. Implementations are `inline(always)`.
+    fn run<S: Simd>(&self, s: S, task: usize, scratch: &mut [f32]);
+}
+
+/// Worker threads, one per physical core this process may use.
+pub struct Pool {
+    workers: rayon::ThreadPool,
+    scratch: Vec<Mutex<Buffer>>,
+}
+
+impl Pool {
+    /// `threads` workers, or as many as the machine, the affinity mask and the cgroup's CPU quota leave physical
+    /// cores; each pinned to a core of its own unless `pin` is false or there are more workers than cores.
+    pub fn new(threads: Option<usize>, pin: bool) -> Self {
+        let cores = topology::physical_cores();
+        let threads = threads.unwrap_or_else(|| topology::allowed_threads(&cores)).max(1);
+        let pins = (pin && threads <= cores.len()).then_some(cores);
+        let workers = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("kernel-{i}"))
+            .start_handler(move |i| {
+                if let Some(cores) = &pins {
+                    topology::pin_current_thread(cores[i]);
+                }
+            })
+            .build()
+            .expect("the operating system starts the worker threads");
+        Self { workers, scratch: (0..threads).map(|_| Mutex::new(Buffer::zeroed(0))).collect() }
+    }
+
+    /// Number of workers.
+    pub fn threads(&self) -> usize {
+        self.scratch.len()
+    }
+
+    /// Runs `f` on a worker, so that the kernels it calls start without a hand-over between threads.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.workers.install(f)
+    }
+
+    /// Runs tasks `0..tasks` of `job`, each with `scratch` values of scratch memory. Workers claim the next task as
+    /// they finish one, in order: put long tasks first.
+    pub(crate) fn run<J: Job>(&self, isa: Isa, tasks: usize, scratch: usize, job: &J) {
+        let next = AtomicUsize::new(0);
+        let work = |worker: usize| {
+            let mut memory = self.scratch[worker].lock().expect("no job panicked before");
+            if memory.len() < scratch {
+                *memory = Buffer::zeroed(scratch);
+            }
+            isa.dispatch(Worker { next: &next, tasks, job, scratch: &mut memory[..scratch] });
+        };
+        match tasks {
+            0 => {}
+            1 if self.workers.current_thread_index().is_some() => {
+                work(self.workers.current_thread_index().unwrap_or(0))
+            }
+            _ => {
+                self.workers.broadcast(|context| work(context.index()));
+            }
+        }
+    }
+}
+
+struct Worker<'a, J> {
+    next: &'a AtomicUsize,
+    tasks: usize,
+    job: &'a J,
+    scratch: &'a mut [f32],
+}
+
+impl<J: Job> Kernel for Worker<'_, J> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        loop {
+            let task = self.next.fetch_add(1, Ordering::Relaxed);
+            if task >= self.tasks {
+                return;
+            }
+            self.job.run(s, task, self.scratch);
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub struct ServeArgs {
     pub served_model_name: Vec<String>,
     /// Longest prompt in tokens; 8k is 8000, 8K is 8192 [default: the model's]
     #[arg(long, value_name = "N", value_parser = values::model_len, allow_hyphen_values = true, help_heading = "Model")]
-    pub max_model_len: Option<Option<usize>>,
+    pub max_model_len: Option<values::ModelLen>,
     /// auto, float32; others are accepted and computed in float32
     #[arg(long, value_parser = values::dtype, help_heading = "Model")]
     pub dtype: Option<String>,
@@ -148,14 +148,12 @@ const IGNORED_VALUES: [&str; 39] = [
 
 /// The whole command line.
 pub fn command() -> Command {
-    let serve =
-        ServeArgs::augment_args(Command::new("serve").about("Serve a reranker over HTTP, as `vllm serve` does"))
-            .args(ignored_args())
-            .args_override_self(true)
-            .infer_long_args(true)
-            .after_help(
-                "vLLM's other flags are accepted and ignored with a line in the log; unknown flags are errors.",
-            );
+    let serve = ServeArgs::augment_args(Command::new("serve"))
+        .about("Serve a reranker over HTTP, as `vllm serve` does")
+        .args(ignored_args())
+        .args_override_self(true)
+        .infer_long_args(true)
+        .after_help("vLLM's other flags are accepted and ignored with a line in the log; unknown flags are errors.");
     Command::new("ironrank")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Serves Qwen3 rerankers on ordinary CPUs, behind vLLM's score and rerank API")

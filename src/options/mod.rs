@@ -177,7 +177,7 @@ fn build(
         served_model_names,
         host: args.host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
         port: args.port.unwrap_or(DEFAULT_PORT),
-        max_model_len: args.max_model_len.flatten(),
+        max_model_len: args.max_model_len.and_then(|len| len.0),
         max_num_batched_tokens: args.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
         max_num_seqs: args.max_num_seqs,
         threads: args.threads,

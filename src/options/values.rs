@@ -46,10 +46,14 @@ pub fn human_count(text: &str) -> Result<usize, String> {
 }
 
 /// A model length; `auto` and `-1` are what the model's configuration says.
-pub fn model_len(text: &str) -> Result<Option<usize>, String> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelLen(pub Option<usize>);
+
+/// Reads a [`ModelLen`].
+pub fn model_len(text: &str) -> Result<ModelLen, String> {
     match text.trim() {
-        "auto" | "-1" => Ok(None),
-        other => human_count(other).map(Some),
+        "auto" | "-1" => Ok(ModelLen(None)),
+        other => human_count(other).map(|tokens| ModelLen(Some(tokens))),
     }
 }
 

@@ -97,8 +97,14 @@ pub fn app(
         InitError = (),
     >,
 > {
-    let limit = web::PayloadConfig::new(state.settings.max_body_bytes);
-    App::new().app_data(state).app_data(limit).default_service(web::to(serve))
+    App::new().configure(routes(state))
+}
+
+fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+    move |app| {
+        let limit = web::PayloadConfig::new(state.settings.max_body_bytes);
+        app.app_data(state.clone()).app_data(limit).default_service(web::to(serve));
+    }
 }
 
 async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {

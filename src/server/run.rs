@@ -2,9 +2,9 @@
 //!
 //! Invariant: no connection is accepted before [`run`], and after a stop signal running requests get their time.
 
-use super::{State, app};
+use super::{State, routes};
 use crate::error::{Error, ErrorKind, Result};
-use actix_web::{HttpServer, web};
+use actix_web::{App, HttpServer, web};
 use socket2::{Domain, Socket, Type};
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -75,11 +75,19 @@ fn cannot_listen(host: &str, port: u16, err: &std::io::Error) -> Error {
 
 /// Serves until `stop` resolves, then finishes what is running. Runs inside an actix system.
 pub async fn run(state: State, reserved: Reserved, lifecycle: Lifecycle, stop: impl Future<Output = ()>) -> Result<()> {
+    run_app(routes(web::Data::new(state)), reserved, lifecycle, stop).await
+}
+
+async fn run_app(
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    reserved: Reserved,
+    lifecycle: Lifecycle,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     let Reserved { socket, address } = reserved;
     let fail = |err: std::io::Error| cannot_listen(&address.ip().to_string(), address.port(), &err);
     socket.listen(BACKLOG).map_err(fail)?;
-    let state = web::Data::new(state);
-    let server = HttpServer::new(move || app(state.clone()))
+    let server = HttpServer::new(move || App::new().configure(routes.clone()))
         .workers(WORKERS)
         .worker_max_blocking_threads(BLOCKING_THREADS)
         .keep_alive(lifecycle.keep_alive)
@@ -103,3 +111,6 @@ pub async fn run(state: State, reserved: Reserved, lifecycle: Lifecycle, stop: i
     let (result, ()) = tokio::join!(server, stopping);
     result.map_err(fail)
 }
+
+#[cfg(test)]
+mod tests;

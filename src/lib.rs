@@ -3,4 +3,6 @@
 
 pub mod engine;
 pub mod error;
+pub mod options;
 pub mod prompt;
+pub mod server;

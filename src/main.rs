@@ -1,3 +1,113 @@
-//! The program.
+//! The program: parse options, load the model, serve it, leave with an exit code.
+//!
+//! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use actix_web::rt::System;
+use ironrank::engine::Engine;
+use ironrank::error::{Error, ErrorKind, Result};
+use ironrank::options::{self, Command, Options};
+use ironrank::prompt::PromptEncoder;
+use ironrank::server::{self, Lifecycle, Settings, State};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    match options::parse(args, |name| std::env::var(name).ok()) {
+        Command::Say { text, code } => {
+            if code == 0 {
+                print!("{text}");
+            } else {
+                eprint!("{text}");
+            }
+            ExitCode::from(code)
+        }
+        Command::Serve(options) => {
+            start_logging(&options.log_filter);
+            match serve(&options) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(err) => {
+                    tracing::error!("{err}");
+                    ExitCode::from(if err.kind() == ErrorKind::Options { 2 } else { 1 })
+                }
+            }
+        }
+    }
+}
+
+fn serve(options: &Options) -> Result<()> {
+    for notice in &options.notices {
+        tracing::warn!("{notice}");
+    }
+    let reserved = server::reserve(&options.host, options.port)?;
+    let Loaded { engine, encoder, max_model_len } = load(options)?;
+    let settings = settings(options, max_model_len);
+    let names = settings.served_model_names.join(", ");
+    let state = State::new(settings, engine, encoder)?;
+    let lifecycle = Lifecycle { keep_alive: options.keep_alive, shutdown_timeout: options.shutdown_timeout };
+    System::new().block_on(async {
+        let stop = stop_signal()?;
+        tracing::info!("ready: serving {names} on http://{}", reserved.address());
+        server::run(state, reserved, lifecycle, stop).await?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// A model that is ready to score.
+struct Loaded {
+    engine: Engine,
+    encoder: PromptEncoder,
+    /// Longest prompt in tokens: the option, or what the model's configuration says.
+    max_model_len: usize,
+}
+
+fn load(options: &Options) -> Result<Loaded> {
+    let max_model_len = options.max_model_len.unwrap_or(40_960);
+    let directory = options.tokenizer.as_deref().or(options.model.as_deref());
+    let encoder = match directory {
+        Some(directory) => PromptEncoder::open(directory, max_model_len)?,
+        None => PromptEncoder::builtin(max_model_len)?,
+    };
+    Ok(Loaded { engine: Engine {}, encoder, max_model_len })
+}
+
+fn settings(options: &Options, max_model_len: usize) -> Settings {
+    let root = options.model.as_ref().map(|model| model.to_string_lossy().into_owned());
+    Settings {
+        served_model_names: options.served_model_names.clone(),
+        root: root.unwrap_or_else(|| options::BUILTIN_MODEL_NAME.to_owned()),
+        max_model_len,
+        api_keys: options.api_keys.clone(),
+        skip_model_name_validation: options.skip_model_name_validation,
+        max_body_bytes: options.max_body_bytes,
+    }
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let fail = |err| Error::new(ErrorKind::Internal, format!("Signals cannot be received: {err}."));
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new connections; finishing what is running");
+    })
+}
+
+/// One line per event on stderr, with plain text where nobody watches.
+fn start_logging(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(options::DEFAULT_LOG_LEVEL));
+    tracing_subscriber::fmt()
+        .compact()
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_env_filter(filter)
+        .init();
+}

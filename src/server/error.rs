@@ -1,0 +1,139 @@
+//! What goes wrong in a request, and the only table that maps it to a status and a body.
+//!
+//! Every error body is JSON and carries its sentence three times, because clients look in three places: vLLM's and
+//! OpenAI's in `error.message`, RAGFlow's Go code in `message`, FastAPI's descendants in `detail`.
+
+use crate::error::{Error, ErrorKind};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
+
+/// Why a request is refused: by the HTTP side, or by the rest of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The body or one of its fields is not what the API describes.
+    Malformed,
+    /// A key is configured, and the request has none or another.
+    Unauthorized,
+    /// No resource has this path.
+    NoRoute,
+    /// The resource has other methods, listed for the `Allow` header.
+    Method(&'static str),
+    /// The body exceeds the limit.
+    TooLarge,
+    /// An error of the program, by its kind.
+    Kind(ErrorKind),
+}
+
+/// The table: refusal -> status and `error.type`, as vLLM names it.
+fn row(refusal: Refusal) -> (StatusCode, &'static str) {
+    match refusal {
+        Refusal::Malformed => (StatusCode::BAD_REQUEST, "Bad Request"),
+        Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+        Refusal::NoRoute => (StatusCode::NOT_FOUND, "NotFoundError"),
+        Refusal::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
+        Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+        Refusal::Kind(kind) => match kind {
+            ErrorKind::InvalidRequest | ErrorKind::TooLong => (StatusCode::BAD_REQUEST, "BadRequestError"),
+            ErrorKind::UnknownModel => (StatusCode::NOT_FOUND, "NotFoundError"),
+            ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+            ErrorKind::Options | ErrorKind::Checkpoint | ErrorKind::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError")
+            }
+        },
+    }
+}
+
+/// A refused request.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    refusal: Refusal,
+    message: String,
+    param: Option<String>,
+    detail: Option<&'static str>,
+}
+
+impl ApiError {
+    /// A refusal in a sentence.
+    pub fn new(refusal: Refusal, message: impl Into<String>) -> Self {
+        Self { refusal, message: message.into(), param: None, detail: None }
+    }
+
+    /// A request that breaks a rule of the API (vLLM's `BadRequestError`).
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Refusal::Kind(ErrorKind::InvalidRequest), message)
+    }
+
+    /// The same, naming the parameter at fault.
+    #[must_use]
+    pub fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// The same, with another text in `detail` than the sentence.
+    #[must_use]
+    pub fn with_detail(mut self, detail: &'static str) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// The answer to send.
+    pub fn response(&self) -> HttpResponse {
+        let (status, kind) = row(self.refusal);
+        if status.is_server_error() {
+            tracing::error!("{status}: {}", self.message);
+        }
+        let mut response = HttpResponseBuilder::new(status);
+        match self.refusal {
+            Refusal::Method(allow) => {
+                response.insert_header((ALLOW, allow));
+            }
+            Refusal::Kind(ErrorKind::Unavailable) => {
+                response.insert_header((RETRY_AFTER, "1"));
+            }
+            _ => {}
+        }
+        let (message, detail) = (self.message.as_str(), self.detail.unwrap_or(&self.message));
+        if self.refusal == Refusal::Unauthorized {
+            // vLLM's middleware answers with a string here, not with an object.
+            return response.json(UnauthorizedBody { error: kind, message, detail });
+        }
+        let error = ErrorInfo { message, r#type: kind, param: self.param.as_deref(), code: status.as_u16() };
+        response.json(ErrorBody { error, message, detail })
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(err: Error) -> Self {
+        let param = match (err.param(), err.kind()) {
+            (Some(param), _) => Some(param.to_owned()),
+            (None, ErrorKind::TooLong) => Some("input_tokens".to_owned()),
+            (None, _) => None,
+        };
+        Self { refusal: Refusal::Kind(err.kind()), message: err.to_string(), param, detail: None }
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: ErrorInfo<'a>,
+    message: &'a str,
+    detail: &'a str,
+}
+
+#[derive(Serialize)]
+struct ErrorInfo<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct UnauthorizedBody<'a> {
+    error: &'a str,
+    message: &'a str,
+    detail: &'a str,
+}

@@ -1,0 +1,248 @@
+//! Typed readers for the fields of a JSON object, with the messages and the lax conversions of vLLM's validation.
+//!
+//! A reader never stops at the first mistake: it notes an [`Issue`] and goes on with a default, so that one answer
+//! names all mistakes. Called by `wire`.
+
+use super::error::{ApiError, Refusal};
+use serde_json::{Map, Value};
+use std::fmt::Write;
+
+/// At most this many issues are spelled out in one answer.
+const MAX_LISTED: usize = 10;
+/// Longest quotation of a client's string, in characters.
+const MAX_QUOTED: usize = 100;
+
+/// One mistake in a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    kind: &'static str,
+    loc: String,
+    msg: String,
+    input: String,
+    ctx: Option<String>,
+}
+
+impl Issue {
+    fn new(kind: &'static str, loc: impl Into<String>, msg: impl Into<String>, input: &Value) -> Self {
+        Self { kind, loc: loc.into(), msg: msg.into(), input: summary(input), ctx: None }
+    }
+
+    /// A body that is empty or `null`.
+    pub fn missing_body() -> Self {
+        Self::new("missing", "body", "Field required", &Value::Null)
+    }
+
+    /// A body that is a list, a string or a number.
+    pub fn not_an_object(value: &Value) -> Self {
+        let msg = "Input should be a valid dictionary or object to extract fields from";
+        Self::new("model_attributes_type", "body", msg, value)
+    }
+
+    /// A body that is not JSON, at this byte.
+    pub fn json(offset: usize, reason: &str) -> Self {
+        let mut issue =
+            Self::new("json_invalid", format!("body.{offset}"), "JSON decode error", &Value::Object(Map::new()));
+        issue.ctx = Some(format!("{{'error': {}}}", quoted(reason)));
+        issue
+    }
+
+    fn with_ctx(mut self, ctx: String) -> Self {
+        self.ctx = Some(ctx);
+        self
+    }
+}
+
+/// The answer to a body with `issues`, of which the first names the parameter.
+pub fn refuse(issues: &[Issue]) -> ApiError {
+    let mut message = format!("{} validation error{}:", issues.len(), if issues.len() == 1 { "" } else { "s" });
+    for issue in issues.iter().take(MAX_LISTED) {
+        let Issue { kind, loc, msg, input, ctx } = issue;
+        // Writing to a string cannot fail.
+        let _ = write!(
+            message,
+            "\n  {{'type': '{kind}', 'loc': {}, 'msg': {}, 'input': {}",
+            quoted(loc),
+            quoted(msg),
+            quoted(input)
+        );
+        if let Some(ctx) = ctx {
+            let _ = write!(message, ", 'ctx': {ctx}");
+        }
+        message.push('}');
+    }
+    let error = ApiError::new(Refusal::Malformed, message);
+    match issues.first() {
+        Some(first) => error.with_param(first.loc.clone()),
+        None => error,
+    }
+}
+
+/// Reads the fields of one object and collects what is wrong with them.
+pub struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    issues: Vec<Issue>,
+}
+
+impl<'a> Fields<'a> {
+    /// A reader of `map`, the body of a request.
+    pub fn new(map: &'a Map<String, Value>) -> Self {
+        Self { map, issues: Vec::new() }
+    }
+
+    /// Everything that was wrong so far.
+    pub fn into_issues(self) -> Vec<Issue> {
+        self.issues
+    }
+
+    /// Notes a mistake in field `loc` (without `body.`).
+    pub fn note(&mut self, kind: &'static str, loc: &str, msg: &str, input: &Value) {
+        self.issues.push(Issue::new(kind, format!("body.{loc}"), msg, input));
+    }
+
+    /// The value of a field that must be there.
+    pub fn required(&mut self, name: &str) -> Option<&'a Value> {
+        let value = self.map.get(name);
+        if value.is_none() {
+            let issue = Issue {
+                input: dict_summary(self.map.len()),
+                ..Issue::new("missing", "", "Field required", &Value::Null)
+            };
+            self.issues.push(Issue { loc: format!("body.{name}"), ..issue });
+        }
+        value
+    }
+
+    fn present(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A string, or nothing.
+    pub fn string(&mut self, name: &str) -> Option<String> {
+        match self.present(name)? {
+            Value::String(text) => Some(text.clone()),
+            other => {
+                self.note("string_type", name, "Input should be a valid string", other);
+                None
+            }
+        }
+    }
+
+    /// One of `choices`, or nothing.
+    pub fn choice(&mut self, name: &str, choices: &[&str]) {
+        let Some(value) = self.present(name) else { return };
+        if value.as_str().is_some_and(|text| choices.contains(&text)) {
+            return;
+        }
+        let expected = choices.iter().map(|choice| format!("'{choice}'")).collect::<Vec<_>>().join(" or ");
+        let issue = Issue::new("literal_error", format!("body.{name}"), format!("Input should be {expected}"), value);
+        self.issues.push(issue.with_ctx(format!("{{'expected': {}}}", quoted(&expected))));
+    }
+
+    /// An object, or nothing.
+    pub fn object(&mut self, name: &str) -> Option<&'a Map<String, Value>> {
+        match self.present(name)? {
+            Value::Object(map) => Some(map),
+            other => {
+                self.note("dict_type", name, "Input should be a valid dictionary", other);
+                None
+            }
+        }
+    }
+
+    /// A truth value, or nothing; `"yes"`, `"off"`, `1` and their like are converted.
+    pub fn boolean(&mut self, name: &str) -> Option<bool> {
+        let value = self.present(name)?;
+        let (kind, msg) = match value {
+            Value::Bool(truth) => return Some(*truth),
+            Value::Number(number) if number.as_f64() == Some(0.0) => return Some(false),
+            Value::Number(number) if number.as_f64() == Some(1.0) => return Some(true),
+            Value::String(text) => match text.to_ascii_lowercase().as_str() {
+                "1" | "t" | "true" | "y" | "yes" | "on" => return Some(true),
+                "0" | "f" | "false" | "n" | "no" | "off" => return Some(false),
+                _ => ("bool_parsing", "Input should be a valid boolean, unable to interpret input"),
+            },
+            Value::Number(_) => ("bool_parsing", "Input should be a valid boolean, unable to interpret input"),
+            _ => ("bool_type", "Input should be a valid boolean"),
+        };
+        self.note(kind, name, msg, value);
+        None
+    }
+
+    /// A whole number, or nothing; `"2"`, `2.0` and `true` are converted, and what exceeds 64 bits is the largest.
+    pub fn integer(&mut self, name: &str) -> Option<i64> {
+        let value = self.present(name)?;
+        let (kind, msg) = match value {
+            Value::Bool(truth) => return Some(i64::from(*truth)),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => return Some(whole),
+                // The cast saturates, which is what is wanted of a number that no limit here can reach.
+                (None, Some(float)) if float.fract() == 0.0 => return Some(float as i64),
+                _ => ("int_from_float", "Input should be a valid integer, got a number with a fractional part"),
+            },
+            Value::String(text) => match text.trim().parse() {
+                Ok(whole) => return Some(whole),
+                Err(_) if ["NaN", "Infinity", "-Infinity"].contains(&text.as_str()) => {
+                    ("finite_number", "Input should be a finite number")
+                }
+                Err(_) => ("int_parsing", "Input should be a valid integer, unable to parse string as an integer"),
+            },
+            _ => ("int_type", "Input should be a valid integer"),
+        };
+        self.note(kind, name, msg, value);
+        None
+    }
+
+    /// As [`Fields::integer`], not below `least`.
+    pub fn integer_from(&mut self, name: &str, least: i64) -> Option<i64> {
+        let number = self.integer(name)?;
+        if number >= least {
+            return Some(number);
+        }
+        let msg = format!("Input should be greater than or equal to {least}");
+        let issue = Issue::new("greater_than_equal", format!("body.{name}"), msg, self.present(name)?);
+        self.issues.push(issue.with_ctx(format!("{{'ge': {least}}}")));
+        None
+    }
+}
+
+fn dict_summary(len: usize) -> String {
+    format!("<dict of {len} items>")
+}
+
+/// A value as it is quoted in a message: never a whole document.
+fn summary(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => match text.char_indices().nth(MAX_QUOTED) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.clone(),
+        },
+        Value::Array(items) => format!("<list of {} items>", items.len()),
+        Value::Object(map) => dict_summary(map.len()),
+    }
+}
+
+/// A string as Python's `repr` shows it.
+fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}

@@ -1,0 +1,109 @@
+//! What the server says about itself: models, health, version, metrics.
+
+use super::State;
+use super::error::{ApiError, Refusal};
+use crate::error::ErrorKind;
+use actix_web::HttpResponse;
+use serde::Serialize;
+
+/// `GET /v1/models`: one card per served name.
+pub fn models(state: &State) -> HttpResponse {
+    let data = state.settings.served_model_names.iter().map(|name| card(state, name)).collect();
+    HttpResponse::Ok().json(ModelList { object: "list", data })
+}
+
+/// `GET /v1/models/{id}`: the card of a name that requests may use.
+pub fn model(state: &State, id: &str) -> Result<HttpResponse, ApiError> {
+    state.settings.check_model(id)?;
+    Ok(HttpResponse::Ok().json(card(state, id)))
+}
+
+/// `GET /health` and `/ping`: 200 without a body, for the server listens only when the model is ready.
+pub fn health() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+/// `GET /version`.
+pub fn version() -> HttpResponse {
+    HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
+}
+
+/// `GET /metrics`, in Prometheus' text format.
+pub fn metrics(state: &State) -> Result<HttpResponse, ApiError> {
+    let text = state.metrics.text().map_err(|err| {
+        ApiError::new(Refusal::Kind(ErrorKind::Internal), format!("The metrics cannot be written: {err}."))
+    })?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=1.0.0; charset=utf-8").body(text))
+}
+
+fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
+    let created = state.started;
+    let max_model_len = state.settings.max_model_len;
+    ModelCard {
+        id,
+        object: "model",
+        created,
+        owned_by: "vllm",
+        root: &state.settings.root,
+        parent: None,
+        max_model_len,
+        permission: [Permission {
+            id: format!("modelperm-{:016x}", rand::random::<u64>()),
+            object: "model_permission",
+            created,
+            allow_create_engine: false,
+            allow_sampling: true,
+            allow_logprobs: true,
+            allow_search_indices: false,
+            allow_view: true,
+            allow_fine_tuning: false,
+            organization: "*",
+            group: None,
+            is_blocking: false,
+        }],
+        context_length: max_model_len,
+        model_type: "rerank",
+    }
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct ModelList<'a> {
+    object: &'static str,
+    data: Vec<ModelCard<'a>>,
+}
+
+/// vLLM's card; the last two fields are what RAGFlow and Xinference's clients look for.
+#[derive(Serialize)]
+struct ModelCard<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+    root: &'a str,
+    parent: Option<()>,
+    max_model_len: usize,
+    permission: [Permission; 1],
+    context_length: usize,
+    model_type: &'static str,
+}
+
+#[derive(Serialize)]
+struct Permission {
+    id: String,
+    object: &'static str,
+    created: u64,
+    allow_create_engine: bool,
+    allow_sampling: bool,
+    allow_logprobs: bool,
+    allow_search_indices: bool,
+    allow_view: bool,
+    allow_fine_tuning: bool,
+    organization: &'static str,
+    group: Option<()>,
+    is_blocking: bool,
+}

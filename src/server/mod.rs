@@ -1,0 +1,199 @@
+//! The HTTP server: one builder of the application, used by `main` and by tests, and its life from bind to stop.
+//!
+//! Invariants: every path goes through [`answer`], so that keys, methods, error bodies and metrics have one place;
+//! every error is JSON; nothing redirects. When a client closes its connection the request's future is dropped, and
+//! with it the engine's work. Imports engine, prompt and error only; called by `main`.
+
+mod access;
+mod body;
+pub mod error;
+mod fields;
+mod info;
+pub mod metrics;
+mod rerank;
+mod route;
+mod run;
+mod score;
+mod scoring;
+mod wire;
+
+pub use run::{Lifecycle, Reserved, reserve, run};
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::prompt::PromptEncoder;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderValue, VARY};
+use actix_web::{App, FromRequest, HttpRequest, HttpResponse, web};
+use error::{ApiError, Refusal};
+use metrics::Metrics;
+use route::Resource;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What the operator decided about the server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Names that requests may use, never empty; answers carry the first.
+    pub served_model_names: Vec<String>,
+    /// Where the model came from, as the model cards say it.
+    pub root: String,
+    /// Longest prompt in tokens.
+    pub max_model_len: usize,
+    /// Keys that open the API; empty leaves it open to all.
+    pub api_keys: Vec<String>,
+    /// Whether a request may name any model.
+    pub skip_model_name_validation: bool,
+    /// Largest request body in bytes, after decompression.
+    pub max_body_bytes: usize,
+}
+
+impl Settings {
+    fn model_name(&self) -> &str {
+        self.served_model_names.first().map_or("", String::as_str)
+    }
+
+    /// Accepts a served name, also with RAGFlow's `___PROVIDER` behind it, and no name at all.
+    fn check_model(&self, name: &str) -> std::result::Result<(), ApiError> {
+        let served = |name: &str| self.served_model_names.iter().any(|served| served == name);
+        let stripped = name.split_once("___").map_or(name, |(stripped, _)| stripped);
+        if name.is_empty() || self.skip_model_name_validation || served(name) || served(stripped) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::UnknownModel, format!("The model `{name}` does not exist.")).into())
+    }
+}
+
+/// Everything a request needs.
+pub struct State {
+    settings: Settings,
+    engine: Engine,
+    encoder: PromptEncoder,
+    metrics: Metrics,
+    /// Seconds since 1970 when the server started.
+    started: u64,
+}
+
+impl State {
+    /// The state of a server; an error if the metrics cannot be labelled with the served name.
+    pub fn new(settings: Settings, engine: Engine, encoder: PromptEncoder) -> Result<Self> {
+        let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
+            .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
+        Ok(Self { settings, engine, encoder, metrics, started: unix_time() })
+    }
+}
+
+/// The application: all routes over `state`.
+pub fn app(
+    state: web::Data<State>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new().configure(routes(state))
+}
+
+fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+    move |app| {
+        let limit = web::PayloadConfig::new(state.settings.max_body_bytes);
+        app.app_data(state.clone()).app_data(limit).default_service(web::to(serve));
+    }
+}
+
+async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
+    let started = Instant::now();
+    let resource = Resource::at(request.path());
+    let mut response =
+        answer(&request, resource.as_ref(), payload, &state).await.unwrap_or_else(|refused| refused.response());
+    // Cross-origin rules may depend on the origin, as vLLM's always-on middleware says; its key check comes before it.
+    if response.status() != actix_web::http::StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+    }
+    let handler = resource.as_ref().map_or(Some("none"), |resource| resource.label(request.path()));
+    if let Some(handler) = handler {
+        state.metrics.http(handler, known_method(request.method()), response.status().as_u16(), started.elapsed());
+    }
+    tracing::debug!("{} {} {}", request.method(), request.path(), response.status().as_u16());
+    response
+}
+
+async fn answer(
+    request: &HttpRequest,
+    resource: Option<&Resource>,
+    payload: web::Payload,
+    state: &web::Data<State>,
+) -> std::result::Result<HttpResponse, ApiError> {
+    if !resource.is_some_and(Resource::is_open) && request.method() != Method::OPTIONS {
+        access::check(&state.settings.api_keys, request.headers())?;
+    }
+    let Some(resource) = resource else {
+        return Err(no_route(request));
+    };
+    if !resource.allows(request.method()) {
+        let sentence = format!("{} takes {}, not {}.", request.path(), resource.methods(), request.method());
+        return Err(ApiError::new(Refusal::Method(resource.methods()), sentence).with_detail("Method Not Allowed"));
+    }
+    let request_id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    match resource {
+        Resource::Rerank => rerank::answer(state, request_id, read_json(request, payload).await?).await,
+        Resource::Score => score::answer(state, request_id, read_json(request, payload).await?).await,
+        Resource::Root if request.method() == Method::POST => {
+            let body = read_body(request, payload).await?;
+            match body::object(&body) {
+                Ok(map) if map.contains_key("query") => rerank::answer(state, request_id, body).await,
+                _ => Err(no_route(request)),
+            }
+        }
+        Resource::Models => Ok(info::models(state)),
+        Resource::Model(id) => info::model(state, id),
+        Resource::Health | Resource::Ping | Resource::Root => Ok(info::health()),
+        Resource::Version => Ok(info::version()),
+        Resource::Metrics => info::metrics(state),
+    }
+}
+
+async fn read_json(request: &HttpRequest, payload: web::Payload) -> std::result::Result<web::Bytes, ApiError> {
+    body::check_content_type(request.headers())?;
+    read_body(request, payload).await
+}
+
+/// The whole body, decompressed if it says so, within the limit.
+async fn read_body(request: &HttpRequest, payload: web::Payload) -> std::result::Result<web::Bytes, ApiError> {
+    web::Bytes::from_request(request, &mut payload.into_inner()).await.map_err(|err| {
+        if matches!(err.as_error::<PayloadError>(), Some(PayloadError::Overflow)) {
+            let limit = request.app_data::<web::Data<State>>().map_or(0, |state| state.settings.max_body_bytes);
+            return ApiError::new(Refusal::TooLarge, format!("The request body exceeds the limit of {limit} bytes."));
+        }
+        ApiError::new(Refusal::Malformed, format!("The request body cannot be read: {err}."))
+    })
+}
+
+fn no_route(request: &HttpRequest) -> ApiError {
+    let sentence = format!(
+        "There is no {} {} here: this server only reranks, with POST /v1/rerank and POST /v1/score.",
+        request.method(),
+        request.path()
+    );
+    ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
+}
+
+/// Methods are a label of the metrics, so clients may not invent them.
+fn known_method(method: &Method) -> &str {
+    match *method {
+        Method::GET | Method::POST | Method::PUT | Method::DELETE | Method::HEAD | Method::OPTIONS | Method::PATCH => {
+            method.as_str()
+        }
+        _ => "other",
+    }
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,127 @@
+//! Which resource a path means. Clients glue paths together in many ways, so the last non-empty segment decides.
+//!
+//! Invariant: never a redirect, because a redirected POST becomes a GET in common clients. Called by `server`.
+
+use actix_web::http::Method;
+use percent_encoding::percent_decode_str;
+
+/// A resource of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// Ranks documents: every path that ends in `rerank`.
+    Rerank,
+    /// Scores pairs: every path that ends in `score`.
+    Score,
+    /// The list of served names.
+    Models,
+    /// One served name, which may contain slashes.
+    Model(String),
+    /// Whether the server is up.
+    Health,
+    /// The same, for SageMaker.
+    Ping,
+    /// The version of this program.
+    Version,
+    /// Prometheus metrics.
+    Metrics,
+    /// `/` and `/v1`: health for a GET; a POST ranks, for clients that never add a path.
+    Root,
+}
+
+impl Resource {
+    /// The resource at `path` (percent-encoded, without the query string).
+    pub fn at(path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        match segments.as_slice() {
+            [] | ["v1"] => Some(Self::Root),
+            ["models"] | ["v1", "models"] => Some(Self::Models),
+            ["models", id @ ..] | ["v1", "models", id @ ..] => {
+                Some(Self::Model(percent_decode_str(&id.join("/")).decode_utf8_lossy().into_owned()))
+            }
+            ["health"] => Some(Self::Health),
+            ["ping"] => Some(Self::Ping),
+            ["version"] => Some(Self::Version),
+            ["metrics"] => Some(Self::Metrics),
+            [.., "rerank"] => Some(Self::Rerank),
+            [.., "score"] => Some(Self::Score),
+            _ => None,
+        }
+    }
+
+    /// The methods it has, as in an `Allow` header.
+    pub fn methods(&self) -> &'static str {
+        match self {
+            Self::Rerank | Self::Score => "POST",
+            Self::Ping | Self::Root => "GET, POST",
+            Self::Models | Self::Model(_) | Self::Health | Self::Version | Self::Metrics => "GET",
+        }
+    }
+
+    /// Whether it has `method`.
+    pub fn allows(&self, method: &Method) -> bool {
+        self.methods().split(", ").any(|name| name == method.as_str())
+    }
+
+    /// Whether it is open to all, also when a key is configured.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Health | Self::Ping | Self::Version | Self::Metrics)
+    }
+
+    /// The `handler` label of the HTTP metrics, from a bounded set whatever paths clients invent; `None` is not
+    /// counted, as in vLLM.
+    pub fn label(&self, path: &str) -> Option<&'static str> {
+        match self {
+            Self::Rerank => match path {
+                "/v1/rerank" => Some("/v1/rerank"),
+                "/v2/rerank" => Some("/v2/rerank"),
+                _ => Some("/rerank"),
+            },
+            Self::Score if path == "/v1/score" => Some("/v1/score"),
+            Self::Score => Some("/score"),
+            Self::Models => Some("/v1/models"),
+            Self::Model(_) => Some("/v1/models/{id}"),
+            Self::Root => Some("/"),
+            Self::Health | Self::Ping | Self::Version | Self::Metrics => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Resource;
+
+    #[test]
+    fn the_last_segment_decides() {
+        for path in [
+            "/rerank",
+            "/rerank/",
+            "//rerank",
+            "/v1/rerank",
+            "/v2/rerank/",
+            "/v1//rerank",
+            "/v1/rerank/v1/rerank",
+            "/rerank/v1/rerank",
+            "/v1/v1/rerank",
+            "/api/rerank",
+        ] {
+            assert_eq!(Resource::at(path), Some(Resource::Rerank), "{path}");
+        }
+        for path in ["/score", "/v1/score", "/v1/score/"] {
+            assert_eq!(Resource::at(path), Some(Resource::Score), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_model_name_may_contain_slashes_and_even_end_in_rerank() {
+        for path in ["/v1/models/org/rerank", "/v1/models/org%2Frerank", "/models/org/rerank/"] {
+            assert_eq!(Resource::at(path), Some(Resource::Model("org/rerank".to_owned())), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_mean_nothing() {
+        for path in ["/nope", "/v1/embeddings", "/v1/chat/completions", "/x/health", "/reranks", "/rerank/x"] {
+            assert_eq!(Resource::at(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `POST /score`, `/v1/score`: pairs in, scores out in the same order.
+
+use super::State;
+use super::error::ApiError;
+use super::scoring::{self, Scored};
+use super::unix_time;
+use super::wire::{PairRequest, ScoreDatum, ScoreRequest, ScoreResponse, ScoreUsage};
+use actix_web::{HttpResponse, web};
+
+/// Answers a score request; `request_id` is the client's header, if it sent one.
+pub async fn answer(
+    state: &web::Data<State>,
+    request_id: Option<&str>,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let Scored { request, scores, prompt_tokens } = scoring::score::<ScoreRequest>(state, body).await?;
+    let datum = |(index, score)| ScoreDatum { index, object: "score", score: f64::from(score) };
+    Ok(HttpResponse::Ok().json(ScoreResponse {
+        id: scoring::answer_id(request_id, request.common()),
+        object: "list",
+        created: unix_time(),
+        model: state.settings.model_name(),
+        data: scores.into_iter().enumerate().map(datum).collect(),
+        usage: ScoreUsage {
+            prompt_tokens,
+            total_tokens: prompt_tokens,
+            completion_tokens: 0,
+            prompt_tokens_details: None,
+            completion_tokens_details: None,
+        },
+    }))
+}

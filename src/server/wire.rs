@@ -1,0 +1,303 @@
+//! Requests and answers of the scoring routes, field for field; the order of fields is the order on the wire.
+//!
+//! Invariant: a request that was read breaks no rule of a single field; rules between fields are `scoring`'s.
+
+use super::error::ApiError;
+use super::fields::{self, Fields, Issue};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// What the rerank and the score requests have in common. Unknown fields are ignored, as vLLM does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Common {
+    /// The model asked for; empty and absent are the served one.
+    pub model: Option<String>,
+    /// The client's name of the request.
+    pub request_id: Option<String>,
+    /// Whether scores are probabilities (the default) or margins.
+    pub use_activation: bool,
+    /// Total tokens of a prompt; -1 is the model length.
+    pub truncate_prompt_tokens: Option<i64>,
+    /// Tokens of the query, 0 for no limit.
+    pub max_tokens_per_query: i64,
+    /// Tokens of a document, 0 for no limit.
+    pub max_tokens_per_doc: i64,
+    /// The instruction of this request, wherever it was written.
+    pub instruction: Option<String>,
+    /// Keys of `chat_template_kwargs` that a request may not set.
+    pub reserved_kwargs: Vec<&'static str>,
+    /// Accepted without effect: nothing is cached between requests under a client's name.
+    pub cache_salt: Option<String>,
+}
+
+/// A text of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text {
+    /// A string, or the `text` of an object.
+    Plain(String),
+    /// An object with `content`, which text models have no use for.
+    Parts,
+}
+
+/// A request that asks for scores of pairs.
+pub trait PairRequest: Sized + Send + 'static {
+    /// Reads a body.
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError>;
+    /// The fields that all such requests have.
+    fn common(&self) -> &Common;
+    /// The two sides, not yet paired.
+    fn sides(&self) -> (&[Text], &[Text]);
+}
+
+/// `POST /rerank`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RerankRequest {
+    common: Common,
+    query: [Text; 1],
+    /// The documents in the order given.
+    pub documents: Vec<Text>,
+    /// How many results to return; `None` is all.
+    pub top_n: Option<usize>,
+}
+
+impl PairRequest for RerankRequest {
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+        let mut fields = Fields::new(body);
+        let common = common(&mut fields);
+        let query = fields.required("query").and_then(|value| one_text(&mut fields, "query", value));
+        let documents = fields.required("documents").and_then(|value| texts(&mut fields, "documents", value));
+        // Clients send null, 0 and -1 for "all".
+        let top_n = fields.integer("top_n").and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        match (query, documents, fields.into_issues()) {
+            (Some(query), Some(documents), issues) if issues.is_empty() => {
+                Ok(Self { common, query: [query], documents, top_n })
+            }
+            (_, _, issues) => Err(fields::refuse(&issues)),
+        }
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn sides(&self) -> (&[Text], &[Text]) {
+        (&self.query, &self.documents)
+    }
+}
+
+/// `POST /score`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreRequest {
+    common: Common,
+    queries: Vec<Text>,
+    documents: Vec<Text>,
+}
+
+/// The names of the two sides in the four shapes of a score body, in vLLM's order of preference.
+const SCORE_SHAPES: [(&str, &str); 4] =
+    [("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2")];
+
+impl PairRequest for ScoreRequest {
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+        let mut issues: Vec<Issue> = Vec::new();
+        for (left, right) in SCORE_SHAPES {
+            let mut fields = Fields::new(body);
+            let common = common(&mut fields);
+            let queries = fields.required(left).and_then(|value| texts(&mut fields, left, value));
+            let documents = fields.required(right).and_then(|value| texts(&mut fields, right, value));
+            match (queries, documents, fields.into_issues()) {
+                (Some(queries), Some(documents), found) if found.is_empty() => {
+                    return Ok(Self { common, queries, documents });
+                }
+                (_, _, found) => issues.extend(found),
+            }
+        }
+        Err(fields::refuse(&issues))
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn sides(&self) -> (&[Text], &[Text]) {
+        (&self.queries, &self.documents)
+    }
+}
+
+fn common(fields: &mut Fields<'_>) -> Common {
+    let model = fields.string("model");
+    fields.string("user");
+    let truncate_prompt_tokens = fields.integer_from("truncate_prompt_tokens", -1);
+    fields.choice("truncation_side", &["left", "right"]);
+    fields.choice("padding", &["max_length", "do_not_pad"]);
+    let request_id = fields.string("request_id");
+    fields.integer("priority");
+    fields.object("mm_processor_kwargs");
+    let cache_salt = fields.string("cache_salt");
+    let use_activation = fields.boolean("use_activation").unwrap_or(true);
+    let max_tokens_per_query = fields.integer("max_tokens_per_query").unwrap_or(0);
+    let max_tokens_per_doc = fields.integer("max_tokens_per_doc").unwrap_or(0);
+    let instruction = fields.string("instruction");
+    let kwargs = fields.object("chat_template_kwargs");
+    Common {
+        model,
+        request_id,
+        use_activation,
+        truncate_prompt_tokens,
+        max_tokens_per_query,
+        max_tokens_per_doc,
+        reserved_kwargs: kwargs.map(reserved).unwrap_or_default(),
+        instruction: the_instruction(instruction, kwargs),
+        cache_salt,
+    }
+}
+
+fn reserved(kwargs: &Map<String, Value>) -> Vec<&'static str> {
+    ["chat_template", "tools", "tokenize"].into_iter().filter(|key| kwargs.contains_key(*key)).collect()
+}
+
+/// `chat_template_kwargs.instruction` hides `instruction`, also when it is empty; then comes
+/// `chat_template_kwargs.instruct`. Empty counts as absent at each step.
+fn the_instruction(field: Option<String>, kwargs: Option<&Map<String, Value>>) -> Option<String> {
+    let kwarg = |name: &str| {
+        kwargs.and_then(|kwargs| kwargs.get(name)).map(|value| match value {
+            Value::String(text) => text.clone(),
+            Value::Null | Value::Bool(false) => String::new(),
+            other => other.to_string(),
+        })
+    };
+    let first = kwarg("instruction").or(field).filter(|text| !text.is_empty());
+    first.or_else(|| kwarg("instruct").filter(|text| !text.is_empty()))
+}
+
+/// A string, `{"text": string}`, or an object with `content`.
+fn one_text(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Text> {
+    match value {
+        Value::String(text) => return Some(Text::Plain(text.clone())),
+        Value::Object(map) => {
+            if let Some(Value::String(text)) = map.get("text") {
+                return Some(Text::Plain(text.clone()));
+            }
+            if map.contains_key("content") {
+                return Some(Text::Parts);
+            }
+        }
+        _ => {}
+    }
+    fields.note("string_type", loc, "Input should be a valid string", value);
+    if value.is_object() {
+        fields.note("missing", &format!("{loc}.ScoreMultiModalParam.content"), "Field required", value);
+    } else {
+        fields.note("dict_type", &format!("{loc}.ScoreMultiModalParam"), "Input should be a valid dictionary", value);
+    }
+    None
+}
+
+/// One text or a list of them.
+fn texts(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Vec<Text>> {
+    let Value::Array(items) = value else {
+        return one_text(fields, loc, value).map(|text| vec![text]);
+    };
+    if items.iter().all(is_text) {
+        return items.iter().enumerate().map(|(i, item)| one_text(fields, &format!("{loc}.{i}"), item)).collect();
+    }
+    // vLLM complains about the list as a whole first, and names the list as the parameter.
+    one_text(fields, loc, value);
+    for (i, item) in items.iter().enumerate().filter(|(_, item)| !is_text(item)) {
+        one_text(fields, &format!("{loc}.{i}"), item);
+    }
+    None
+}
+
+fn is_text(value: &Value) -> bool {
+    match value {
+        Value::String(_) => true,
+        Value::Object(map) => map.get("text").is_some_and(Value::is_string) || map.contains_key("content"),
+        _ => false,
+    }
+}
+
+/// Answer of `POST /rerank`.
+#[derive(Debug, Serialize)]
+pub struct RerankResponse<'a> {
+    /// `score-` and the request's name.
+    pub id: String,
+    /// The first served name.
+    pub model: &'a str,
+    /// Tokens of all pairs.
+    pub usage: RerankUsage,
+    /// Best first.
+    pub results: Vec<RerankResult<'a>>,
+}
+
+/// Tokens of a rerank request.
+#[derive(Debug, Serialize)]
+pub struct RerankUsage {
+    /// Tokens of all prompts.
+    pub prompt_tokens: usize,
+    /// The same: nothing is generated.
+    pub total_tokens: usize,
+}
+
+/// One document and its score.
+#[derive(Debug, Serialize)]
+pub struct RerankResult<'a> {
+    /// Its place in the request.
+    pub index: usize,
+    /// Its text.
+    pub document: RerankDocument<'a>,
+    /// A float32 widened to float64, so that the digits are vLLM's.
+    pub relevance_score: f64,
+}
+
+/// A document, as an object: clients crash on a string.
+#[derive(Debug, Serialize)]
+pub struct RerankDocument<'a> {
+    /// The text as it came, before any truncation.
+    pub text: &'a str,
+    /// Always null on text models.
+    pub multi_modal: Option<()>,
+}
+
+/// Answer of `POST /score`.
+#[derive(Debug, Serialize)]
+pub struct ScoreResponse<'a> {
+    /// `score-` and the request's name.
+    pub id: String,
+    /// `list`.
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The first served name.
+    pub model: &'a str,
+    /// In the order of the pairs.
+    pub data: Vec<ScoreDatum>,
+    /// Tokens of all pairs.
+    pub usage: ScoreUsage,
+}
+
+/// One pair's score.
+#[derive(Debug, Serialize)]
+pub struct ScoreDatum {
+    /// The pair's place.
+    pub index: usize,
+    /// `score`.
+    pub object: &'static str,
+    /// A float32 widened to float64.
+    pub score: f64,
+}
+
+/// Tokens of a score request.
+#[derive(Debug, Serialize)]
+pub struct ScoreUsage {
+    /// Tokens of all prompts.
+    pub prompt_tokens: usize,
+    /// The same.
+    pub total_tokens: usize,
+    /// 0: nothing is generated.
+    pub completion_tokens: usize,
+    /// Always null.
+    pub prompt_tokens_details: Option<()>,
+    /// Always null.
+    pub completion_tokens_details: Option<()>,
+}

@@ -49,8 +49,10 @@ fn serve(options: &Options) -> Result<()> {
     let lifecycle = Lifecycle { keep_alive: options.keep_alive, shutdown_timeout: options.shutdown_timeout };
     System::new().block_on(async {
         let stop = stop_signal()?;
-        tracing::info!("ready: serving {names} on http://{}", reserved.address());
-        server::run(state, reserved, lifecycle, stop).await?;
+        let address = reserved.address();
+        let listening = reserved.listen()?;
+        tracing::info!("ready: serving {names} on http://{address}");
+        server::run(state, listening, lifecycle, stop).await?;
         tracing::info!("stopped");
         Ok(())
     })

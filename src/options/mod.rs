@@ -1,8 +1,8 @@
 //! Command line and environment become one validated plain struct; every default of the program is written here.
 //!
 //! Invariant: an [`Options`] holds only values that make sense together; what is wrong is said in a sentence before
-//! anything is loaded. The way is: arguments -> [`spelling`] (one spelling for each flag) -> [`flags`] (clap) ->
-//! [`values`] (units, JSON) -> `Options`. The environment comes in as a function, so that tests need not change it.
+//! anything is loaded. The way is: arguments -> `spelling` (one spelling for each flag) -> `flags` (clap) ->
+//! `values` (units, JSON) -> `Options`. The environment comes in as a function, so that tests need not change it.
 //! Called by `main`; imports nothing of the rest.
 
 mod flags;

@@ -125,5 +125,9 @@ pub fn log_level(name: Option<&str>) -> String {
         Some("ERROR" | "CRITICAL" | "FATAL") => "error",
         _ => DEFAULT_LOG_LEVEL,
     };
-    level.to_owned()
+    // The HTTP library tells of its threads at these levels, which is no news to an operator.
+    match level {
+        "info" | "debug" => format!("{level},actix_server=warn"),
+        _ => level.to_owned(),
+    }
 }

@@ -1,6 +1,6 @@
 //! The HTTP server: one builder of the application, used by `main` and by tests, and its life from bind to stop.
 //!
-//! Invariants: every path goes through [`answer`], so that keys, methods, error bodies and metrics have one place;
+//! Invariants: every path goes through `answer`, so that keys, methods, error bodies and metrics have one place;
 //! every error is JSON; nothing redirects. When a client closes its connection the request's future is dropped, and
 //! with it the engine's work. Imports engine, prompt and error only; called by `main`.
 
@@ -17,7 +17,7 @@ mod score;
 mod scoring;
 mod wire;
 
-pub use run::{Lifecycle, Reserved, reserve, run};
+pub use run::{Lifecycle, Listening, Reserved, reserve, run};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,13 +1,13 @@
 //! The life of a server: take the address, listen when the model is ready, stop in order.
 //!
-//! Invariant: no connection is accepted before [`run`], and after a stop signal running requests get their time.
+//! Invariant: no connection is taken before [`Reserved::listen`], and after a stop signal running requests get their time.
 
 use super::{State, routes};
 use crate::error::{Error, ErrorKind, Result};
 use actix_web::{App, HttpServer, web};
 use socket2::{Domain, Socket, Type};
 use std::future::Future;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
 /// Connections that may wait to be accepted.
@@ -37,6 +37,19 @@ impl Reserved {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Lets clients connect; they are answered from [`run`] on.
+    pub fn listen(self) -> Result<Listening> {
+        let Self { socket, address } = self;
+        socket.listen(BACKLOG).map_err(|err| cannot_listen(&address.ip().to_string(), address.port(), &err))?;
+        Ok(Listening { socket: socket.into(), address })
+    }
+}
+
+/// An address that clients can connect to.
+pub struct Listening {
+    socket: TcpListener,
+    address: SocketAddr,
 }
 
 /// Takes `host:port` before the model is loaded, so that a port in use is said at once and not minutes later.
@@ -74,19 +87,23 @@ fn cannot_listen(host: &str, port: u16, err: &std::io::Error) -> Error {
 }
 
 /// Serves until `stop` resolves, then finishes what is running. Runs inside an actix system.
-pub async fn run(state: State, reserved: Reserved, lifecycle: Lifecycle, stop: impl Future<Output = ()>) -> Result<()> {
-    run_app(routes(web::Data::new(state)), reserved, lifecycle, stop).await
+pub async fn run(
+    state: State,
+    listening: Listening,
+    lifecycle: Lifecycle,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    run_app(routes(web::Data::new(state)), listening, lifecycle, stop).await
 }
 
 async fn run_app(
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
-    reserved: Reserved,
+    listening: Listening,
     lifecycle: Lifecycle,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let Reserved { socket, address } = reserved;
+    let Listening { socket, address } = listening;
     let fail = |err: std::io::Error| cannot_listen(&address.ip().to_string(), address.port(), &err);
-    socket.listen(BACKLOG).map_err(fail)?;
     let server = HttpServer::new(move || App::new().configure(routes.clone()))
         .workers(WORKERS)
         .worker_max_blocking_threads(BLOCKING_THREADS)
@@ -96,7 +113,7 @@ async fn run_app(
         // Otherwise actix would take it for a half-closed connection and compute the answer for nobody.
         .h1_allow_half_closed(false)
         .disable_signals()
-        .listen(socket.into())
+        .listen(socket)
         .map_err(fail)?
         .run();
     let handle = server.handle();

@@ -74,11 +74,7 @@ fn prepare<R: PairRequest>(state: &State, bytes: &[u8], abandoned: &AtomicBool) 
         if abandoned.load(Ordering::Relaxed) {
             return Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The client has left."));
         }
-        let prompt = state.encoder.encode(query, document, &options)?;
-        if prompt.token_ids.is_empty() {
-            return Err(ApiError::invalid("The decoder prompt cannot be empty"));
-        }
-        prompts.push(prompt);
+        prompts.push(state.encoder.encode(query, document, &options)?);
     }
     Ok(Prepared { request, prompts })
 }

@@ -62,6 +62,7 @@ async fn a_client_that_leaves_frees_its_work() {
     let held = Arc::new(Held::default());
     let reserved = reserve("127.0.0.1", 0).expect("a free port");
     let address = reserved.address();
+    let listening = reserved.listen().expect("listens");
     let (stop, stopped) = oneshot::channel::<()>();
     let client = async {
         let mut stream = TcpStream::connect(address).await.expect("connects");
@@ -71,7 +72,7 @@ async fn a_client_that_leaves_frees_its_work() {
         soon("the drop of the handler's future", held.dropped.notified()).await;
         let _ = stop.send(());
     };
-    let server = run_app(hold(held.clone()), reserved, patient(PATIENCE), async {
+    let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
         let _ = stopped.await;
     });
     let (result, ()) = tokio::join!(server, client);
@@ -84,6 +85,7 @@ async fn a_stopping_server_finishes_what_is_running() {
     let held = Arc::new(Held::default());
     let reserved = reserve("127.0.0.1", 0).expect("a free port");
     let address = reserved.address();
+    let listening = reserved.listen().expect("listens");
     let stop = Semaphore::new(0);
     let client = async {
         let mut idle = TcpStream::connect(address).await.expect("connects");
@@ -99,7 +101,7 @@ async fn a_stopping_server_finishes_what_is_running() {
         soon("the answer", stream.read_to_string(&mut answer)).await.expect("reads");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
     };
-    let server = run_app(hold(held.clone()), reserved, patient(PATIENCE), async {
+    let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
         let _ = stop.acquire().await;
     });
     let (result, ()) = tokio::join!(soon("the stop", server), client);
@@ -112,6 +114,7 @@ async fn a_shutdown_timeout_of_zero_aborts_what_is_running() {
     let held = Arc::new(Held::default());
     let reserved = reserve("127.0.0.1", 0).expect("a free port");
     let address = reserved.address();
+    let listening = reserved.listen().expect("listens");
     let stop = Semaphore::new(0);
     let client = async {
         let mut stream = TcpStream::connect(address).await.expect("connects");
@@ -122,7 +125,7 @@ async fn a_shutdown_timeout_of_zero_aborts_what_is_running() {
         let _ = soon("the end of the connection", stream.read_to_end(&mut answer)).await;
         assert!(answer.is_empty());
     };
-    let server = run_app(hold(held.clone()), reserved, patient(Duration::ZERO), async {
+    let server = run_app(hold(held.clone()), listening, patient(Duration::ZERO), async {
         let _ = stop.acquire().await;
     });
     let (result, ()) = tokio::join!(soon("the stop", server), client);
@@ -130,7 +133,7 @@ async fn a_shutdown_timeout_of_zero_aborts_what_is_running() {
 }
 
 #[actix_web::test]
-async fn no_connection_is_taken_before_the_server_runs() {
+async fn no_connection_is_taken_before_the_server_listens() {
     let reserved = reserve("127.0.0.1", 0).expect("a free port");
     assert!(TcpStream::connect(reserved.address()).await.is_err());
 }

@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// A handle to the worker thread; clones share it.
@@ -55,15 +54,15 @@ impl Drop for Pending {
 impl Engine {
     /// Starts the worker. A batch holds at most `max_num_batched_tokens` tokens, or one longer prompt alone. The
     /// thread ends when all handles are dropped and the queue is empty.
-    pub fn start(model: Box<dyn Model>, max_num_batched_tokens: usize) -> (Self, JoinHandle<()>) {
+    pub fn start(model: Box<dyn Model>, max_num_batched_tokens: usize) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let state = Arc::new(State::default());
         let worker = Worker { model, receiver, queue: VecDeque::new(), budget: max_num_batched_tokens, state: state.clone() };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
             .expect("the operating system starts the engine thread");
-        (Self { requests: sender, state }, thread)
+        Self { requests: sender, state }
     }
 
     /// The margin `logit(yes) - logit(no)` of every prompt, in order; the score is [`sigmoid`] of it. Dropping the

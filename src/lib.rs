@@ -1,8 +1,11 @@
 //! ironrank serves Qwen3 rerankers on ordinary CPUs behind vLLM's score and rerank API.
 #![forbid(unsafe_code)]
 
+pub mod batch;
+pub mod checkpoint;
 pub mod engine;
 pub mod error;
+pub mod model;
 pub mod options;
 pub mod prompt;
 pub mod server;

@@ -4,12 +4,16 @@
 #![forbid(unsafe_code)]
 
 use actix_web::rt::System;
+use ironrank::checkpoint::{Checkpoint, Config};
 use ironrank::engine::Engine;
 use ironrank::error::{Error, ErrorKind, Result};
-use ironrank::options::{self, Command, Options};
+use ironrank::model;
+use ironrank::options::{self, Command, LoadFormat, Options};
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{self, Lifecycle, Settings, State};
+use ironrank_kernels::{Cpu, Isa, Pool};
 use std::process::ExitCode;
+use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -67,13 +71,58 @@ struct Loaded {
 }
 
 fn load(options: &Options) -> Result<Loaded> {
-    let max_model_len = options.max_model_len.unwrap_or(40_960);
-    let directory = options.tokenizer.as_deref().or(options.model.as_deref());
-    let encoder = match directory {
-        Some(directory) => PromptEncoder::open(directory, max_model_len)?,
+    let start = Instant::now();
+    let cpu = cpu(options)?;
+    let (isa, threads) = (cpu.isa().name(), cpu.threads());
+    let checkpoint = match (&options.model, options.load_format) {
+        (Some(dir), LoadFormat::Safetensors) => Checkpoint::open(dir, &options.hf_overrides)?,
+        (dir, _) => {
+            tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
+            Checkpoint::dummy(dir.as_deref(), &options.hf_overrides)?
+        }
+    };
+    let config = checkpoint.config();
+    let max_model_len = model_len(options, config)?;
+    let encoder = match options.tokenizer.as_deref().or(options.model.as_deref()) {
+        Some(dir) => PromptEncoder::open(dir, max_model_len)?,
         None => PromptEncoder::builtin(max_model_len)?,
     };
-    Ok(Loaded { engine: Engine {}, encoder, max_model_len })
+    tracing::info!(
+        "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {threads} threads of {isa}",
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        checkpoint.bytes() as f64 / 1e9,
+    );
+    let model = model::load(cpu, &checkpoint, &encoder, max_model_len)?;
+    tracing::info!(
+        "loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",
+        start.elapsed().as_secs_f64(),
+        model.bytes() as f64 / 1e9,
+    );
+    let engine = Engine::start(model, options.max_num_batched_tokens);
+    Ok(Loaded { engine, encoder, max_model_len })
+}
+
+fn cpu(options: &Options) -> Result<Cpu> {
+    let isa = match &options.isa {
+        Some(name) => Isa::named(name).map_err(|err| Error::new(ErrorKind::Options, err.to_string()))?,
+        None => Isa::best(),
+    };
+    Ok(Cpu::new(isa, Pool::new(options.threads, options.pin)))
+}
+
+/// The asked model length, which the positions that the model was trained for limit.
+fn model_len(options: &Options, config: &Config) -> Result<usize> {
+    let limit = config.max_position_embeddings;
+    match options.max_model_len {
+        Some(asked) if asked > limit => Err(Error::new(
+            ErrorKind::Options,
+            format!("--max-model-len {asked} is more than the {limit} positions of the model (max_position_embeddings)."),
+        )),
+        asked => Ok(asked.unwrap_or(limit)),
+    }
 }
 
 fn settings(options: &Options, max_model_len: usize) -> Settings {

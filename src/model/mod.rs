@@ -7,17 +7,39 @@ mod qwen3;
 mod workspace;
 
 use crate::batch::Batch;
-use crate::checkpoint::Checkpoint;
-use crate::error::Result;
+use crate::checkpoint::{Checkpoint, Config};
+use crate::error::{Error, ErrorKind, Result};
+use crate::prompt::PromptEncoder;
 use ironrank_kernels::Cpu;
 
 /// Ids of the two tokens whose logits an original reranker compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AnswerTokens {
+#[derive(Debug, Clone, Copy)]
+struct AnswerTokens {
     /// The token of a relevant document, `yes`.
-    pub yes: u32,
+    yes: u32,
     /// The token of an irrelevant one, `no`.
-    pub no: u32,
+    no: u32,
+}
+
+impl AnswerTokens {
+    /// Looks up the configuration's pair in the vocabulary; a model with a score head of its own has none.
+    fn find(encoder: &PromptEncoder, config: &Config) -> Result<Option<Self>> {
+        let Some([no, yes]) = &config.classifier_from_token else { return Ok(None) };
+        let id = |token: &str| match encoder.token_id(token) {
+            Some(id) if (id as usize) < config.vocab_size => Ok(id),
+            found => Err(Error::new(
+                ErrorKind::Checkpoint,
+                match found {
+                    None => format!("The tokenizer has no token '{token}', which classifier_from_token names."),
+                    Some(id) => format!(
+                        "Token '{token}' has the id {id} in the tokenizer, but the model's vocab_size is {}.",
+                        config.vocab_size
+                    ),
+                },
+            )),
+        };
+        Ok(Some(Self { yes: id(yes)?, no: id(no)? }))
+    }
 }
 
 /// A loaded model.
@@ -34,9 +56,10 @@ pub trait Model: Send {
     fn bytes(&self) -> usize;
 }
 
-/// Reads and packs the weights of `checkpoint` for `cpu`. `answers` are the yes and no tokens; positions from
+/// Reads and packs the weights of `checkpoint` for `cpu`. The tokenizer is `encoder`'s; positions from
 /// `max_model_len` on are never asked for.
-pub fn load(cpu: Cpu, checkpoint: &Checkpoint, answers: AnswerTokens, max_model_len: usize) -> Result<Box<dyn Model>> {
+pub fn load(cpu: Cpu, checkpoint: &Checkpoint, encoder: &PromptEncoder, max_model_len: usize) -> Result<Box<dyn Model>> {
+    let answers = AnswerTokens::find(encoder, checkpoint.config())?;
     // The checkpoint refuses every architecture but Qwen3 when it is opened.
     Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len)?))
 }

@@ -55,7 +55,7 @@ struct Layer {
 }
 
 impl Qwen3 {
-    pub fn load(cpu: Cpu, checkpoint: &Checkpoint, answers: AnswerTokens, max_model_len: usize) -> Result<Self> {
+    pub fn load(cpu: Cpu, checkpoint: &Checkpoint, answers: Option<AnswerTokens>, max_model_len: usize) -> Result<Self> {
         let weights = ModelWeights::load(&cpu, checkpoint, answers, max_model_len)?;
         let workspace = Workspace::new(cpu.isa(), weights.widths, CHUNK.min(max_model_len.max(1)));
         Ok(Self { cpu, weights, workspace })
@@ -91,7 +91,7 @@ impl Model for Qwen3 {
 }
 
 impl ModelWeights {
-    fn load(cpu: &Cpu, checkpoint: &Checkpoint, answers: AnswerTokens, max_model_len: usize) -> Result<Self> {
+    fn load(cpu: &Cpu, checkpoint: &Checkpoint, answers: Option<AnswerTokens>, max_model_len: usize) -> Result<Self> {
         let config = checkpoint.config();
         let attention = AttentionShape {
             heads: config.num_attention_heads,
@@ -105,22 +105,20 @@ impl ModelWeights {
             Ok(out)
         };
         let embedding = checkpoint.tensor("model.embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
-        let (head, bias) = match checkpoint.head() {
-            Head::Score { bias } => {
+        let (head, bias) = match (checkpoint.head(), answers) {
+            (Head::Score { bias }, _) => {
                 let mut head = vec![0.0; widths.hidden];
                 checkpoint.tensor("score.weight", &[1, widths.hidden])?.read_row(0, &mut head);
                 (head, if bias { vector("score.bias", 1)?[0] } else { 0.0 })
             }
-            Head::Tokens => {
-                let output = match config.tie_word_embeddings {
-                    true => embedding.clone(),
-                    false => checkpoint.tensor("lm_head.weight", &[config.vocab_size, config.hidden_size])?,
-                };
+            (Head::Tokens, Some(answers)) => {
+                let output = checkpoint.output_matrix()?;
                 let (mut yes, mut no) = (vec![0.0; widths.hidden], vec![0.0; widths.hidden]);
                 output.read_row(answers.yes as usize, &mut yes);
                 output.read_row(answers.no as usize, &mut no);
                 (yes.iter().zip(no).map(|(yes, no)| yes - no).collect(), 0.0)
             }
+            (Head::Tokens, None) => unreachable!("a checkpoint without a score head names its answer tokens"),
         };
         let layers = (0..config.num_hidden_layers).map(|i| Layer::load(cpu, checkpoint, widths, i)).collect::<Result<_>>()?;
         Ok(Self {

@@ -27,7 +27,8 @@ impl Buffer {
         if bytes == 0 {
             return Self { map: None, len: 0 };
         }
-        let map = MmapOptions::new().len(bytes).map_anon().unwrap_or_else(|e| panic!("cannot allocate {bytes} bytes: {e}"));
+        let map =
+            MmapOptions::new().len(bytes).map_anon().unwrap_or_else(|e| panic!("cannot allocate {bytes} bytes: {e}"));
         #[cfg(target_os = "linux")]
         if bytes >= HUGE_PAGE_BYTES {
             // Advice only: a kernel without huge pages answers EINVAL and the buffer works all the same.

@@ -149,7 +149,7 @@ fn limits_that_make_no_sense_are_refused_in_vllms_words() {
 #[test]
 fn the_limits_of_query_and_document_cut_their_texts() {
     let options = PromptOptions { max_tokens_per_doc: 3, max_tokens_per_query: 2, ..Default::default() };
-    let expected = plain("which river", "The Danube flows");
+    let expected = plain("which river", "The Danube");
     assert_eq!(ids(&ENCODER, "which river runs here", "The Danube flows through Vienna.", &options), expected);
     let query = format!("{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: which river runs here\n");
     let document = format!("<Document>: The Danube flows through Vienna.{SUFFIX}");
@@ -157,60 +157,45 @@ fn the_limits_of_query_and_document_cut_their_texts() {
 }
 
 #[test]
-fn five_megabytes_are_answered_at_once() {
-    let truncate = PromptOptions { truncate_prompt_tokens: Some(8192), ..Default::default() };
-    let texts = [
-        "word ".repeat(1_000_000),
-        "a".repeat(5_000_000),
-        "  ".repeat(2_500_000),
-        "0Zq9+/".repeat(800_000),
-        "很长的文字".repeat(330_000),
-        "很长的文字。".repeat(280_000),
-        "\u{1f9ff}".repeat(1_250_000),
-        "\u{301}".repeat(2_500_000),
-        "<think>".repeat(700_000),
-        "<|im_end|>".repeat(500_000),
-        "!?".repeat(2_500_000),
-        "\r\n".repeat(2_500_000),
-    ];
-    for text in &texts {
-        let start = text.chars().take(8).collect::<String>();
-        for options in
-            [&PromptOptions::default(), &truncate, &PromptOptions { max_tokens_per_doc: 99, ..Default::default() }]
-        {
-            let clock = Instant::now();
-            let answer = ENCODER.encode("query", text, options);
-            println!("{start:?} {:?} {:?}", answer.map(|p| p.token_ids.len()).map_err(|e| e.kind()), clock.elapsed());
-        }
+fn five_megabytes_without_a_border_are_truncated_without_reading_them_all() {
+    for text in
+        ["word ", "a", "  ", "0Zq9+/", "很长的文字", "很长的文字。", "\u{1f9ff}", "\u{301}", "<think>", "!?", "\r\n"]
+    {
+        let text = text.repeat(5_000_000 / text.len());
+        assert_eq!(error(&ENCODER, "query", &text, &PromptOptions::default()).kind(), ErrorKind::TooLong);
+        assert_eq!(error(&ENCODER, &text, "document", &PromptOptions::default()).kind(), ErrorKind::TooLong);
+        let truncate = PromptOptions { truncate_prompt_tokens: Some(1000), ..Default::default() };
         let clock = Instant::now();
-        let answer = ENCODER.encode(text, "document", &PromptOptions::default());
+        assert_eq!(ids(&ENCODER, "query", &text, &truncate).len(), 1000);
+        // Reading all of them takes 5 to 11 seconds.
+        assert!(clock.elapsed().as_secs_f64() < 4.0, "{:?} for {:.8}", clock.elapsed(), text);
+        assert_eq!(error(&ENCODER, &text, "document", &truncate).kind(), ErrorKind::InvalidRequest);
+    }
+}
+
+/// Prints the speed: `cargo test --release --test prompt -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a claim"]
+fn speed_of_64_documents_of_512_tokens() {
+    let words =
+        "the of and a to in regulation parliament is was retrieval on latency as with matrix at from it photograph ";
+    let documents: Vec<String> = (0..64).map(|i| format!("{i} {}", words.repeat(24))).collect();
+    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+    for _ in 0..5 {
+        let clock = Instant::now();
+        let prompts = ENCODER.encode_many("a query of a few words", &documents, &PromptOptions::default()).unwrap();
+        let tokens: usize = prompts.iter().map(|p| p.token_ids.len()).sum();
         println!(
-            "{start:?} as query {:?} {:?}",
-            answer.map(|p| p.token_ids.len()).map_err(|e| e.kind()),
-            clock.elapsed()
+            "{tokens} tokens in {:?}: {:.0} a second",
+            clock.elapsed(),
+            tokens as f64 / clock.elapsed().as_secs_f64()
         );
     }
 }
 
-#[test]
-fn speed() {
-    let words =
-        "the of and a to in regulation parliament is was retrieval on latency as with matrix at from it photograph ";
-    let docs: Vec<String> = (0..64).map(|i| format!("{i} {}", words.repeat(24))).collect();
-    let docs: Vec<&str> = docs.iter().map(String::as_str).collect();
-    for _ in 0..3 {
-        let clock = Instant::now();
-        let n: usize = ENCODER
-            .encode_many("a query of a few words", &docs, &PromptOptions::default())
-            .unwrap()
-            .iter()
-            .map(|p| p.token_ids.len())
-            .sum();
-        println!("{n} tokens in {:?}", clock.elapsed());
-    }
-}
-
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
     #[test]
     fn many_documents_encode_as_one_by_one(
         query in "\\PC{0,40}",

@@ -9,6 +9,9 @@ use tokenizers::{AddedToken, Encoding, Tokenizer};
 
 /// Texts are encoded in pieces of about this many bytes: far above the cost of a call, far below what takes long.
 const PIECE_BYTES: usize = 16 << 10;
+/// A run without any border is parted all the same after this many bytes, so that hostile input can't hold a thread for
+/// seconds. Only such a run, a "word" of 128 KiB, may get other tokens than the whole text would, next to that place.
+const RUN_BYTES: usize = 128 << 10;
 /// NFC never makes a text shorter than a third of its UTF-8 bytes (Unicode's maximum expansion factor of NFD).
 const NFC_SHRINKS_BY: usize = 3;
 /// Qwen2's and Qwen3's pre-tokeniser.
@@ -55,11 +58,11 @@ impl PlainText {
         self.vocab_size
     }
 
-    /// Whether texts may be encoded apart where a word, or a `:` before a space, ends.
+    /// Whether texts may be encoded apart before a space that follows something else, or where a word ends.
     ///
-    /// Why that is exact: the pattern of Qwen's pre-tokeniser matches without looking back, only runs of letters go
-    /// on after a letter, nothing goes on after a digit, and a `:` before a space ends its run of punctuation, so that
-    /// a match always ends there and the next starts fresh. The right side starts with an ASCII character (or CJK
+    /// Why that is exact: the pattern of Qwen's pre-tokeniser matches without looking back; only runs of letters go on
+    /// after a letter, nothing goes on after a digit, and runs of letters, punctuation and marks all end before a space,
+    /// so that a match always ends there and the next starts fresh. The right side starts with an ASCII character (or CJK
     /// punctuation), which never composes with what precedes it, so NFC of both sides is NFC of the whole. Added
     /// tokens hold no white space and ask for no stripping; `border` looks out for those that straddle other places.
     pub(super) fn separable(&self) -> bool {
@@ -125,7 +128,7 @@ impl PlainText {
         })
     }
 
-    /// The first place at or after `from` where `text` may be parted; its end if there is none.
+    /// The first place at or after `from` where `text` may be parted; its end, or `RUN_BYTES` on, if there is none.
     fn border(&self, text: &str, mut from: usize) -> usize {
         while from < text.len() && !text.is_char_boundary(from) {
             from += 1;
@@ -133,7 +136,7 @@ impl PlainText {
         let mut rest = text.get(from..).unwrap_or("").char_indices().peekable();
         while let Some((_, left)) = rest.next() {
             if let Some(&(at, right)) = rest.peek()
-                && is_border(left, right)
+                && (is_border(left, right) || at >= RUN_BYTES)
                 && !self.is_straddled(text, from + at)
             {
                 return from + at;
@@ -152,11 +155,11 @@ impl PlainText {
 
 /// Whether a match of the pattern always ends between these two, and NFC leaves them apart.
 fn is_border(left: char, right: char) -> bool {
-    let letter = matches!(left, 'a'..='z' | 'A'..='Z'
-        | '\u{410}'..='\u{44f}' | '\u{641}'..='\u{64a}' // Cyrillic, Arabic
-        | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}'); // CJK
+    // Scripts that do without spaces need the second rule; those listed have letters only and are whole under NFC.
+    let letter = matches!(left, 'a'..='z' | 'A'..='Z' | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{4e00}'..='\u{9fff}');
     let punctuation = matches!(right, '、' | '。' | '，' | '！' | '？' | '；' | '：' | '（' | '）');
-    (right.is_ascii() || punctuation) && (left.is_ascii_digit() || (letter && !right.is_ascii_alphabetic()))
+    (right == ' ' && !left.is_whitespace())
+        || ((right.is_ascii() || punctuation) && (left.is_ascii_digit() || (letter && !right.is_ascii_alphabetic())))
 }
 
 /// Whether a token is cut out of the text as it stands, and no matter what surrounds it.

@@ -80,7 +80,7 @@ impl Keys<'_> {
 
     fn refuse(&self, key: &str, expected: &str) -> Error {
         let place = if self.overrides.contains_key(key) { "The configuration overrides" } else { self.file };
-        let found = self.get(key).map_or("nothing".into(), |v| shown(&v.to_string()));
+        let found = self.get(key).map_or("missing".into(), |v| shown(&v.to_string()));
         Error::new(ErrorKind::Checkpoint, format!("{place}: {key} is {found}, expected {expected}."))
     }
 
@@ -199,7 +199,7 @@ impl Keys<'_> {
         };
         if !head_dim.is_multiple_of(2) {
             return Err(
-                self.refuse("head_dim", &format!("an even number (found {head_dim}): rotary embedding turns pairs"))
+                self.refuse("head_dim", &format!("an even number and not {head_dim}: rotary embedding turns pairs"))
             );
         }
         let num_hidden_layers = self.size("num_hidden_layers", 1024)?;
@@ -233,15 +233,15 @@ impl Keys<'_> {
         let nested = self.get("rope_parameters").and_then(|r| r.get("rope_theta"));
         match nested {
             Some(theta) if !self.overrides.contains_key("rope_theta") => {
-                let theta = theta.as_f64().filter(|t| (1.0..1e30).contains(t));
-                let theta = theta.ok_or_else(|| self.refuse("rope_parameters", "a rope_theta from 1 to below 1e30"))?;
+                let theta = theta.as_f64().filter(|t| (1.0..1e12).contains(t));
+                let theta = theta.ok_or_else(|| self.refuse("rope_parameters", "a rope_theta from 1 to below 1e12"))?;
                 let older = self.get("rope_theta").filter(|_| !self.overrides.contains_key("rope_parameters"));
                 if older.is_some_and(|older| older.as_f64() != Some(theta)) {
                     return Err(self.refuse("rope_theta", &format!("the {theta} that rope_parameters has")));
                 }
                 Ok(theta)
             }
-            _ => self.number("rope_theta", 1.0, 1e30),
+            _ => self.number("rope_theta", 1.0, 1e12),
         }
     }
 

@@ -7,53 +7,22 @@
 mod config;
 mod shards;
 mod synthetic;
+mod tensor;
 
 pub use config::{Config, Overrides};
+pub use tensor::{Dtype, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-use ironrank_kernels::MappedFile;
 use shards::Place;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use synthetic::Synthetic;
+use tensor::Source;
 
 /// The shape of Qwen3-Reranker-0.6B, for start-up without a model directory.
 static BUILTIN_CONFIG: &[u8] = include_bytes!("../../assets/config.json");
-
-/// The type of a tensor's numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtype {
-    /// bfloat16.
-    Bf16,
-    /// IEEE binary16.
-    F16,
-    /// IEEE binary32.
-    F32,
-}
-
-impl Dtype {
-    /// Bytes of one number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Bf16 | Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bf16 => "BF16",
-            Self::F16 => "F16",
-            Self::F32 => "F32",
-        })
-    }
-}
 
 /// How the last hidden state becomes a margin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +173,7 @@ impl Checkpoint {
         let missing = needed.iter().filter(|(name, _)| !places.contains_key(name)).count();
         for (name, shape) in needed {
             let Some(place) = places.remove(&name) else {
-                let more = if missing > 1 { format!(", and {} others", missing - 1) } else { String::new() };
+                let more = if missing > 1 { format!(", and {} more", missing - 1) } else { String::new() };
                 let hint = match name.as_str() {
                     "score.weight" => "; for an original Qwen3 reranker override is_original_qwen3_reranker to true",
                     "lm_head.weight" => "; config.json says that tie_word_embeddings is false",
@@ -243,90 +212,6 @@ impl Checkpoint {
 impl fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checkpoint").field("name", &self.name).field("head", &self.head).finish_non_exhaustive()
-    }
-}
-
-/// A matrix, or a vector as one row; it keeps its file mapped.
-#[derive(Clone)]
-pub struct Tensor {
-    source: Source,
-    dtype: Dtype,
-    rows: usize,
-    cols: usize,
-}
-
-#[derive(Clone)]
-enum Source {
-    Mapped { map: Arc<MappedFile>, start: usize },
-    Synthetic(Synthetic),
-}
-
-impl Tensor {
-    /// Number of rows; 1 for a vector.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Numbers in a row.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// The type in which the numbers are stored.
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    /// Widens row `row` to f32.
-    ///
-    /// # Panics
-    /// If there is no such row or `out` is not [`Self::cols`] long.
-    pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows, "row {row} of a tensor of {} rows", self.rows);
-        assert_eq!(out.len(), self.cols, "length of a row");
-        let size = self.dtype.bytes();
-        match &self.source {
-            Source::Mapped { map, start } => {
-                let from = start + row * self.cols * size;
-                widen(&map[from..from + self.cols * size], self.dtype, out);
-            }
-            Source::Synthetic(weights) => {
-                weights.fill(row * self.cols, out);
-                match self.dtype {
-                    Dtype::Bf16 => out.iter_mut().for_each(|x| *x = half::bf16::from_f32(*x).to_f32()),
-                    Dtype::F16 => out.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),
-                    Dtype::F32 => {}
-                }
-            }
-        }
-    }
-}
-
-/// Little-endian numbers of `dtype` to f32.
-fn widen(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
-    match dtype {
-        // Written by hand because it vectorises: a bfloat16 is the upper half of its f32.
-        Dtype::Bf16 => {
-            for (value, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *value = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
-            }
-        }
-        // `half` looks for the conversion instruction once per call, so it gets many numbers at a time.
-        Dtype::F16 => {
-            let mut block = [f16::ZERO; 256];
-            for (values, bytes) in out.chunks_mut(block.len()).zip(bytes.chunks(2 * block.len())) {
-                let block = &mut block[..values.len()];
-                for (number, b) in block.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *number = f16::from_le_bytes(*b);
-                }
-                block.convert_to_f32_slice(values);
-            }
-        }
-        Dtype::F32 => {
-            for (value, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *value = f32::from_le_bytes(*b);
-            }
-        }
     }
 }
 

@@ -179,8 +179,8 @@ fn read_shard(path: &Path, tensors: &mut BTreeMap<String, Place>) -> Result<()> 
         spans.push((place.start, place.bytes, name.clone()));
         let file = place.file.clone();
         if let Some(other) = tensors.insert(name.clone(), place) {
-            let place = if other.file == file { "twice".into() } else { format!("which {} has too", other.file) };
-            return Err(fail(path, format!("names tensor {} {place}", shown(&name))));
+            let place = if other.file == file { " twice".into() } else { format!(", which {} has too", other.file) };
+            return Err(fail(path, format!("names tensor {}{place}", shown(&name))));
         }
     }
     // The format allows neither overlaps nor holes; a byte that belongs to no tensor shows that the two don't match.
@@ -208,6 +208,9 @@ fn header<'m>(path: &Path, map: &'m MappedFile) -> Result<(&'m [u8], usize)> {
     let Some((length, rest)) = map.split_first_chunk::<8>() else {
         return Err(fail(path, format!("has {} bytes, expected a safetensors file of at least 8", map.len())));
     };
+    if map.starts_with(b"version https://git-lfs") {
+        return Err(fail(path, "is a git-lfs pointer, expected the weights themselves: run `git lfs pull`"));
+    }
     let length = u64::from_le_bytes(*length);
     if length > MAX_JSON_BYTES {
         return Err(fail(path, format!("claims a header of {length} bytes, expected at most {MAX_JSON_BYTES}")));

@@ -57,7 +57,8 @@ impl Engine {
     pub fn start(model: Box<dyn Model>, max_num_batched_tokens: usize) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let state = Arc::new(State::default());
-        let worker = Worker { model, receiver, queue: VecDeque::new(), budget: max_num_batched_tokens, state: state.clone() };
+        let worker =
+            Worker { model, receiver, queue: VecDeque::new(), budget: max_num_batched_tokens, state: state.clone() };
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())

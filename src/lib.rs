@@ -1,4 +1,25 @@
-//! ironrank serves Qwen3 rerankers on ordinary CPUs behind vLLM's score and rerank API.
+//! ironrank serves Qwen3 rerankers on ordinary CPUs, behind vLLM's score and rerank API.
+//!
+//! Four actors, each one deep module, every arrow one way:
+//!
+//! ```text
+//! server (for whom) -> engine (when) -> model (what) -> ironrank_kernels::Cpu (how)
+//! ```
+//!
+//! and three nouns that pass between them: a [`prompt::Prompt`] is the token ids of one query-document pair, a
+//! [`batch::Batch`] packs the prompts of one forward pass, and scores come back.
+//!
+//! - [`options`]: command line and environment, validated into one plain struct; every default.
+//! - [`checkpoint`]: a model directory as typed tensors, checked when it is opened.
+//! - [`prompt`]: template and tokenizer; the only place that truncates.
+//! - [`batch`]: sequences packed without padding, and where their keys and values go.
+//! - [`model`]: the registry of architectures and their forward passes.
+//! - [`engine`]: the thread that owns the model, and the async handle to it.
+//! - [`server`]: HTTP; requests and answers field for field.
+//! - [`error`]: one error type, grouped by who can mend it.
+//!
+//! A request crosses each arrow once. The one async boundary is the channel into the engine's thread. There is no
+//! `unsafe` outside the kernels crate.
 #![forbid(unsafe_code)]
 
 pub mod batch;

@@ -119,7 +119,9 @@ fn model_len(options: &Options, config: &Config) -> Result<usize> {
     match options.max_model_len {
         Some(asked) if asked > limit => Err(Error::new(
             ErrorKind::Options,
-            format!("--max-model-len {asked} is more than the {limit} positions of the model (max_position_embeddings)."),
+            format!(
+                "--max-model-len {asked} is more than the {limit} positions of the model (max_position_embeddings)."
+            ),
         )),
         asked => Ok(asked.unwrap_or(limit)),
     }

@@ -58,7 +58,12 @@ pub trait Model: Send {
 
 /// Reads and packs the weights of `checkpoint` for `cpu`. The tokenizer is `encoder`'s; positions from
 /// `max_model_len` on are never asked for.
-pub fn load(cpu: Cpu, checkpoint: &Checkpoint, encoder: &PromptEncoder, max_model_len: usize) -> Result<Box<dyn Model>> {
+pub fn load(
+    cpu: Cpu,
+    checkpoint: &Checkpoint,
+    encoder: &PromptEncoder,
+    max_model_len: usize,
+) -> Result<Box<dyn Model>> {
     let answers = AnswerTokens::find(encoder, checkpoint.config())?;
     // The checkpoint refuses every architecture but Qwen3 when it is opened.
     Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len)?))

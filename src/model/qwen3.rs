@@ -55,7 +55,12 @@ struct Layer {
 }
 
 impl Qwen3 {
-    pub fn load(cpu: Cpu, checkpoint: &Checkpoint, answers: Option<AnswerTokens>, max_model_len: usize) -> Result<Self> {
+    pub fn load(
+        cpu: Cpu,
+        checkpoint: &Checkpoint,
+        answers: Option<AnswerTokens>,
+        max_model_len: usize,
+    ) -> Result<Self> {
         let weights = ModelWeights::load(&cpu, checkpoint, answers, max_model_len)?;
         let workspace = Workspace::new(cpu.isa(), weights.widths, CHUNK.min(max_model_len.max(1)));
         Ok(Self { cpu, weights, workspace })
@@ -120,7 +125,8 @@ impl ModelWeights {
             }
             (Head::Tokens, None) => unreachable!("a checkpoint without a score head names its answer tokens"),
         };
-        let layers = (0..config.num_hidden_layers).map(|i| Layer::load(cpu, checkpoint, widths, i)).collect::<Result<_>>()?;
+        let layers =
+            (0..config.num_hidden_layers).map(|i| Layer::load(cpu, checkpoint, widths, i)).collect::<Result<_>>()?;
         Ok(Self {
             widths,
             eps: config.rms_norm_eps as f32,
@@ -179,7 +185,8 @@ impl Layer {
     fn load(cpu: &Cpu, checkpoint: &Checkpoint, widths: Widths, index: usize) -> Result<Self> {
         let Widths { hidden, intermediate, attention } = widths;
         let (q, kv) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
-        let tensor = |name: &str, shape: &[usize]| checkpoint.tensor(&format!("model.layers.{index}.{name}.weight"), shape);
+        let tensor =
+            |name: &str, shape: &[usize]| checkpoint.tensor(&format!("model.layers.{index}.{name}.weight"), shape);
         let vector = |name: &str, len: usize| -> Result<Vec<f32>> {
             let mut out = vec![0.0; len];
             tensor(name, &[len])?.read_row(0, &mut out);

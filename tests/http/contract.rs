@@ -1,18 +1,25 @@
 //! Rules of the API that no recording shows: lenient bodies, paths, keys, limits, hostile input, metrics.
 
-use super::{Subject, subject, subject_with};
+use super::{subject, subject_with};
 use actix_web::http::Method;
 use actix_web::test as service_test;
+use actix_web::web::Data;
 use flate2::{Compression, write::GzEncoder};
-use ironrank::server::app;
+use ironrank::server::{State, app};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::io::Write;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-async fn send(subject: &Subject, method: Method, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
-    let service = service_test::init_service(app(subject.state.clone())).await;
+async fn send(
+    subject: &Data<State>,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> (u16, Value) {
+    let service = service_test::init_service(app(subject.clone())).await;
     let mut request = service_test::TestRequest::default().method(method).uri(path);
     for header in headers {
         request = request.insert_header(*header);
@@ -24,7 +31,7 @@ async fn send(subject: &Subject, method: Method, path: &str, headers: &[(&str, &
     (status, value)
 }
 
-async fn post(subject: &Subject, path: &str, body: Value) -> (u16, Value) {
+async fn post(subject: &Data<State>, path: &str, body: Value) -> (u16, Value) {
     send(subject, Method::POST, path, &[JSON], body.to_string().as_bytes()).await
 }
 
@@ -225,7 +232,7 @@ async fn the_header_names_the_request_before_the_body_does() {
 #[actix_web::test]
 async fn an_answer_is_vllms_bytes() {
     let subject = subject(&[]);
-    let service = service_test::init_service(app(subject.state.clone())).await;
+    let service = service_test::init_service(app(subject.clone())).await;
     let body = r#"{"query":"q","documents":["ä\n"],"request_id":"r","use_activation":true}"#;
     let request = service_test::TestRequest::post().uri("/rerank").insert_header(JSON).set_payload(body).to_request();
     let answer = String::from_utf8(service_test::call_and_read_body(&service, request).await.to_vec()).expect("UTF-8");

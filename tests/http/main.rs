@@ -1,34 +1,30 @@
-//! The HTTP contract, in process through the server's own application builder.
-//!
-//! [`subject`] is the one place that says what is under test: today an engine without a model, so that token counts
-//! and scores are not compared; with a model, [`Subject::exact`] turns those comparisons on.
+//! The HTTP contract, in process through the server's own application builder, over the synthetic `tiny` model that
+//! the exchanges with vLLM were recorded with.
 
 mod contract;
 mod replay;
+#[path = "../support/mod.rs"]
+mod support;
 
 use actix_web::web::Data;
+use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::engine::Engine;
+use ironrank::model;
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{Settings, State};
+use ironrank_kernels::{Cpu, Isa, Pool};
+use std::sync::OnceLock;
 
 /// Longest prompt of the server that was recorded.
 const MAX_MODEL_LEN: usize = 512;
 
-/// A server under test.
-pub struct Subject {
-    /// State for `ironrank::server::app`.
-    pub state: Data<State>,
-    /// Whether it tokenises and scores with the recorded model.
-    pub exact: bool,
-}
-
 /// The server as it was recorded, with these API keys.
-pub fn subject(api_keys: &[&str]) -> Subject {
+pub fn subject(api_keys: &[&str]) -> Data<State> {
     subject_with(|settings| settings.api_keys = api_keys.iter().map(|key| (*key).to_owned()).collect())
 }
 
 /// The server as it was recorded, with other settings.
-pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Subject {
+pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
     let mut settings = Settings {
         served_model_names: vec!["tiny".to_owned(), "tiny-alias".to_owned()],
         root: "/models/tiny".to_owned(),
@@ -39,6 +35,20 @@ pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Subject {
     };
     change(&mut settings);
     let encoder = PromptEncoder::builtin(settings.max_model_len).expect("the tokenizer opens");
-    let state = State::new(settings, Engine {}, encoder).expect("the metrics can be set up");
-    Subject { state: Data::new(state), exact: false }
+    Data::new(State::new(settings, engine(), encoder).expect("the metrics can be set up"))
+}
+
+/// One engine for all tests of this binary.
+fn engine() -> Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    let start = || {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
+        let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
+        let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
+        let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
+        let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).expect("the model loads");
+        Engine::start(model, 2048)
+    };
+    ENGINE.get_or_init(start).clone()
 }

@@ -1,0 +1,277 @@
+//! A model directory: `config.json` and safetensors files, checked once and then read row by row.
+//!
+//! Invariant: an open checkpoint has every tensor that the model needs, in the shape that its configuration gives, and
+//! no tensor that nobody knows; reading a row can't fail. Nothing is read but headers until rows are asked for. Called
+//! by `main` (opening, logging) and by the model, which packs the rows.
+
+mod config;
+mod shards;
+mod synthetic;
+mod tensor;
+
+pub use config::{Config, Overrides};
+pub use tensor::{Dtype, Tensor};
+
+use crate::error::{Error, ErrorKind, Result};
+use shards::Place;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use synthetic::Synthetic;
+use tensor::Source;
+
+/// The shape of Qwen3-Reranker-0.6B, for start-up without a model directory.
+static BUILTIN_CONFIG: &[u8] = include_bytes!("../../assets/config.json");
+
+/// How the last hidden state becomes a margin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// An original `Qwen3ForCausalLM`: the difference of the two rows of the output matrix that
+    /// [`Config::classifier_from_token`] names.
+    Tokens,
+    /// A converted `Qwen3ForSequenceClassification`: `score.weight`, and `score.bias` if `bias`.
+    Score {
+        /// Whether there is a `score.bias`.
+        bias: bool,
+    },
+}
+
+/// A model's configuration and tensors.
+pub struct Checkpoint {
+    config: Config,
+    head: Head,
+    /// How errors call the place where tensors come from.
+    name: String,
+    /// The tensors of the files by their canonical names; `None` for a synthetic checkpoint.
+    places: Option<BTreeMap<String, Place>>,
+}
+
+impl Checkpoint {
+    /// Opens a model directory and checks all that the model will need of it.
+    ///
+    /// Tensors may be named with or without the prefix `model.`. Harmless extras are dropped: rotary `inv_freq`
+    /// buffers, and `lm_head.weight` where the embedding is the output matrix or a score head makes it useless.
+    /// Errors are of kind [`ErrorKind::Checkpoint`]: one sentence that names file, key or tensor, found and expected.
+    pub fn open(dir: &Path, overrides: &Overrides) -> Result<Self> {
+        let (json, file) = read_config(dir)?;
+        // The configuration's complaints come first, but which head it means depends on the tensors.
+        let places = shards::open(dir).and_then(|places| canonical(dir, places));
+        let has = |name: &str| places.as_ref().is_ok_and(|p| p.contains_key(name));
+        let (config, mut head) = config::parse(&json, &file, overrides, has("score.weight"))?;
+        if let Head::Score { bias } = &mut head {
+            *bias = has("score.bias");
+        }
+        let mut checkpoint = Self { config, head, name: dir.display().to_string(), places: None };
+        checkpoint.places = Some(checkpoint.checked(dir, places?)?);
+        Ok(checkpoint)
+    }
+
+    /// A checkpoint whose tensors are the synthetic function, in the configuration's type; it holds no memory.
+    /// The configuration comes from `dir`, or is that of Qwen3-Reranker-0.6B.
+    pub fn dummy(dir: Option<&Path>, overrides: &Overrides) -> Result<Self> {
+        let (json, file) = match dir {
+            Some(dir) => read_config(dir)?,
+            None => (BUILTIN_CONFIG.to_vec(), "The built-in config.json".to_owned()),
+        };
+        let (config, head) = config::parse(&json, &file, overrides, false)?;
+        Ok(Self { config, head, name: "The synthetic checkpoint".to_owned(), places: None })
+    }
+
+    /// The configuration, overrides included.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Which head this checkpoint has.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Name and shape of every tensor that the model needs, in the order of the forward pass.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let c = &self.config;
+        let (hidden, q, kv) = (c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
+        let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![c.vocab_size, hidden])];
+        for layer in 0..c.num_hidden_layers {
+            let mut add = |name: &str, shape: &[usize]| {
+                all.push((format!("model.layers.{layer}.{name}.weight"), shape.to_vec()));
+            };
+            add("input_layernorm", &[hidden]);
+            add("self_attn.q_proj", &[q, hidden]);
+            add("self_attn.k_proj", &[kv, hidden]);
+            add("self_attn.v_proj", &[kv, hidden]);
+            add("self_attn.o_proj", &[hidden, q]);
+            add("self_attn.q_norm", &[c.head_dim]);
+            add("self_attn.k_norm", &[c.head_dim]);
+            add("post_attention_layernorm", &[hidden]);
+            add("mlp.gate_proj", &[c.intermediate_size, hidden]);
+            add("mlp.up_proj", &[c.intermediate_size, hidden]);
+            add("mlp.down_proj", &[hidden, c.intermediate_size]);
+        }
+        all.push(("model.norm.weight".to_owned(), vec![hidden]));
+        match self.head {
+            Head::Tokens if c.tie_word_embeddings => {}
+            Head::Tokens => all.push(("lm_head.weight".to_owned(), vec![c.vocab_size, hidden])),
+            Head::Score { bias } => {
+                all.push(("score.weight".to_owned(), vec![1, hidden]));
+                if bias {
+                    all.push(("score.bias".to_owned(), vec![1]));
+                }
+            }
+        }
+        all
+    }
+
+    /// The tensor `name`, with or without the prefix `model.`, which must have `shape`.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let name = canonical_name(name);
+        let (rows, cols) = match *shape {
+            [cols] => (1, cols),
+            [rows, cols] => (rows, cols),
+            _ => return Err(Error::new(ErrorKind::Internal, format!("Tensor {name} was asked for as {shape:?}."))),
+        };
+        let Some(places) = &self.places else {
+            if self.tensors().iter().any(|(known, dims)| *known == name && dims == shape) {
+                let source = Source::Synthetic(Synthetic::new(&name, cols));
+                return Ok(Tensor { source, dtype: self.config.torch_dtype, rows, cols });
+            }
+            return Err(fail(Path::new(&self.name), format!("has no tensor {name} of shape {shape:?}")));
+        };
+        let Some(place) = places.get(&name) else {
+            return Err(fail(Path::new(&self.name), format!("has no tensor {name}, expected one of shape {shape:?}")));
+        };
+        if place.shape != shape {
+            let found = shown(&format!("{:?}", place.shape));
+            return Err(fail(
+                Path::new(&place.file),
+                format!("has tensor {name} of shape {found}, expected {shape:?} from config.json"),
+            ));
+        }
+        let source = Source::Mapped { map: Arc::clone(&place.map), start: place.start };
+        Ok(Tensor { source, dtype: place.dtype, rows, cols })
+    }
+
+    /// The output matrix `[vocab_size, hidden_size]` of a [`Head::Tokens`] model: the embedding where they are tied.
+    pub fn output_matrix(&self) -> Result<Tensor> {
+        let name = if self.config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+        self.tensor(name, &[self.config.vocab_size, self.config.hidden_size])
+    }
+
+    /// The size of all tensors that the model needs, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let size = |shape: &[usize]| shape.iter().map(|&d| d as u64).product::<u64>();
+        let places = self.places.as_ref();
+        let dtype = |name: &String| places.and_then(|p| p.get(name)).map_or(self.config.torch_dtype, |p| p.dtype);
+        self.tensors().iter().map(|(name, shape)| size(shape) * dtype(name).bytes() as u64).sum()
+    }
+
+    /// The tensors that the model needs, after a check that all are there and nothing unknown is.
+    fn checked(&self, dir: &Path, mut places: BTreeMap<String, Place>) -> Result<BTreeMap<String, Place>> {
+        let mut known = BTreeMap::new();
+        let needed = self.tensors();
+        let missing = needed.iter().filter(|(name, _)| !places.contains_key(name)).count();
+        for (name, shape) in needed {
+            let Some(place) = places.remove(&name) else {
+                let more = if missing > 1 { format!(", and {} more", missing - 1) } else { String::new() };
+                let hint = match name.as_str() {
+                    "score.weight" => "; for an original Qwen3 reranker override is_original_qwen3_reranker to true",
+                    "lm_head.weight" => "; config.json says that tie_word_embeddings is false",
+                    _ => "",
+                };
+                return Err(fail(dir, format!("lacks tensor {name}, expected with shape {shape:?}{more}{hint}")));
+            };
+            if place.shape != shape {
+                let found = shown(&format!("{:?}", place.shape));
+                let what = format!("has tensor {name} of shape {found}, expected {shape:?} from config.json");
+                return Err(fail(Path::new(&place.file), what));
+            }
+            known.insert(name, place);
+        }
+        let useless_output = self.config.tie_word_embeddings || self.head != Head::Tokens;
+        let harmless =
+            |name: &str| name.ends_with("rotary_emb.inv_freq") || (useless_output && name == "lm_head.weight");
+        match places.iter().find(|(name, _)| !harmless(name)) {
+            None => Ok(known),
+            Some((name, place)) => Err(fail(
+                Path::new(&place.file),
+                format!(
+                    "has tensor {}, which a {} with num_hidden_layers {} does not have",
+                    shown(name),
+                    match self.head {
+                        Head::Tokens => "Qwen3ForCausalLM",
+                        Head::Score { .. } => "Qwen3ForSequenceClassification",
+                    },
+                    self.config.num_hidden_layers
+                ),
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("name", &self.name).field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// The bytes and the name of `config.json` in a directory that may not even exist.
+fn read_config(dir: &Path) -> Result<(Vec<u8>, String)> {
+    if !dir.is_dir() {
+        let name = dir.display().to_string();
+        let mut parts = name.split('/').map(|part| !part.is_empty() && !part.starts_with(['.', '~']));
+        let is_hub_id = matches!((parts.next(), parts.next(), parts.next()), (Some(true), Some(true), None));
+        if dir.exists() {
+            return Err(fail(
+                dir,
+                "is not a directory, expected one with config.json, tokenizer.json and safetensors files",
+            ));
+        }
+        let advice = if is_hub_id {
+            format!(
+                "; this server never downloads: fetch it first, for example with `hf download {name} --local-dir DIR`, and give DIR"
+            )
+        } else {
+            "; this server never downloads: give a directory with config.json, tokenizer.json and safetensors files"
+                .into()
+        };
+        return Err(fail(dir, format!("does not exist as a directory here{advice}")));
+    }
+    let path = dir.join("config.json");
+    Ok((shards::read(&path)?, path.display().to_string()))
+}
+
+/// The tensors under the names of `Qwen3ForCausalLM`.
+fn canonical(dir: &Path, places: BTreeMap<String, Place>) -> Result<BTreeMap<String, Place>> {
+    let mut renamed = BTreeMap::new();
+    for (name, place) in places {
+        let full = canonical_name(&name);
+        if renamed.insert(full.clone(), place).is_some() {
+            let what = format!("has tensor {} both with and without the prefix model., expected one", shown(&full));
+            return Err(fail(dir, what));
+        }
+    }
+    Ok(renamed)
+}
+
+/// A tensor's name with the prefix `model.` that some converters leave out.
+fn canonical_name(name: &str) -> String {
+    let bare = ["embed_tokens.", "layers.", "norm.", "rotary_emb."].iter().any(|start| name.starts_with(start));
+    if bare { format!("model.{name}") } else { name.to_owned() }
+}
+
+/// Text of a file as part of a sentence: one line, not too long.
+fn shown(text: &str) -> String {
+    const MOST: usize = 120;
+    let mut short: String = text.chars().take(MOST).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    short.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// An error about a file or directory; `what` goes on after its name.
+fn fail(path: &Path, what: impl fmt::Display) -> Error {
+    let sentence = format!("{} {what}.", path.display()).replace(['\n', '\r'], " ");
+    Error::new(ErrorKind::Checkpoint, sentence)
+}

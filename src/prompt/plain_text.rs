@@ -251,6 +251,20 @@ mod tests {
     }
 
     #[test]
+    fn no_piece_is_long_even_without_a_border() {
+        for text in ["a", "  ", "\u{301}", "很长的文字", "<think>", "\u{1f9ff}"] {
+            let text = text.repeat(1_000_000 / text.len());
+            let mut end = 0;
+            for (from, to) in PLAIN.pieces(&text) {
+                assert_eq!(from, end);
+                assert!(to - from <= PIECE_BYTES + RUN_BYTES + 64, "{} bytes of {:.8}", to - from, text);
+                end = to;
+            }
+            assert_eq!(end, text.len());
+        }
+    }
+
+    #[test]
     fn a_cut_never_splits_a_character_of_several_tokens() {
         let text = "a\u{12000}x";
         assert!(PLAIN.encode(text, 100).unwrap().len() >= 4, "the cuneiform sign should take several tokens");

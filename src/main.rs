@@ -13,6 +13,7 @@ use ironrank::prompt::PromptEncoder;
 use ironrank::server::{self, Lifecycle, Settings, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -49,7 +50,7 @@ fn serve(options: &Options) -> Result<()> {
     let Loaded { engine, encoder, max_model_len } = load(options)?;
     let settings = settings(options, max_model_len);
     let names = settings.served_model_names.join(", ");
-    let state = State::new(settings, engine, encoder)?;
+    let state = State::new(settings, engine, Arc::new(encoder))?;
     let lifecycle = Lifecycle { keep_alive: options.keep_alive, shutdown_timeout: options.shutdown_timeout };
     System::new().block_on(async {
         let stop = stop_signal()?;

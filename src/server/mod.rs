@@ -31,6 +31,7 @@ use actix_web::{App, FromRequest, HttpRequest, HttpResponse, web};
 use error::{ApiError, Refusal};
 use metrics::Metrics;
 use route::Resource;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What the operator decided about the server.
@@ -70,7 +71,7 @@ impl Settings {
 pub struct State {
     settings: Settings,
     engine: Engine,
-    encoder: PromptEncoder,
+    encoder: Arc<PromptEncoder>,
     metrics: Metrics,
     /// Seconds since 1970 when the server started.
     started: u64,
@@ -78,7 +79,7 @@ pub struct State {
 
 impl State {
     /// The state of a server; an error if the metrics cannot be labelled with the served name.
-    pub fn new(settings: Settings, engine: Engine, encoder: PromptEncoder) -> Result<Self> {
+    pub fn new(settings: Settings, engine: Engine, encoder: Arc<PromptEncoder>) -> Result<Self> {
         let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
         Ok(Self { settings, engine, encoder, metrics, started: unix_time() })

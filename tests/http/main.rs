@@ -13,7 +13,7 @@ use ironrank::model;
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{Settings, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Longest prompt of the server that was recorded.
 const MAX_MODEL_LEN: usize = 512;
@@ -34,13 +34,13 @@ pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
         max_body_bytes: 1 << 20,
     };
     change(&mut settings);
-    let encoder = PromptEncoder::builtin(settings.max_model_len).expect("the tokenizer opens");
-    Data::new(State::new(settings, engine(), encoder).expect("the metrics can be set up"))
+    let (engine, encoder) = engine();
+    Data::new(State::new(settings, engine, encoder).expect("the metrics can be set up"))
 }
 
 /// One engine for all tests of this binary.
-fn engine() -> Engine {
-    static ENGINE: OnceLock<Engine> = OnceLock::new();
+fn engine() -> (Engine, Arc<PromptEncoder>) {
+    static ENGINE: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
     let start = || {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
@@ -48,7 +48,7 @@ fn engine() -> Engine {
         let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
         let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
         let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).expect("the model loads");
-        Engine::start(model, 2048)
+        (Engine::start(model, 2048), Arc::new(encoder))
     };
     ENGINE.get_or_init(start).clone()
 }

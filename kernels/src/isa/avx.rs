@@ -55,7 +55,7 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
     type V = __m256;
     const LANES: usize = 8;
     const MR: usize = 6;
-    const KC: usize = 256;
+    const KC: usize = 512;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {

@@ -83,9 +83,9 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
         let mut acc = [[s.splat(0.0); NV]; R];
         let mut a = args.a.as_ptr();
         let mut b = args.b.as_ptr().wrapping_add(strip);
-        for _ in 0..args.depth {
+        let mut step = |a: *const f32, b: *const f32| {
             // SAFETY: step p reads `a[p * a_stride..][..R]` and `b[p * NR + strip..][..NV * LANES]`, which the
-            // caller's promise covers; the pointers only wrap past the end after the last step.
+            // caller's promise covers.
             unsafe {
                 let mut columns = [s.splat(0.0); NV];
                 for (j, column) in columns.iter_mut().enumerate() {
@@ -98,6 +98,17 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
                     }
                 }
             }
+        };
+        // Four steps a turn: the loop's own instructions are a tenth of a small tile's.
+        for _ in 0..args.depth / 4 {
+            for p in 0..4 {
+                step(a.wrapping_add(p * args.a_stride), b.wrapping_add(p * NR));
+            }
+            a = a.wrapping_add(4 * args.a_stride);
+            b = b.wrapping_add(4 * NR);
+        }
+        for _ in 0..args.depth % 4 {
+            step(a, b);
             a = a.wrapping_add(args.a_stride);
             b = b.wrapping_add(NR);
         }

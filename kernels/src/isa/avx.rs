@@ -55,7 +55,7 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
     type V = __m256;
     const LANES: usize = 8;
     const MR: usize = 6;
-    const KC: usize = 512;
+    const KC: usize = 1024;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -117,6 +117,10 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
             let high = half(_mm256_extractf128_ps::<1>(p), _mm256_extractf128_ps::<1>(t));
             _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
         }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     unsafe fn load_ptr(self, p: *const f32) -> __m256 {

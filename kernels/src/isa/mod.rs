@@ -59,6 +59,10 @@ pub trait Simd: Copy + Send + Sync {
     /// must be normal: the exponent field is added to, nothing else.
     fn mul_pow2(self, p: Self::V, t: Self::V) -> Self::V;
 
+    /// Asks for the cache line at `p`, which may be any address.
+    #[inline(always)]
+    fn prefetch(self, _p: *const f32) {}
+
     /// The first `x.len() < LANES` values, then zeros.
     #[inline(always)]
     fn load_partial(self, x: &[f32]) -> Self::V {
@@ -81,6 +85,16 @@ pub trait Simd: Copy + Send + Sync {
         let mut lanes = [0.0; MAX_LANES];
         self.store(v, &mut lanes);
         lanes[..Self::LANES].iter().sum()
+    }
+
+    /// All lanes `p[i]`, where `i < R`.
+    ///
+    /// # Safety
+    /// `p` is readable for `R` values.
+    #[inline(always)]
+    unsafe fn splat_row<const R: usize>(self, p: *const f32, i: usize) -> Self::V {
+        // SAFETY: `i < R`.
+        self.splat(unsafe { *p.add(i) })
     }
 
     /// `LANES` values at `p`.

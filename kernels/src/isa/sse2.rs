@@ -1,4 +1,4 @@
-//! SSE2, the baseline of x86-64: 4 lanes, 16 registers, no FMA, a 6x8 tile.
+//! SSE2, the baseline of x86-64: 4 lanes, 16 registers, no FMA, a 4x8 tile.
 
 use super::Simd;
 use crate::matmul::tile::{TileArgs, tile_rows};
@@ -17,8 +17,8 @@ impl Sse2 {
 impl Simd for Sse2 {
     type V = __m128;
     const LANES: usize = 4;
-    const MR: usize = 6;
-    const KC: usize = 256;
+    const MR: usize = 4;
+    const KC: usize = 512;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m128 {
@@ -71,6 +71,26 @@ impl Simd for Sse2 {
             let n = _mm_slli_epi32::<23>(_mm_castps_si128(t));
             _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(p), n))
         }
+    }
+    #[inline(always)]
+    unsafe fn splat_row<const R: usize>(self, p: *const f32, i: usize) -> __m128 {
+        unsafe {
+            if i / 4 * 4 + 4 > R {
+                return self.splat(*p.add(i));
+            }
+            // Four rows from one load, each by one PSHUFD: SSE2's broadcast from memory is two instructions.
+            let rows = _mm_castps_si128(_mm_loadu_ps(p.add(i / 4 * 4)));
+            _mm_castsi128_ps(match i % 4 {
+                0 => _mm_shuffle_epi32::<0x00>(rows),
+                1 => _mm_shuffle_epi32::<0x55>(rows),
+                2 => _mm_shuffle_epi32::<0xAA>(rows),
+                _ => _mm_shuffle_epi32::<0xFF>(rows),
+            })
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
     unsafe fn load_ptr(self, p: *const f32) -> __m128 {

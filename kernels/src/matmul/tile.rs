@@ -81,34 +81,25 @@ pub(crate) unsafe fn tile_rows<S: Simd, const NV: usize>(s: S, args: &mut TileAr
 unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileArgs) {
     for strip in (0..NR).step_by(NV * S::LANES) {
         let mut acc = [[s.splat(0.0); NV]; R];
+        for i in 0..R {
+            for j in (0..NV * S::LANES).step_by(16) {
+                s.prefetch(args.c.as_ptr().wrapping_add(i * args.c_stride + strip + j));
+            }
+        }
         let mut a = args.a.as_ptr();
         let mut b = args.b.as_ptr().wrapping_add(strip);
-        let mut step = |a: *const f32, b: *const f32| {
-            // SAFETY: step p reads `a[p * a_stride..][..R]` and `b[p * NR + strip..][..NV * LANES]`, which the
-            // caller's promise covers.
-            unsafe {
-                let mut columns = [s.splat(0.0); NV];
-                for (j, column) in columns.iter_mut().enumerate() {
-                    *column = s.load_ptr(b.add(j * S::LANES));
-                }
-                for (i, row) in acc.iter_mut().enumerate() {
-                    let x = s.splat(*a.add(i));
-                    for (sum, column) in row.iter_mut().zip(columns) {
-                        *sum = s.mul_add(x, column, *sum);
-                    }
-                }
-            }
-        };
         // Four steps a turn: the loop's own instructions are a tenth of a small tile's.
         for _ in 0..args.depth / 4 {
             for p in 0..4 {
-                step(a.wrapping_add(p * args.a_stride), b.wrapping_add(p * NR));
+                // SAFETY: this step lies within `depth`: the caller's promise covers what it reads.
+                unsafe { step(s, a.wrapping_add(p * args.a_stride), b.wrapping_add(p * NR), &mut acc) };
             }
             a = a.wrapping_add(4 * args.a_stride);
             b = b.wrapping_add(4 * NR);
         }
         for _ in 0..args.depth % 4 {
-            step(a, b);
+            // SAFETY: as above.
+            unsafe { step(s, a, b, &mut acc) };
             a = a.wrapping_add(args.a_stride);
             b = b.wrapping_add(NR);
         }
@@ -128,6 +119,28 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
                     };
                     s.store_ptr(value, out);
                 }
+            }
+        }
+    }
+}
+
+/// One step of the depth: `acc[i][j] += a[i] * b[j]`. A function and not a closure: closures do not inherit the
+/// target features and stay calls.
+///
+/// # Safety
+/// `a` is readable for `R` values and `b` for `NV * LANES`.
+#[inline(always)]
+unsafe fn step<S: Simd, const R: usize, const NV: usize>(s: S, a: *const f32, b: *const f32, acc: &mut [[S::V; NV]; R]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut columns = [s.splat(0.0); NV];
+        for (j, column) in columns.iter_mut().enumerate() {
+            *column = s.load_ptr(b.add(j * S::LANES));
+        }
+        for (i, row) in acc.iter_mut().enumerate() {
+            let x = s.splat_row::<R>(a, i);
+            for (sum, column) in row.iter_mut().zip(columns) {
+                *sum = s.mul_add(x, column, *sum);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! AVX (Sandy Bridge, Ivy Bridge) and AVX2 with FMA (Haswell and later): 8 lanes, 16 registers, a 6x16 tile.
+//! AVX (Sandy Bridge, Ivy Bridge) and AVX2 with FMA (Haswell and later): 8 lanes, 16 registers, a 4x16
+//! and a 6x16 tile.
 //!
 //! One type serves both: `FMA` decides between a fused and a separate multiply and add, and between 256-bit and
 //! 128-bit integer instructions.
@@ -54,7 +55,8 @@ impl Avx2 {
 impl<const FMA: bool> Simd for Ymm<FMA> {
     type V = __m256;
     const LANES: usize = 8;
-    const MR: usize = 6;
+    // Without FMA a product needs a register of its own: 12 accumulators would spill two, 8 fit and hide an add's latency.
+    const MR: usize = if FMA { 6 } else { 4 };
     const KC: usize = 1024;
 
     #[inline(always)]

@@ -130,7 +130,12 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
 /// # Safety
 /// `a` is readable for `R` values and `b` for `NV * LANES`.
 #[inline(always)]
-unsafe fn step<S: Simd, const R: usize, const NV: usize>(s: S, a: *const f32, b: *const f32, acc: &mut [[S::V; NV]; R]) {
+unsafe fn step<S: Simd, const R: usize, const NV: usize>(
+    s: S,
+    a: *const f32,
+    b: *const f32,
+    acc: &mut [[S::V; NV]; R],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut columns = [s.splat(0.0); NV];

@@ -21,6 +21,10 @@ const LATER: [&str; 8] =
 enum Reason {
     /// (b) The model card's prompt is applied by default.
     PromptByDefault,
+    /// (c) Control tokens in user text are plain text: more tokens, other scores.
+    PlainText,
+    /// (d) Truncation takes from the document alone, so that a limit below the prompt's own length is refused.
+    WholePrompt,
     /// (e) Documents may be `{"text": ...}`.
     LenientBody,
     /// (f) A key guards every route but health, ping, version and metrics; the bare key is accepted.
@@ -39,6 +43,9 @@ const DEVIATIONS: &[(&str, Reason, u16)] = &[
     ("template/route-double-slash", Reason::OddPaths, 200),
     ("template/route-v1-v1-rerank", Reason::OddPaths, 200),
     ("template/rerank-object-docs-text", Reason::LenientBody, 200),
+    ("template/score-truncate-left", Reason::WholePrompt, 400),
+    ("template/score-pair-09", Reason::PlainText, 200),
+    ("plain/truncate-5", Reason::WholePrompt, 400),
     ("plain/empty-both", Reason::PromptByDefault, 200),
     ("plain/ctk-reserved", Reason::PromptByDefault, 400),
     ("api-key/models-bare-token", Reason::KeyGuardsAll, 200),

@@ -1,0 +1,210 @@
+//! Scores and hidden states against Hugging Face transformers in float64, in process and through the served binary,
+//! and their independence of batch, order, threads and budget.
+
+mod support;
+
+use ironrank::batch::Batch;
+use ironrank::checkpoint::{Checkpoint, Overrides};
+use ironrank::engine::{Engine, sigmoid};
+use ironrank::model::{self, Model};
+use ironrank::prompt::{Prompt, PromptEncoder, PromptOptions};
+use ironrank_kernels::{Cpu, Isa, Pool};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use support::{Golden, config, goldens, write_checkpoint};
+
+const MAX_MODEL_LEN: usize = 8192;
+const TINY: [&str; 3] = ["tiny", "tiny-untied", "tiny-mha"];
+
+/// The synthetic checkpoint of a shape, its weights made as they are read.
+fn load(shape: &str, isa: Isa, threads: usize) -> (Box<dyn Model>, PromptEncoder) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.json"), config(shape).to_string()).unwrap();
+    let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).unwrap();
+    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).unwrap();
+    let cpu = Cpu::new(isa, Pool::new(Some(threads), false));
+    (model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).unwrap(), encoder)
+}
+
+/// The short and the long cases of a shape.
+fn cases(shape: &str) -> Vec<Golden> {
+    let long = if shape == "0.6b" { Vec::new() } else { goldens(&format!("{shape}-long")) };
+    goldens(shape).into_iter().chain(long).collect()
+}
+
+fn batch<'a>(sequences: impl IntoIterator<Item = &'a Vec<u32>>) -> Batch {
+    let mut batch = Batch::default();
+    sequences.into_iter().for_each(|ids| batch.push(ids));
+    batch
+}
+
+/// What float32 may err: twice PyTorch's own error on the case, and no less than `floor`.
+#[track_caller]
+fn assert_score(case: &Golden, score: f32, floor: f64, what: &str) {
+    let error = (f64::from(score) - case.score).abs();
+    let tolerance = floor.max(2.0 * case.float32_score_error);
+    assert!(error <= tolerance, "{what}: {score} for '{}', float64 says {}: {error:.1e}", case.query, case.score);
+}
+
+fn check_scores(shape: &str, isa: Isa, floor: f64) {
+    let (mut model, encoder) = load(shape, isa, 2);
+    let cases = cases(shape);
+    for case in &cases {
+        let options = PromptOptions { instruction: case.instruction.clone(), ..PromptOptions::default() };
+        let prompt = encoder.encode(&case.query, &case.document, &options).unwrap();
+        assert_eq!(prompt.token_ids, case.token_ids, "token ids of '{}'", case.query);
+    }
+    let margins = model.margins(&batch(cases.iter().map(|case| &case.token_ids)));
+    for (case, margin) in cases.iter().zip(margins) {
+        assert_score(case, sigmoid(margin), floor, &format!("{shape} on {isa:?}"));
+    }
+}
+
+#[test]
+fn tiny_models_score_as_in_float64_on_every_isa() {
+    for isa in Isa::available() {
+        TINY.iter().for_each(|shape| check_scores(shape, isa, 2e-6));
+    }
+}
+
+#[test]
+fn the_0_6b_shape_scores_as_in_float64_on_the_best_isa_and_another() {
+    Isa::available().into_iter().take(2).for_each(|isa| check_scores("0.6b", isa, 4e-5));
+}
+
+#[test]
+fn hidden_states_follow_float64_layer_by_layer() {
+    for isa in Isa::available() {
+        for shape in TINY {
+            let (mut model, _) = load(shape, isa, 1);
+            for case in goldens(shape) {
+                let want = case.last_token_hidden_states.expect("short tiny goldens carry hidden states");
+                let got = model.last_hidden_states(&batch([&case.token_ids])).remove(0);
+                assert_eq!(got.len(), want.len(), "depths of {shape}");
+                for (depth, (got, want)) in got.iter().zip(&want).enumerate() {
+                    assert_eq!(got.len(), want.len());
+                    let distance = got.iter().zip(want).map(|(&x, y)| (f64::from(x) - y).powi(2)).sum::<f64>().sqrt();
+                    let norm = want.iter().map(|y| y * y).sum::<f64>().sqrt();
+                    // float32 has 6e-8; the attention of these models amplifies it up to a hundredfold.
+                    let limit = if depth == 0 { 0.0 } else { 1e-5 };
+                    assert!(
+                        distance <= limit * norm,
+                        "{shape} on {isa:?}, depth {depth}: off by {:.1e}",
+                        distance / norm
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn score_does_not_depend_on_neighbours_order_threads_or_batching() {
+    for isa in Isa::available() {
+        for shape in TINY {
+            let cases = cases(shape);
+            let (mut model, _) = load(shape, isa, 1);
+            let alone: Vec<f32> = cases.iter().map(|case| model.margins(&batch([&case.token_ids]))[0]).collect();
+            for threads in [1, 2, 3] {
+                let (mut model, _) = load(shape, isa, threads);
+                let all = model.margins(&batch(cases.iter().map(|case| &case.token_ids)));
+                assert_eq!(all, alone, "{shape} on {isa:?}, {threads} threads, all together");
+                let mut reversed = model.margins(&batch(cases.iter().rev().map(|case| &case.token_ids)));
+                reversed.reverse();
+                assert_eq!(reversed, alone, "{shape} on {isa:?}, {threads} threads, in reverse order");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn score_does_not_depend_on_the_token_budget() {
+    let prompts: Vec<Prompt> =
+        cases("tiny").into_iter().map(|case| Prompt { token_ids: case.token_ids }).cycle().take(40).collect();
+    let mut answers = Vec::new();
+    for budget in [1, 64, 500, 2048, 1 << 20] {
+        let (model, _) = load("tiny", Isa::best(), 2);
+        let engine = Engine::start(model, budget);
+        // Two requests at once, so that batches also mix requests.
+        let (first, second) = tokio::join!(engine.margins(prompts.clone()), engine.margins(prompts[..7].to_vec()));
+        let first = first.unwrap();
+        assert_eq!(second.unwrap(), first[..7]);
+        answers.push(first);
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "budgets give different bits");
+}
+
+/// The binary, serving; killed when dropped.
+struct Served {
+    process: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(args: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_ironrank"))
+            .args(args)
+            .args(["--host", "127.0.0.1", "--port", "0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = log
+            .find_map(|line| Some(line.unwrap().split_once("on http://")?.1.to_owned()))
+            .expect("the server says where it listens");
+        // Read on, so that a full pipe never stops the server.
+        std::thread::spawn(move || log.for_each(drop));
+        Self { process, address }
+    }
+
+    fn post(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        serde_json::from_str(body).unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn check_served(server: &Served, shape: &str, floor: f64) {
+    for case in cases(shape) {
+        let mut body = serde_json::json!({"query": case.query, "documents": [case.document]});
+        if let Some(instruction) = &case.instruction {
+            body["instruction"] = instruction.as_str().into();
+        }
+        let answer = server.post("/v1/rerank", &body);
+        assert_eq!(answer["usage"]["total_tokens"], case.token_ids.len(), "usage of '{}'", case.query);
+        let score = answer["results"][0]["relevance_score"].as_f64().unwrap();
+        assert_score(&case, score as f32, floor, &format!("{shape}, served"));
+    }
+}
+
+#[test]
+fn the_served_binary_scores_as_in_float64() {
+    for shape in TINY {
+        let dir = tempfile::tempdir().unwrap();
+        write_checkpoint(shape, dir.path(), if shape == "tiny" { 1 } else { 3 });
+        let server = Served::start(&["serve", dir.path().to_str().unwrap(), "--max-model-len", "8192"]);
+        check_served(&server, shape, 2e-6);
+    }
+}
+
+#[test]
+fn the_served_built_in_dummy_is_the_synthetic_0_6b_model() {
+    check_served(&Served::start(&["serve", "--max-model-len", "8192"]), "0.6b", 4e-5);
+}

@@ -21,6 +21,15 @@ pub struct Engine {
     state: Arc<State>,
 }
 
+/// What a batch may hold; one prompt always fits, however long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Tokens at most.
+    pub tokens: usize,
+    /// Sequences at most.
+    pub sequences: usize,
+}
+
 /// What the worker is doing, for health and metrics.
 #[derive(Default)]
 struct State {
@@ -52,13 +61,12 @@ impl Drop for Pending {
 }
 
 impl Engine {
-    /// Starts the worker. A batch holds at most `max_num_batched_tokens` tokens, or one longer prompt alone. The
-    /// thread ends when all handles are dropped and the queue is empty.
-    pub fn start(model: Box<dyn Model>, max_num_batched_tokens: usize) -> Self {
+    /// Starts the worker, which keeps its batches within `limits`. The thread ends when all handles are dropped and
+    /// the queue is empty.
+    pub fn start(model: Box<dyn Model>, limits: BatchLimits) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let state = Arc::new(State::default());
-        let worker =
-            Worker { model, receiver, queue: VecDeque::new(), budget: max_num_batched_tokens, state: state.clone() };
+        let worker = Worker { model, receiver, queue: VecDeque::new(), limits, state: state.clone() };
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
@@ -109,7 +117,7 @@ struct Worker {
     model: Box<dyn Model>,
     receiver: mpsc::UnboundedReceiver<Request>,
     queue: VecDeque<Request>,
-    budget: usize,
+    limits: BatchLimits,
     state: Arc<State>,
 }
 
@@ -153,7 +161,8 @@ impl Worker {
             let before = batch.len();
             for prompt in &request.prompts[request.margins.len()..] {
                 let tokens = batch.token_ids().len() + prompt.token_ids.len();
-                if tokens > self.budget && !batch.is_empty() {
+                let full = tokens > self.limits.tokens || batch.len() == self.limits.sequences;
+                if full && !batch.is_empty() {
                     shares.push(batch.len() - before);
                     return (batch, shares);
                 }

@@ -5,7 +5,7 @@ mod support;
 
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank::engine::{Engine, sigmoid};
+use ironrank::engine::{BatchLimits, Engine, sigmoid};
 use ironrank::model::{self, Model};
 use ironrank::prompt::{Prompt, PromptEncoder, PromptOptions};
 use ironrank_kernels::{Cpu, Isa, Pool};
@@ -123,9 +123,9 @@ async fn score_does_not_depend_on_the_token_budget() {
     let prompts: Vec<Prompt> =
         cases("tiny").into_iter().map(|case| Prompt { token_ids: case.token_ids }).cycle().take(40).collect();
     let mut answers = Vec::new();
-    for budget in [1, 64, 500, 2048, 1 << 20] {
+    for (tokens, sequences) in [(1, 9), (64, 9), (500, 3), (2048, 128), (1 << 20, usize::MAX)] {
         let (model, _) = load("tiny", Isa::best(), 2);
-        let engine = Engine::start(model, budget);
+        let engine = Engine::start(model, BatchLimits { tokens, sequences });
         // Two requests at once, so that batches also mix requests.
         let (first, second) = tokio::join!(engine.margins(prompts.clone()), engine.margins(prompts[..7].to_vec()));
         let first = first.unwrap();

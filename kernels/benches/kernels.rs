@@ -3,49 +3,16 @@
 //! One thread. The peak of an ISA (14 independent chains of multiply and add, as the ISA's own instructions) is
 //! measured right before and after every kernel. The `gemm` crate, with AVX-512 where the CPU has it, stands beside.
 //! `cargo bench -p ironrank-kernels -- avx2` runs what has `avx2` in its name.
+#![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ironrank_kernels::isa::{Kernel, Simd};
 use ironrank_kernels::*;
 use std::cell::Cell;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 const ROWS: [usize; 5] = [1, 8, 36, 256, 2048];
 const SHAPES: [(usize, usize); 4] = [(1024, 4096), (2048, 1024), (1024, 6144), (3072, 1024)];
 const POSITIONS: [usize; 3] = [330, 2048, 8192];
-
-/// 14 chains of `mul_add`: what the registers allow at most.
-struct Chains(u64);
-
-impl Kernel for Chains {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f64 {
-        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
-        let mut sums = [s.splat(1.0); 14];
-        for _ in 0..self.0 {
-            for sum in &mut sums {
-                *sum = s.mul_add(*sum, a, b);
-            }
-        }
-        for sum in sums {
-            black_box(s.reduce_add(sum));
-        }
-        (self.0 * 14 * 2 * S::LANES as u64) as f64
-    }
-}
-
-/// GFLOP/s of the best of three runs of 10 ms or so.
-fn peak(isa: Isa) -> f64 {
-    let once = || {
-        let start = Instant::now();
-        let flop = isa.dispatch(Chains(2_000_000));
-        flop / start.elapsed().as_secs_f64() / 1e9
-    };
-    (0..3).map(|_| once()).fold(0.0, f64::max)
-}
 
 fn noise(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919) % 2001) as f32 / 1000.0 - 1.0).collect()
@@ -53,7 +20,7 @@ fn noise(len: usize) -> Vec<f32> {
 
 /// Times `work(iterations)` under criterion and prints its best rate beside the peak measured around it.
 fn measure(c: &mut Criterion, group: &str, name: &str, isa: Isa, flop: u64, mut work: impl FnMut(u64)) {
-    let (best, top) = (Cell::new(f64::INFINITY), Cell::new(peak(isa)));
+    let (best, top) = (Cell::new(f64::INFINITY), Cell::new(fma_peak(isa)));
     let mut benches = c.benchmark_group(group);
     benches.throughput(Throughput::Elements(flop)).sample_size(10);
     benches.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800));
@@ -70,7 +37,7 @@ fn measure(c: &mut Criterion, group: &str, name: &str, isa: Isa, flop: u64, mut 
     });
     benches.finish();
     if ran.get() {
-        top.set(top.get().max(peak(isa)));
+        top.set(top.get().max(fma_peak(isa)));
         let rate = flop as f64 / best.get() / 1e9;
         println!(
             "| {group} | {name} | {rate:.1} GFLOP/s | peak {:.1} | {:.0} % |",
@@ -83,20 +50,18 @@ fn measure(c: &mut Criterion, group: &str, name: &str, isa: Isa, flop: u64, mut 
 fn matmul(c: &mut Criterion) {
     for isa in Isa::available() {
         let cpu = Cpu::new(isa, Pool::new(Some(1), true));
-        {
-            for (k, n) in SHAPES {
-                let w = noise(n * k);
-                let weights = Weights::pack(&cpu, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]));
-                for m in ROWS {
-                    let mut lhs = Lhs::new(isa, m, k);
-                    cpu.pack_lhs(&noise(m * k), k, &mut lhs);
-                    let mut out = vec![0.0; m * n];
-                    let flop = 2 * (m * n * k) as u64;
-                    let name = format!("{m}x{k}x{n}");
-                    measure(c, &format!("matmul/{}", isa.name()), &name, isa, flop, |iterations| {
-                        cpu.install(|| (0..iterations).for_each(|_| cpu.matmul(&lhs, &weights, &mut out)));
-                    });
-                }
+        for (k, n) in SHAPES {
+            let w = noise(n * k);
+            let weights = Weights::pack(&cpu, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]));
+            for m in ROWS {
+                let mut lhs = Lhs::new(isa, m, k);
+                cpu.pack_lhs(&noise(m * k), k, &mut lhs);
+                let mut out = vec![0.0; m * n];
+                let flop = 2 * (m * n * k) as u64;
+                let name = format!("{m}x{k}x{n}");
+                measure(c, &format!("matmul/{}", isa.name()), &name, isa, flop, |iterations| {
+                    cpu.install(|| (0..iterations).for_each(|_| cpu.matmul(&lhs, &weights, &mut out)));
+                });
             }
         }
     }
@@ -155,12 +120,13 @@ fn attention(c: &mut Criterion) {
             let columns = |column| Heads { data: &qkv, stride, column };
             let runs = [Run { rows: 0..positions, start: 0, blocks: &table }];
             {
-                cpu.store_kv(columns(16 * d), columns(24 * d), norm, &rope, &runs, &mut kv);
+                cpu.store_kv(columns(16 * d), columns(24 * d), QkNormRope { norm, rope: &rope }, &runs, &mut kv);
                 // The causal half: every token with itself and what is before it, two products of 2 d FLOP each.
                 let flop = (positions * (positions + 1) / 2 * 4 * d * 16) as u64;
                 let group = format!("attention/{}", isa.name());
                 measure(c, &group, &positions.to_string(), isa, flop, |iterations| {
-                    let once = |_| cpu.attention(shape, columns(0), norm, &rope, &runs, &kv, &mut out);
+                    let once =
+                        |_| cpu.attention(shape, columns(0), QkNormRope { norm, rope: &rope }, &runs, &kv, &mut out);
                     cpu.install(|| (0..iterations).for_each(once));
                 });
             }

@@ -67,6 +67,24 @@ impl<'a> Heads<'a> {
     }
 }
 
+/// What happens to a query or key head before attention: RMSNorm over its channels, then rotation to its position.
+#[derive(Clone, Copy)]
+pub struct QkNormRope<'a> {
+    /// Weight (d) and epsilon.
+    pub norm: RmsNorm<'a>,
+    /// Tables for heads of `d` channels.
+    pub rope: &'a Rope,
+}
+
+impl QkNormRope<'_> {
+    /// One head at `position`, the result times `scale`.
+    #[inline(always)]
+    fn apply<S: Simd>(&self, s: S, x: &[f32], position: usize, scale: f32, out: &mut [f32]) {
+        self.norm.apply(s, x, scale, out);
+        self.rope.rotate(s, position, out);
+    }
+}
+
 /// Consecutive tokens of one sequence: rows of the projections, and where their sequence's keys are.
 #[derive(Debug, Clone)]
 pub struct Run<'a> {
@@ -118,7 +136,7 @@ impl Cpu {
     /// Normalises and rotates the keys of `runs` and stores them with the values in the runs' blocks.
     ///
     /// Shapes: `keys`, `values` (m, kv_heads * d). Each (block, position) belongs to one row.
-    pub fn store_kv(&self, keys: Heads, values: Heads, norm: RmsNorm, rope: &Rope, runs: &[Run], kv: &mut KvBlocks) {
+    pub fn store_kv(&self, keys: Heads, values: Heads, prepare: QkNormRope, runs: &[Run], kv: &mut KvBlocks) {
         let (heads, d, len) = (kv.kv_heads, kv.head_dim, kv.panel_len());
         let pieces: Vec<Piece> = runs.iter().flat_map(pieces).collect();
         let panels = kv.keys.len() / len.max(1);
@@ -127,7 +145,7 @@ impl Cpu {
         self.run(
             pieces.len() * heads,
             len,
-            &StoreKv { keys, values, norm, rope, pieces, heads, d, key_panels, value_panels },
+            &StoreKv { keys, values, prepare, pieces, heads, d, key_panels, value_panels },
         );
     }
 
@@ -140,8 +158,7 @@ impl Cpu {
         &self,
         shape: AttentionShape,
         queries: Heads,
-        norm: RmsNorm,
-        rope: &Rope,
+        prepare: QkNormRope,
         runs: &[Run],
         kv: &KvBlocks,
         out: &mut Lhs,
@@ -153,7 +170,7 @@ impl Cpu {
         let panels = (ROWS * group).div_ceil(NR);
         let scratch = panels * Panel::len(d) + (KV_BLOCK + d) * NR;
         let tasks = rows.div_ceil(ROWS) * kv_heads;
-        self.run(tasks, scratch, &Attention { queries, norm, rope, runs, kv, out, tasks, kv_heads, group, d });
+        self.run(tasks, scratch, &Attention { queries, prepare, runs, kv, out, tasks, kv_heads, group, d });
     }
 }
 
@@ -177,8 +194,7 @@ fn pieces<'a>(run: &'a Run) -> impl Iterator<Item = Piece> + 'a {
 struct StoreKv<'a> {
     keys: Heads<'a>,
     values: Heads<'a>,
-    norm: RmsNorm<'a>,
-    rope: &'a Rope,
+    prepare: QkNormRope<'a>,
     pieces: Vec<Piece>,
     heads: usize,
     d: usize,
@@ -196,8 +212,7 @@ impl Job for StoreKv<'_> {
         let values = &mut values.row_mut(0)[slot * d..];
         for (i, row) in piece.rows.clone().enumerate() {
             let key = &mut scratch[i * d..][..d];
-            self.norm.apply(s, self.keys.head(row, head, d), 1.0, key);
-            self.rope.rotate(s, piece.position + i, key);
+            self.prepare.apply(s, self.keys.head(row, head, d), piece.position + i, 1.0, key);
             values[i * d..][..d].copy_from_slice(self.values.head(row, head, d));
         }
         let keys = &mut keys.row_mut(0)[slot..];
@@ -208,8 +223,7 @@ impl Job for StoreKv<'_> {
 /// A task is [`ROWS`] query rows and one key head.
 struct Attention<'a> {
     queries: Heads<'a>,
-    norm: RmsNorm<'a>,
-    rope: &'a Rope,
+    prepare: QkNormRope<'a>,
     runs: &'a [Run<'a>],
     kv: &'a KvBlocks,
     out: Blocks<'a>,
@@ -292,8 +306,7 @@ impl Attention<'_> {
                 let (g, t) = ((p * NR + lane) / tokens, (p * NR + lane) % tokens);
                 let q = &mut staging[lane * d..][..d];
                 let x = self.queries.head(rows.start + t, head * group + g, d);
-                self.norm.apply(s, x, 1.0 / (d as f32).sqrt(), q);
-                self.rope.rotate(s, start + t, q);
+                self.prepare.apply(s, x, start + t, 1.0 / (d as f32).sqrt(), q);
                 panel.positions[lane] = (start + t) as f32;
             }
             staging[lanes * d..].fill(0.0);

@@ -1,8 +1,8 @@
 //! SIMD kernels of a transformer's forward pass in f32, chosen at run time.
 //!
 //! [`Cpu`] is an [`Isa`] (what the instructions are) and a [`Pool`] (which threads run them); every kernel is one of
-//! its methods. A kernel is written once against the [`isa::Simd`] trait, compiled for each ISA, and entered through
-//! [`Isa::dispatch`]: once per call and thread.
+//! its methods. A kernel is written once against the `Simd` trait (in `isa`), compiled for each ISA, and entered
+//! through `Isa::dispatch`: once per call and thread.
 //!
 //! Letters: `m` rows or tokens, `n` outputs, `k` depth, `h` heads, `d` channels of a head; tiles of `MR` x `NR`,
 //! blocks of `MC` rows and `KC` depth.
@@ -17,21 +17,23 @@ mod attention;
 mod buffer;
 mod cpu;
 #[allow(unsafe_code)] // intrinsics, guarded by detection
-pub mod isa;
+mod isa;
 mod lanes;
 mod matmul;
 mod norm;
+mod peak;
 #[allow(unsafe_code)] // outputs written by several threads, block by block
 mod pool;
 pub mod reference;
 mod rope;
 
-pub use attention::{AttentionShape, Heads, KV_BLOCK, KvBlocks, Run};
+pub use attention::{AttentionShape, Heads, KV_BLOCK, KvBlocks, QkNormRope, Run};
 pub use buffer::{Buffer, MappedFile};
 pub use cpu::Cpu;
 pub use isa::{Isa, UnavailableIsa};
 pub use matmul::pack::{Lhs, Weights};
 pub use matmul::tile::NR;
 pub use norm::RmsNorm;
+pub use peak::fma_peak;
 pub use pool::Pool;
 pub use rope::Rope;

@@ -243,10 +243,10 @@ fn attention_batch(
         }
         let m = rows.len() / stride;
         let columns = |column| Heads { data: &rows, stride, column };
-        let norm = |weight| RmsNorm { weight, eps: 1e-6 };
-        cpu.store_kv(columns(heads * d), columns((heads + kv_heads) * d), norm(k_norm), &rope, &runs, &mut kv);
+        let prepare = |weight| QkNormRope { norm: RmsNorm { weight, eps: 1e-6 }, rope: &rope };
+        cpu.store_kv(columns(heads * d), columns((heads + kv_heads) * d), prepare(k_norm), &runs, &mut kv);
         let mut out = Lhs::new(cpu.isa(), m, heads * d);
-        cpu.attention(shape, columns(0), norm(q_norm), &rope, &runs, &kv, &mut out);
+        cpu.attention(shape, columns(0), prepare(q_norm), &runs, &kv, &mut out);
         for (run, i) in runs.iter().zip(owners) {
             result[i].extend(run.rows.clone().map(|row| (0..heads * d).map(|p| out.get(row, p)).collect()));
         }

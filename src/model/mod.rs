@@ -64,6 +64,15 @@ pub fn load(
     encoder: &PromptEncoder,
     max_model_len: usize,
 ) -> Result<Box<dyn Model>> {
+    let (tokens, rows) = (encoder.vocab_size(), checkpoint.config().vocab_size);
+    if tokens > rows {
+        return Err(Error::new(
+            ErrorKind::Checkpoint,
+            format!(
+                "The tokenizer has {tokens} tokens, but the model's vocab_size is {rows}: they do not belong together."
+            ),
+        ));
+    }
     let answers = AnswerTokens::find(encoder, checkpoint.config())?;
     // The checkpoint refuses every architecture but Qwen3 when it is opened.
     Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len)?))

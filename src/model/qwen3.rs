@@ -9,7 +9,7 @@ use super::{AnswerTokens, Model};
 use crate::batch::{Batch, Chunk};
 use crate::checkpoint::{Checkpoint, Head, Tensor};
 use crate::error::Result;
-use ironrank_kernels::{AttentionShape, Cpu, Heads, RmsNorm, Rope, Run, Weights};
+use ironrank_kernels::{AttentionShape, Cpu, Heads, QkNormRope, RmsNorm, Rope, Run, Weights};
 
 /// Rows of a chunk: long enough that a layer's weights, read from memory once a chunk, cost nothing.
 const CHUNK: usize = 768;
@@ -129,7 +129,7 @@ impl ModelWeights {
             (0..config.num_hidden_layers).map(|i| Layer::load(cpu, checkpoint, widths, i)).collect::<Result<_>>()?;
         Ok(Self {
             widths,
-            eps: config.rms_norm_eps as f32,
+            eps: config.rms_norm_eps,
             rope: Rope::new(config.rope_theta, config.head_dim, max_model_len),
             embedding,
             layers,
@@ -234,6 +234,7 @@ impl Layer {
         let Widths { hidden, attention, .. } = model.widths;
         let (d, stride, rows) = (attention.head_dim, model.widths.qkv(), chunk.rows.len());
         let norm = |weight| model.rms_norm(weight);
+        let prepare = |weight| QkNormRope { norm: norm(weight), rope: &model.rope };
         let runs: Vec<Run> = chunk
             .pieces
             .iter()
@@ -246,8 +247,8 @@ impl Layer {
         let heads = |first: usize| Heads { data: &ws.qkv[..rows * stride], stride, column: first * d };
         let (queries, keys) = (heads(0), heads(attention.heads));
         let values = heads(attention.heads + attention.kv_heads);
-        cpu.store_kv(keys, values, norm(&self.k_norm), &model.rope, &runs, &mut ws.kv);
-        cpu.attention(attention, queries, norm(&self.q_norm), &model.rope, &runs, &ws.kv, &mut ws.attended);
+        cpu.store_kv(keys, values, prepare(&self.k_norm), &runs, &mut ws.kv);
+        cpu.attention(attention, queries, prepare(&self.q_norm), &runs, &ws.kv, &mut ws.attended);
         cpu.matmul_add(&ws.attended, &self.output, x);
 
         cpu.rms_norm(x, norm(&self.post_norm), &mut ws.normed);

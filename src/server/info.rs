@@ -18,9 +18,15 @@ pub fn model(state: &State, id: &str) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(card(state, id)))
 }
 
-/// `GET /health` and `/ping`: 200 without a body, for the server listens only when the model is ready.
-pub fn health() -> HttpResponse {
-    HttpResponse::Ok().finish()
+/// `GET /health` and `/ping`: 200 without a body, for the server listens only when the model is ready; 503 once the
+/// engine has failed.
+pub fn health(state: &State) -> Result<HttpResponse, ApiError> {
+    match state.engine.is_alive() {
+        true => Ok(HttpResponse::Ok().finish()),
+        false => {
+            Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The engine has failed; restart the server."))
+        }
+    }
 }
 
 /// `GET /version`.
@@ -30,7 +36,7 @@ pub fn version() -> HttpResponse {
 
 /// `GET /metrics`, in Prometheus' text format.
 pub fn metrics(state: &State) -> Result<HttpResponse, ApiError> {
-    let text = state.metrics.text().map_err(|err| {
+    let text = state.metrics.text(&state.engine).map_err(|err| {
         ApiError::new(Refusal::Kind(ErrorKind::Internal), format!("The metrics cannot be written: {err}."))
     })?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=1.0.0; charset=utf-8").body(text))

@@ -3,6 +3,7 @@
 //! Invariant: a pair is counted once when it begins and once when it ends, however it ends; as in vLLM the unit is
 //! the pair, not the HTTP request. Called by `server` and `scoring`.
 
+use crate::engine::Engine;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
@@ -19,6 +20,7 @@ const LATENCY: [f64; 21] = [
 pub struct Metrics {
     registry: Registry,
     running: IntGauge,
+    waiting: IntGauge,
     finished: IntCounterVec,
     prompt_tokens: IntCounter,
     request_tokens: Histogram,
@@ -43,6 +45,7 @@ impl Metrics {
                 "num_requests_running",
                 "Number of requests in model execution batches.",
             ))?,
+            waiting: IntGauge::with_opts(vllm("num_requests_waiting", "Number of requests waiting to be processed."))?,
             finished: IntCounterVec::new(
                 vllm("request_success_total", "Count of successfully processed requests."),
                 &["finished_reason"],
@@ -75,6 +78,7 @@ impl Metrics {
         };
         let Self { registry, .. } = &metrics;
         registry.register(Box::new(metrics.running.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.finished.clone()))?;
         registry.register(Box::new(metrics.prompt_tokens.clone()))?;
         registry.register(Box::new(metrics.request_tokens.clone()))?;
@@ -89,9 +93,8 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Counts `pairs` as running until the guard is finished, failed, or dropped because the client left.
+    /// Counts how `pairs` end: finished, failed, or aborted because the client left and the guard was dropped.
     pub fn pairs_begin(&self, pairs: usize) -> PairsGuard<'_> {
-        self.running.add(pairs as i64);
         self.rerank_documents.observe(pairs as f64);
         PairsGuard { metrics: self, pairs, reason: Cell::new("abort") }
     }
@@ -103,8 +106,10 @@ impl Metrics {
         self.http_duration.with_label_values(&[handler, method]).observe(elapsed.as_secs_f64());
     }
 
-    /// Everything, in Prometheus' text format.
-    pub fn text(&self) -> prometheus::Result<Vec<u8>> {
+    /// Everything, in Prometheus' text format; what the engine does now is asked of it.
+    pub fn text(&self, engine: &Engine) -> prometheus::Result<Vec<u8>> {
+        self.running.set(engine.running() as i64);
+        self.waiting.set(engine.waiting() as i64);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -137,7 +142,6 @@ impl PairsGuard<'_> {
 
 impl Drop for PairsGuard<'_> {
     fn drop(&mut self) {
-        self.metrics.running.sub(self.pairs as i64);
         self.metrics.finished.with_label_values(&[self.reason.get()]).inc_by(self.pairs as u64);
     }
 }

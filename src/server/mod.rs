@@ -154,7 +154,7 @@ async fn answer(
         }
         Resource::Models => Ok(info::models(state)),
         Resource::Model(id) => info::model(state, id),
-        Resource::Health | Resource::Ping | Resource::Root => Ok(info::health()),
+        Resource::Health | Resource::Ping | Resource::Root => info::health(state),
         Resource::Version => Ok(info::version()),
         Resource::Metrics => info::metrics(state),
     }

@@ -8,7 +8,7 @@ mod support;
 
 use actix_web::web::Data;
 use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank::engine::Engine;
+use ironrank::engine::{BatchLimits, Engine};
 use ironrank::model;
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{Settings, State};
@@ -48,7 +48,7 @@ fn engine() -> (Engine, Arc<PromptEncoder>) {
         let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
         let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
         let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).expect("the model loads");
-        (Engine::start(model, 2048), Arc::new(encoder))
+        (Engine::start(model, BatchLimits { tokens: 2048, sequences: 128 }), Arc::new(encoder))
     };
     ENGINE.get_or_init(start).clone()
 }

@@ -30,7 +30,7 @@ pub trait Simd: Copy + Send + Sync {
     type V: Copy;
     /// f32 lanes in a register.
     const LANES: usize;
-    /// Rows of the register tile ([`crate::matmul`]).
+    /// Rows of the register tile (`matmul`).
     const MR: usize;
     /// Depth of a block of the product: this many rows of a panel (128 bytes each) stay in cache between row tiles.
     const KC: usize;
@@ -71,14 +71,6 @@ pub trait Simd: Copy + Send + Sync {
         self.load(&lanes)
     }
 
-    /// Writes the first `out.len() < LANES` lanes.
-    #[inline(always)]
-    fn store_partial(self, v: Self::V, out: &mut [f32]) {
-        let mut lanes = [0.0; MAX_LANES];
-        self.store(v, &mut lanes);
-        out.copy_from_slice(&lanes[..out.len()]);
-    }
-
     /// The sum of all lanes, in lane order.
     #[inline(always)]
     fn reduce_add(self, v: Self::V) -> f32 {
@@ -109,7 +101,7 @@ pub trait Simd: Copy + Send + Sync {
     /// `p` is writable for `LANES` values; it need not be aligned.
     unsafe fn store_ptr(self, v: Self::V, p: *mut f32);
 
-    /// The register tile: `args.rows <= MR` rows by one panel of columns, [`crate::matmul::tile::tile`].
+    /// The register tile: `args.rows <= MR` rows by one panel of columns, as `matmul::tile` says.
     ///
     /// # Safety
     /// The pointers of `args` cover what its sizes say.
@@ -209,7 +201,7 @@ impl Isa {
 
     /// Runs `kernel` compiled for this ISA. Called once per kernel call and thread, never per vector.
     #[inline]
-    pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(s) => s.dispatch(kernel),

@@ -1,6 +1,6 @@
 //! GFLOP/s of the kernels and their share of the FMA peak, per ISA, on the shapes of Qwen3-Reranker-0.6B.
 //!
-//! One thread. The peak of an ISA (14 independent chains of multiply and add, as the ISA's own instructions) is
+//! One thread. The peak of an ISA ([`fma_peak`]) is
 //! measured right before and after every kernel. The `gemm` crate, with AVX-512 where the CPU has it, stands beside.
 //! `cargo bench -p ironrank-kernels -- avx2` runs what has `avx2` in its name.
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
@@ -56,7 +56,7 @@ fn matmul(c: &mut Criterion) {
             for m in ROWS {
                 let mut lhs = Lhs::new(isa, m, k);
                 cpu.pack_lhs(&noise(m * k), k, &mut lhs);
-                let mut out = vec![0.0; m * n];
+                let mut out = Buffer::zeroed(m * n);
                 let flop = 2 * (m * n * k) as u64;
                 let name = format!("{m}x{k}x{n}");
                 measure(c, &format!("matmul/{}", isa.name()), &name, isa, flop, |iterations| {
@@ -71,7 +71,7 @@ fn gemm_crate(c: &mut Criterion) {
     for (k, n) in SHAPES {
         let w = noise(n * k);
         for m in ROWS {
-            let (x, mut out) = (noise(m * k), vec![0.0_f32; m * n]);
+            let (x, mut out) = (noise(m * k), Buffer::zeroed(m * n));
             let flop = 2 * (m * n * k) as u64;
             measure(c, "matmul/gemm-crate", &format!("{m}x{k}x{n}"), Isa::best(), flop, |iterations| {
                 for _ in 0..iterations {
@@ -111,7 +111,8 @@ fn attention(c: &mut Criterion) {
     for isa in Isa::available() {
         let cpu = Cpu::new(isa, Pool::new(Some(1), true));
         for positions in POSITIONS {
-            let qkv = noise(positions * stride);
+            let mut qkv = Buffer::zeroed(positions * stride);
+            qkv.copy_from_slice(&noise(positions * stride));
             let (rope, weight) = (Rope::new(1e6, d, positions), vec![1.5; d]);
             let norm = RmsNorm { weight: &weight, eps: 1e-6 };
             let table: Vec<u32> = (0..positions.div_ceil(KV_BLOCK) as u32).collect();

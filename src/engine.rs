@@ -46,12 +46,19 @@ struct Request {
     margins: Vec<f32>,
     reply: oneshot::Sender<Result<Vec<f32>>>,
     /// Keeps [`State::pending`] true however the request ends.
-    _pending: Pending,
+    pending: Pending,
 }
 
 struct Pending {
     pairs: usize,
     state: Arc<State>,
+}
+
+impl Pending {
+    fn done(&mut self, pairs: usize) {
+        self.pairs -= pairs;
+        self.state.pending.fetch_sub(pairs, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Pending {
@@ -83,7 +90,7 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.state.pending.fetch_add(prompts.len(), Ordering::Relaxed);
         let pending = Pending { pairs: prompts.len(), state: self.state.clone() };
-        let request = Request { margins: Vec::with_capacity(prompts.len()), prompts, reply, _pending: pending };
+        let request = Request { margins: Vec::with_capacity(prompts.len()), prompts, reply, pending };
         self.requests.send(request).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
@@ -123,18 +130,22 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        // A panic is a bug; the model's buffers can't be trusted after it, so everything pending fails.
+        if catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            self.fail();
+        }
+    }
+
+    fn serve(&mut self) {
         while self.receive() {
             let (batch, shares) = self.form_batch();
             if batch.is_empty() {
                 continue;
             }
             self.state.running.store(batch.len(), Ordering::Relaxed);
-            let margins = catch_unwind(AssertUnwindSafe(|| self.model.margins(&batch)));
-            self.state.running.store(0, Ordering::Relaxed);
-            match margins {
-                Ok(margins) => self.scatter(&shares, &margins),
-                Err(_) => return self.fail(),
-            }
+            let margins = self.model.margins(&batch);
+            assert_eq!(margins.len(), batch.len(), "a model answers every sequence");
+            self.scatter(&shares, &margins);
         }
     }
 
@@ -161,7 +172,7 @@ impl Worker {
             let before = batch.len();
             for prompt in &request.prompts[request.margins.len()..] {
                 let tokens = batch.token_ids().len() + prompt.token_ids.len();
-                let full = tokens > self.limits.tokens || batch.len() == self.limits.sequences;
+                let full = tokens > self.limits.tokens || batch.len() >= self.limits.sequences;
                 if full && !batch.is_empty() {
                     shares.push(batch.len() - before);
                     return (batch, shares);
@@ -178,8 +189,11 @@ impl Worker {
         for (request, &share) in self.queue.iter_mut().zip(shares) {
             let (own, rest) = margins.split_at(share);
             request.margins.extend_from_slice(own);
+            request.pending.done(share);
             margins = rest;
         }
+        // Before the answers go out: who has one finds the engine idle.
+        self.state.running.store(0, Ordering::Relaxed);
         while self.queue.front().is_some_and(|request| request.margins.len() == request.prompts.len()) {
             let Some(request) = self.queue.pop_front() else { break };
             let answer = match request.margins.iter().all(|margin| margin.is_finite()) {
@@ -194,9 +208,9 @@ impl Worker {
         }
     }
 
-    /// A panic in the model is a bug; its buffers can't be trusted afterwards, so everything pending fails.
     fn fail(mut self) {
         self.state.dead.store(true, Ordering::Relaxed);
+        self.state.running.store(0, Ordering::Relaxed);
         self.receiver.close();
         while let Ok(request) = self.receiver.try_recv() {
             self.queue.push_back(request);

@@ -57,6 +57,9 @@ fn check_scores(shape: &str, isa: Isa, floor: f64) {
     }
     let margins = model.margins(&batch(cases.iter().map(|case| &case.token_ids)));
     for (case, margin) in cases.iter().zip(margins) {
+        let error = (f64::from(margin) - (case.logit_yes - case.logit_no)).abs();
+        let tolerance = (2.0 * case.float32_margin_error).max(4.0 * floor);
+        assert!(error <= tolerance, "{shape} on {isa:?}: margin off by {error:.1e} > {tolerance:.1e}");
         assert_score(case, sigmoid(margin), floor, &format!("{shape} on {isa:?}"));
     }
 }

@@ -13,12 +13,12 @@ const EXP_LIMIT: f32 = 88.0;
 /// `exp(x)`, lane by lane.
 ///
 /// `x = n ln 2 + r` with `|r| <= ln(2) / 2` (Cody and Waite's two-part ln 2), `exp(r)` by the degree-7 polynomial of
-/// Cephes' `expf`, then `2^n` into the exponent field. `exp(0)` is exactly 1 and `exp(-inf)` exactly 0; NaN stays NaN
-/// below the limit. Error: at most 2 ulp on [-69.3, 88].
+/// Cephes' `expf`, then `2^n` into the exponent field. `exp(0)` is exactly 1 and `exp(-inf)` exactly 0; NaN stays NaN:
+/// both clamps answer their second operand where the comparison is unordered. Error: at most 2 ulp on [-69.3, 88].
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-    let clamped = s.max(s.splat(EXP_CUTOFF), s.select_lt(x, s.splat(EXP_LIMIT), x, s.splat(EXP_LIMIT)));
+    let clamped = s.max(s.splat(EXP_CUTOFF), s.select_lt(s.splat(EXP_LIMIT), x, s.splat(EXP_LIMIT), x));
     let t = s.mul_add(clamped, s.splat(LOG2_E), s.splat(ROUND));
     let n = s.sub(t, s.splat(ROUND));
     let r = s.mul_add(n, s.splat(-0.693_359_4), clamped);

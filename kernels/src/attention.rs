@@ -18,7 +18,7 @@ use crate::activation::exp;
 use crate::buffer::Buffer;
 use crate::cpu::Cpu;
 use crate::isa::Simd;
-use crate::matmul::pack::{Lhs, transpose};
+use crate::matmul::pack::{Lhs, size, transpose};
 use crate::matmul::tile::{NR, TileArgs, Write, tile};
 use crate::norm::RmsNorm;
 use crate::pool::{Block, Blocks, Job};
@@ -61,6 +61,11 @@ pub struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
+    /// Panics unless `columns` columns lie within a row.
+    fn check(&self, columns: usize) {
+        assert!(self.column.saturating_add(columns) <= self.stride, "the heads do not lie within a row");
+    }
+
     #[inline(always)]
     fn head(&self, row: usize, head: usize, d: usize) -> &'a [f32] {
         &self.data[row * self.stride + self.column + head * d..][..d]
@@ -77,6 +82,11 @@ pub struct QkNormRope<'a> {
 }
 
 impl QkNormRope<'_> {
+    /// Panics unless it is made for heads of `d` channels.
+    fn check(&self, d: usize) {
+        assert!(self.norm.weight.len() == d && self.rope.head_dim() == d, "norm and rotation are for other heads");
+    }
+
     /// One head at `position`, the result times `scale`.
     #[inline(always)]
     fn apply<S: Simd>(&self, s: S, x: &[f32], position: usize, scale: f32, out: &mut [f32]) {
@@ -108,7 +118,7 @@ pub struct KvBlocks {
 impl KvBlocks {
     /// Room for `blocks` blocks.
     pub fn new(shape: AttentionShape, blocks: usize) -> Self {
-        let len = blocks * shape.kv_heads * shape.head_dim * KV_BLOCK;
+        let len = size(&[blocks, shape.kv_heads, shape.head_dim, KV_BLOCK]);
         Self {
             keys: Buffer::zeroed(len),
             values: Buffer::zeroed(len),
@@ -135,9 +145,12 @@ impl KvBlocks {
 impl Cpu {
     /// Normalises and rotates the keys of `runs` and stores them with the values in the runs' blocks.
     ///
-    /// Shapes: `keys`, `values` (m, kv_heads * d). Each (block, position) belongs to one row.
+    /// Shapes: `keys`, `values` (m, kv_heads * d). Within one call a block belongs to one run.
     pub fn store_kv(&self, keys: Heads, values: Heads, prepare: QkNormRope, runs: &[Run], kv: &mut KvBlocks) {
         let (heads, d, len) = (kv.kv_heads, kv.head_dim, kv.panel_len());
+        keys.check(heads * d);
+        values.check(heads * d);
+        prepare.check(d);
         let pieces: Vec<Piece> = runs.iter().flat_map(pieces).collect();
         let panels = kv.keys.len() / len.max(1);
         let key_panels = Blocks::new(&mut kv.keys, panels, len, 1, len);
@@ -163,7 +176,13 @@ impl Cpu {
         kv: &KvBlocks,
         out: &mut Lhs,
     ) {
-        let AttentionShape { kv_heads, head_dim: d, .. } = shape;
+        let AttentionShape { heads, kv_heads, head_dim: d } = shape;
+        assert!(heads.is_multiple_of(kv_heads), "{heads} heads do not share {kv_heads} key heads evenly");
+        assert_eq!((kv.kv_heads, kv.head_dim), (kv_heads, d), "the keys are those of another shape");
+        queries.check(size(&[heads, d]));
+        prepare.check(d);
+        let covered = runs.iter().try_fold(0, |end, run| (run.rows.start == end).then_some(run.rows.end));
+        assert!(covered.is_some(), "the runs do not cover the rows in order");
         let group = shape.group();
         let rows = runs.last().map_or(0, |run| run.rows.end);
         let out = out.blocks(rows, shape.heads * d, ROWS, group * d);

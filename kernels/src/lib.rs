@@ -7,8 +7,8 @@
 //! Letters: `m` rows or tokens, `n` outputs, `k` depth, `h` heads, `d` channels of a head; tiles of `MR` x `NR`,
 //! blocks of `MC` rows and `KC` depth.
 //!
-//! Wrong shapes are bugs of the caller and panic. `unsafe` is denied except in the modules marked below, which are
-//! the list to audit.
+//! Wrong shapes are bugs of the caller and panic. `unsafe` is denied except in the modules marked below and in
+//! `matmul::tile`, which are the list to audit.
 #![deny(unsafe_code)]
 
 mod activation;

@@ -34,9 +34,11 @@ impl Cpu {
     /// Shapes: `x` row-major with `k = norm.weight.len()`; `out` becomes (m, k).
     pub fn rms_norm(&self, x: &[f32], norm: RmsNorm, out: &mut Lhs) {
         let k = norm.weight.len();
+        assert!(k > 0, "a vector without channels has no mean");
         assert!(x.len().is_multiple_of(k), "the activations are no whole rows of {k}");
         let rows = x.len() / k;
         let tile = self.isa().mr();
+        out.check_layout(self.isa());
         let out = out.blocks(rows, k, tile, k);
         self.run(rows.div_ceil(tile), tile * k, &NormTiles { x, norm, out });
     }
@@ -46,6 +48,7 @@ impl Cpu {
         assert!(k > 0 && x.len().is_multiple_of(k) || x.is_empty(), "the activations are no whole rows of {k}");
         let rows = x.len() / k.max(1);
         let tile = self.isa().mr();
+        out.check_layout(self.isa());
         let out = out.blocks(rows, k, tile, k);
         self.run(rows.div_ceil(tile), 0, &PackTiles { x, k, out });
     }

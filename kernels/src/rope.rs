@@ -36,6 +36,11 @@ impl Rope {
         Self { table, half }
     }
 
+    /// Channels of the heads it is for.
+    pub(crate) fn head_dim(&self) -> usize {
+        2 * self.half
+    }
+
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         self.table.len() * size_of::<f32>()

@@ -86,7 +86,8 @@ fn matmul_agrees_with_f64_at_corner_sizes() {
                 }
             }
         }
-        for k in [255, 256, 257, 383, 384, 385, 1000] {
+        // Around every ISA's depth block: 128, 256, 384, 1024.
+        for k in [127, 128, 129, 255, 256, 257, 383, 384, 385, 1023, 1024, 1025, 2049] {
             check_matmul(cpu, 13, 70, k);
         }
     });
@@ -150,8 +151,9 @@ fn silu_mul_holds_from_minus_to_plus_infinity() {
                 continue;
             }
             let want = reference::silu_mul(f64::from(gate), 1.0);
-            // Below -69 the exponential is capped: the true value is below 1e-28 or capped at gate * exp(-88).
-            assert_close("silu", cpu, out.get(0, 0), want, 5e-7 * want.abs() + 1e-7);
+            // exp(-gate) is capped at exp(88): a gate below -88 gives gate * exp(-88) at most.
+            let capped = if gate < -88.0 { 1.001 * f64::from(gate).abs() * (-88.0_f64).exp() } else { 0.0 };
+            assert_close("silu", cpu, out.get(0, 0), want, 5e-7 * want.abs() + capped);
         }
         let mut out = Lhs::new(cpu.isa(), 1, NR);
         cpu.matmul_silu_mul(&lhs(cpu, &[1.0], 1, 1), &one(f32::NAN), &mut out);
@@ -229,6 +231,7 @@ fn attention_batch(
     }
     tables.reverse();
     let mut kv = KvBlocks::new(shape, used as usize);
+    poison(cpu, shape, used, &mut kv);
     let mut result: Vec<Vec<Vec<f32>>> = batch.iter().map(|_| Vec::new()).collect();
     for at in (0..longest).step_by(chunk) {
         let (mut rows, mut runs, mut owners) = (Vec::new(), Vec::new(), Vec::new());
@@ -252,6 +255,18 @@ fn attention_batch(
         }
     }
     result
+}
+
+/// Fills all blocks with NaN: attention that reads past the stored keys shows.
+fn poison(cpu: &Cpu, shape: AttentionShape, blocks: u32, kv: &mut KvBlocks) {
+    let columns = shape.kv_heads * shape.head_dim;
+    let rows = vec![f32::NAN; blocks as usize * KV_BLOCK * columns];
+    let tables: Vec<u32> = (0..blocks).collect();
+    let run = |(i, blocks)| Run { rows: i * KV_BLOCK..(i + 1) * KV_BLOCK, start: 0, blocks };
+    let runs: Vec<Run> = tables.chunks(1).enumerate().map(run).collect();
+    let heads = Heads { data: &rows, stride: columns, column: 0 };
+    let (weight, rope) = (vec![1.0; shape.head_dim], Rope::new(THETA, shape.head_dim, KV_BLOCK));
+    cpu.store_kv(heads, heads, QkNormRope { norm: RmsNorm { weight: &weight, eps: 1e-6 }, rope: &rope }, &runs, kv);
 }
 
 fn sequence(shape: AttentionShape, seed: u64, len: usize) -> Sequence {
@@ -286,14 +301,29 @@ fn attention_does_not_depend_on_neighbours_order_threads_or_chunks() {
     let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 32 };
     let norm: Vec<f32> = noise(9, 32).iter().map(|x| 3.0 + x).collect();
     let [a, b, c] = [(1, 130), (2, 7), (3, 250)].map(|(seed, len)| sequence(shape, seed, len));
+    let bits = |x: &[Vec<f32>]| x.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
     on_every_cpu(|cpu| {
         let run = |batch: &[&Sequence], chunk| attention_batch(cpu, shape, batch, &norm, &norm, chunk);
-        let alone = run(&[&a], 1000).remove(0);
-        let bits = |x: &[Vec<f32>]| x.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let one_thread = Cpu::new(cpu.isa(), Pool::new(Some(1), false));
+        let alone = attention_batch(&one_thread, shape, &[&a], &norm, &norm, 1000).remove(0);
         for (batch, place) in [(vec![&a, &b, &c], 0), (vec![&c, &b, &a], 2), (vec![&b, &a], 1)] {
             for chunk in [1000, 100, 37] {
                 assert_eq!(bits(&run(&batch, chunk)[place]), bits(&alone), "chunk {chunk} on {:?}", cpu.isa());
             }
+        }
+    });
+}
+
+#[test]
+fn attention_does_not_hide_nan() {
+    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 16 };
+    let norm = vec![1.0; 16];
+    on_every_cpu(|cpu| {
+        for len in [1, 2, 5, 100] {
+            let mut x = sequence(shape, 1, len);
+            x.qkv[(len - 1) * 4 * 16] = f32::NAN;
+            let out = attention_batch(cpu, shape, &[&x], &norm, &norm, 1000);
+            assert!(out[0][len - 1][..16].iter().all(|x| x.is_nan()), "a query of NaN among {len} tokens");
         }
     });
 }

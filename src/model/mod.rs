@@ -52,7 +52,7 @@ pub trait Model: Send {
     /// last layer and the final norm: what tests compare. One vector of states a sequence.
     fn last_hidden_states(&mut self, batch: &Batch) -> Vec<Vec<Vec<f32>>>;
 
-    /// Bytes of weights and buffers in memory.
+    /// Bytes of packed weights, tables and buffers in memory; what is mapped from the checkpoint does not count.
     fn bytes(&self) -> usize;
 }
 

@@ -62,7 +62,7 @@ impl Qwen3 {
         max_model_len: usize,
     ) -> Result<Self> {
         let weights = ModelWeights::load(&cpu, checkpoint, answers, max_model_len)?;
-        let workspace = Workspace::new(cpu.isa(), weights.widths, CHUNK.min(max_model_len.max(1)));
+        let workspace = Workspace::new(cpu.isa(), weights.widths, CHUNK);
         Ok(Self { cpu, weights, workspace })
     }
 }

@@ -27,7 +27,7 @@ pub struct Metrics {
     latency: Histogram,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
-    rerank_documents: Histogram,
+    request_pairs: Histogram,
 }
 
 impl Metrics {
@@ -70,7 +70,7 @@ impl Metrics {
                     .buckets(vec![0.1, 0.5, 1.0]),
                 &["handler", "method"],
             )?,
-            rerank_documents: Histogram::with_opts(
+            request_pairs: Histogram::with_opts(
                 HistogramOpts::new("ironrank_request_pairs", "Query-document pairs in one HTTP request.")
                     .buckets(one_two_five(10_000)),
             )?,
@@ -85,7 +85,7 @@ impl Metrics {
         registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.http_requests.clone()))?;
         registry.register(Box::new(metrics.http_duration.clone()))?;
-        registry.register(Box::new(metrics.rerank_documents.clone()))?;
+        registry.register(Box::new(metrics.request_pairs.clone()))?;
         // Dashboards want every reason from the start, not from its first occurrence.
         for reason in ["stop", "length", "abort", "error", "repetition"] {
             metrics.finished.with_label_values(&[reason]);
@@ -95,7 +95,7 @@ impl Metrics {
 
     /// Counts how `pairs` end: finished, failed, or aborted because the client left and the guard was dropped.
     pub fn pairs_begin(&self, pairs: usize) -> PairsGuard<'_> {
-        self.rerank_documents.observe(pairs as f64);
+        self.request_pairs.observe(pairs as f64);
         PairsGuard { metrics: self, pairs, reason: Cell::new("abort") }
     }
 

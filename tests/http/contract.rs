@@ -1,6 +1,6 @@
 //! Rules of the API that no recording shows: lenient bodies, paths, keys, limits, hostile input, metrics.
 
-use super::{subject, subject_with};
+use super::{subject, subject_alone, subject_with};
 use actix_web::http::Method;
 use actix_web::test as service_test;
 use actix_web::web::Data;
@@ -249,7 +249,7 @@ async fn an_answer_is_vllms_bytes() {
 
 #[actix_web::test]
 async fn metrics_count_pairs_under_vllms_names() {
-    let subject = subject(&[]);
+    let subject = subject_alone();
     post(&subject, "/v1/rerank", json!({"query": "q", "documents": ["a", "b", "c"]})).await;
     post(&subject, "/rerank", json!({"documents": []})).await;
     let (_, text) = send(&subject, Method::GET, "/metrics", &[], b"").await;

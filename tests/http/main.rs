@@ -25,6 +25,17 @@ pub fn subject(api_keys: &[&str]) -> Data<State> {
 
 /// The server as it was recorded, with other settings.
 pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
+    static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
+    subject_over(SHARED.get_or_init(engine).clone(), change)
+}
+
+/// The server as it was recorded, with an engine that no other test uses.
+pub fn subject_alone() -> Data<State> {
+    subject_over(engine(), |_| {})
+}
+
+fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> Data<State> {
+    let (engine, encoder) = engine;
     let mut settings = Settings {
         served_model_names: vec!["tiny".to_owned(), "tiny-alias".to_owned()],
         root: "/models/tiny".to_owned(),
@@ -34,21 +45,15 @@ pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
         max_body_bytes: 1 << 20,
     };
     change(&mut settings);
-    let (engine, encoder) = engine();
     Data::new(State::new(settings, engine, encoder).expect("the metrics can be set up"))
 }
 
-/// One engine for all tests of this binary.
 fn engine() -> (Engine, Arc<PromptEncoder>) {
-    static ENGINE: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
-    let start = || {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
-        let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
-        let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
-        let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
-        let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).expect("the model loads");
-        (Engine::start(model, BatchLimits { tokens: 2048, sequences: 128 }), Arc::new(encoder))
-    };
-    ENGINE.get_or_init(start).clone()
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
+    let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
+    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
+    let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
+    let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).expect("the model loads");
+    (Engine::start(model, BatchLimits { tokens: 2048, sequences: 128 }), Arc::new(encoder))
 }

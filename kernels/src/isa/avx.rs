@@ -49,8 +49,8 @@ impl Avx2 {
     }
 }
 
-// SAFETY of every intrinsic below: `self` proves AVX, and where `FMA` holds AVX2 and FMA; loads and stores check
-// their slices.
+// SAFETY of every intrinsic below: `self` proves AVX, and where `FMA` holds AVX2 and FMA; `load` and `store`
+// check their slices; for the `unsafe fn`s the caller promises what the trait asks.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl<const FMA: bool> Simd for Ymm<FMA> {
     type V = __m256;

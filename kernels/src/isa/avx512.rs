@@ -30,7 +30,8 @@ impl Avx512 {
     }
 }
 
-// SAFETY of every intrinsic below: `self` proves AVX-512 (see `detect`); loads and stores check their slices.
+// SAFETY of every intrinsic below: `self` proves AVX-512 (see `detect`); `load` and `store`
+// check their slices; for the `unsafe fn`s the caller promises what the trait asks.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx512 {
     type V = __m512;

@@ -12,7 +12,8 @@ impl Neon {
     pub(super) const BASELINE: Self = Self(());
 }
 
-// SAFETY of every intrinsic below: NEON belongs to every aarch64 CPU; loads and stores check their slices.
+// SAFETY of every intrinsic below: NEON belongs to every aarch64 CPU; `load` and `store`
+// check their slices; for the `unsafe fn`s the caller promises what the trait asks.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Neon {
     type V = float32x4_t;

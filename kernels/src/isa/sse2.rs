@@ -12,7 +12,8 @@ impl Sse2 {
     pub(super) const BASELINE: Self = Self(());
 }
 
-// SAFETY of every intrinsic below: SSE2 belongs to every x86-64 CPU; loads and stores check their slices.
+// SAFETY of every intrinsic below: SSE2 belongs to every x86-64 CPU; `load` and `store`
+// check their slices; for the `unsafe fn`s the caller promises what the trait asks.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Sse2 {
     type V = __m128;

@@ -58,6 +58,7 @@ impl Cpu {
     }
 
     fn plan(&self, lhs: &Lhs, weights: &Weights, multiple: usize) -> Plan {
+        lhs.check_layout(self.isa());
         assert_eq!(lhs.k(), weights.k(), "the operands' depths differ");
         // Few rows make few blocks of rows: narrower groups keep every thread busy, four tasks each.
         let row_blocks = lhs.rows().div_ceil(MC).max(1);

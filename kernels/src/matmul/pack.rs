@@ -20,7 +20,7 @@ impl Weights {
     /// several threads.
     pub fn pack(cpu: &Cpu, k: usize, n: usize, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let panels = n.div_ceil(NR);
-        let mut data = Buffer::zeroed(panels * k * NR);
+        let mut data = Buffer::zeroed(size(&[panels, k, NR]));
         if k > 0 {
             let out = Blocks::new(&mut data, panels, k * NR, 1, k * NR);
             cpu.run(panels, NR * k, &PackPanels { k, n, read, out });
@@ -108,6 +108,11 @@ pub(crate) fn transpose(rows: &[f32], stride: usize, k: usize, count: usize, out
     }
 }
 
+/// The product of `factors`; panics where it overflows.
+pub(crate) fn size(factors: &[usize]) -> usize {
+    factors.iter().try_fold(1_usize, |size, &factor| size.checked_mul(factor)).expect("a size overflows usize")
+}
+
 /// The left operand of a product: `rows` by `k` activations in tiles of `MR` rows, each `k` steps of `MR` values.
 /// Rows past the last are never read.
 pub struct Lhs {
@@ -121,7 +126,7 @@ impl Lhs {
     /// Room for `rows` by `k`, laid out for the register tile of `isa`.
     pub fn new(isa: Isa, rows: usize, k: usize) -> Self {
         let mr = isa.mr();
-        Self { data: Buffer::zeroed(rows.next_multiple_of(mr) * k), mr, rows: 0, k: 0 }
+        Self { data: Buffer::zeroed(size(&[rows.div_ceil(mr), mr, k])), mr, rows: 0, k: 0 }
     }
 
     /// Rows it holds now.
@@ -151,9 +156,14 @@ impl Lhs {
     pub(crate) fn blocks(&mut self, rows: usize, k: usize, row_block: usize, k_block: usize) -> Blocks<'_> {
         let tiles = rows.div_ceil(self.mr);
         assert!(row_block.is_multiple_of(self.mr), "blocks of {row_block} rows split a tile of {}", self.mr);
-        assert!(tiles * self.mr * k <= self.data.len(), "{rows} x {k} activations do not fit the buffer");
+        assert!(size(&[tiles, self.mr, k]) <= self.data.len(), "{rows} x {k} activations do not fit the buffer");
         (self.rows, self.k) = (rows, k);
         Blocks::new(&mut self.data, tiles, k * self.mr, row_block / self.mr, k_block * self.mr)
+    }
+
+    /// Panics unless it is laid out for the register tile of `isa`.
+    pub(crate) fn check_layout(&self, isa: Isa) {
+        assert_eq!(self.mr, isa.mr(), "a left operand is laid out for another instruction set");
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@
 //! does not depend on how many rows the tile has, so a row's result is the same bits in a full and in a tail tile.
 //! Called by [`crate::matmul`] (weights as panels) and [`crate::attention`] (keys, queries, probabilities, values).
 
+use super::pack::size;
 use crate::isa::Simd;
 
 /// Columns of a panel: 2 registers of AVX-512, 4 of AVX, 8 of SSE2 or NEON. One weight layout serves every ISA.
@@ -46,10 +47,10 @@ pub fn tile<S: Simd>(s: S, mut args: TileArgs) {
     let TileArgs { rows, depth, a_stride, c_stride, .. } = args;
     assert!((1..=S::MR).contains(&rows) && a_stride >= rows && c_stride >= NR);
     if depth > 0 {
-        assert!(args.a.len() >= (depth - 1) * a_stride + rows);
-        assert!(args.b.len() >= depth * NR);
+        assert!(args.a.len() >= size(&[depth - 1, a_stride]).saturating_add(rows));
+        assert!(args.b.len() >= size(&[depth, NR]));
     }
-    assert!(args.c.len() >= (rows - 1) * c_stride + NR);
+    assert!(args.c.len() >= size(&[rows - 1, c_stride]).saturating_add(NR));
     // SAFETY: the asserts above are the promise that `Simd::tile` asks for.
     unsafe { s.tile(&mut args) }
 }

@@ -23,7 +23,8 @@ unsafe impl Send for Blocks<'_> {}
 impl<'a> Blocks<'a> {
     /// Cuts up `data`, which holds at least `rows * columns` values.
     pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, row_block: usize, column_block: usize) -> Self {
-        assert!(data.len() >= rows * columns && row_block > 0 && (column_block > 0 || columns == 0));
+        let values = rows.checked_mul(columns).expect("a matrix's size overflows usize");
+        assert!(data.len() >= values && row_block > 0 && (column_block > 0 || columns == 0));
         let blocks = rows.div_ceil(row_block) * columns.div_ceil(column_block.max(1));
         Self {
             data: data.as_mut_ptr(),

@@ -10,8 +10,8 @@ pub(crate) use blocks::{Block, Blocks};
 
 use crate::buffer::Buffer;
 use crate::isa::{Isa, Kernel, Simd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A kernel cut into tasks that may run in any order and at the same time.
 pub(crate) trait Job: Sync {
@@ -27,11 +27,12 @@ pub struct Pool {
 
 impl Pool {
     /// `threads` workers, or as many as the machine, the affinity mask and the cgroup's CPU quota leave physical
-    /// cores; each pinned to a core of its own unless `pin` is false or there are more workers than cores.
+    /// cores. With `pin`, and when there is exactly one worker to each core, workers are pinned: with fewer, other
+    /// processes that count the same way would be pinned to the same first cores.
     pub fn new(threads: Option<usize>, pin: bool) -> Self {
         let cores = topology::physical_cores();
         let threads = threads.unwrap_or_else(|| topology::allowed_threads(&cores)).max(1);
-        let pins = (pin && threads <= cores.len()).then_some(cores);
+        let pins = (pin && threads == cores.len()).then_some(cores);
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("kernel-{i}"))
@@ -60,7 +61,8 @@ impl Pool {
     pub(crate) fn run<J: Job>(&self, isa: Isa, tasks: usize, scratch: usize, job: &J) {
         let next = AtomicUsize::new(0);
         let work = |worker: usize| {
-            let mut memory = self.scratch[worker].lock().expect("no job panicked before");
+            // Scratch memory holds anything between tasks, so a task that panicked has not spoilt it.
+            let mut memory = self.scratch[worker].lock().unwrap_or_else(PoisonError::into_inner);
             if memory.len() < scratch {
                 *memory = Buffer::zeroed(scratch);
             }

@@ -6,7 +6,6 @@ use ironrank::error::ErrorKind;
 use ironrank::prompt::{PromptEncoder, PromptOptions};
 use proptest::prelude::*;
 use std::sync::LazyLock;
-use std::time::Instant;
 use support::{GOLDENS, goldens};
 
 static ENCODER: LazyLock<PromptEncoder> = LazyLock::new(|| PromptEncoder::builtin(8192).unwrap());
@@ -167,26 +166,6 @@ fn five_megabytes_are_refused_or_truncated_as_any_text() {
         let truncate = PromptOptions { truncate_prompt_tokens: Some(1000), ..Default::default() };
         assert_eq!(ids(&ENCODER, "query", &text, &truncate).len(), 1000);
         assert_eq!(error(&ENCODER, &text, "document", &truncate).kind(), ErrorKind::InvalidRequest);
-    }
-}
-
-/// Prints the speed: `cargo test --release --test prompt -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a claim"]
-fn speed_of_64_documents_of_512_tokens() {
-    let words =
-        "the of and a to in regulation parliament is was retrieval on latency as with matrix at from it photograph ";
-    let documents: Vec<String> = (0..64).map(|i| format!("{i} {}", words.repeat(24))).collect();
-    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
-    for _ in 0..5 {
-        let clock = Instant::now();
-        let prompts = ENCODER.encode_many("a query of a few words", &documents, &PromptOptions::default()).unwrap();
-        let tokens: usize = prompts.iter().map(|p| p.token_ids.len()).sum();
-        println!(
-            "{tokens} tokens in {:?}: {:.0} a second",
-            clock.elapsed(),
-            tokens as f64 / clock.elapsed().as_secs_f64()
-        );
     }
 }
 

@@ -151,22 +151,3 @@ fn a_row_is_the_same_part_of_the_tensor_in_every_type() {
         assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= b.abs() * tolerance), "{dtype}");
     }
 }
-
-/// Prints the speed: `cargo test --release --test synthetic -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a claim"]
-fn speed_of_widening_rows() {
-    let dir = tempfile::tempdir().unwrap();
-    support::write_checkpoint("tiny-untied", dir.path(), 1);
-    let mapped = Checkpoint::open(dir.path(), &Overrides::new()).unwrap();
-    for (kind, checkpoint) in [("mapped", &mapped), ("synthetic", &dummy("tiny-untied", &Overrides::new()))] {
-        let matrix = checkpoint.output_matrix().unwrap();
-        let mut row = vec![0.0; matrix.cols()];
-        for _ in 0..2 {
-            let clock = std::time::Instant::now();
-            (0..matrix.rows()).for_each(|i| matrix.read_row(i, &mut row));
-            let rate = (matrix.rows() * matrix.cols()) as f64 / clock.elapsed().as_secs_f64();
-            println!("{kind} bf16: {:.0} million weights a second", rate / 1e6);
-        }
-    }
-}

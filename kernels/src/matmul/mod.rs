@@ -23,8 +23,9 @@ use tile::{NR, TileArgs, Write};
 /// Rows of a task: a multiple of every ISA's MR, and at KC = 384 a block of A of 288 KiB, which fits an L2 of 512 KiB.
 const MC: usize = 192;
 
-/// Panels of a task at most.
-const GROUP: usize = 8;
+/// Panels of a task at most: each reads the block of A again, from L2. 4, 8, 16 panels: 83 %, 87 %, 91 % of the peak
+/// with AVX2 at 2048 rows.
+const GROUP: usize = 16;
 
 impl Cpu {
     /// `out[i][j] = sum_p lhs[i][p] * weights[j][p]`.

@@ -1,7 +1,7 @@
 //! GFLOP/s of the kernels and their share of the FMA peak, per ISA, on the shapes of Qwen3-Reranker-0.6B.
 //!
-//! One thread. The peak of an ISA ([`fma_peak`]) is
-//! measured right before and after every kernel. The `gemm` crate, with AVX-512 where the CPU has it, stands beside.
+//! One thread. The peak of an ISA ([`fma_peak`]) is measured right before and after every kernel. The `gemm` crate, with
+//! AVX-512 where the CPU has it, stands beside.
 //! `cargo bench -p ironrank-kernels -- avx2` runs what has `avx2` in its name.
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
@@ -116,7 +116,7 @@ fn attention(c: &mut Criterion) {
             let (rope, weight) = (Rope::new(1e6, d, positions), vec![1.5; d]);
             let norm = RmsNorm { weight: &weight, eps: 1e-6 };
             let table: Vec<u32> = (0..positions.div_ceil(KV_BLOCK) as u32).collect();
-            let mut kv = KvBlocks::new(shape, table.len());
+            let mut kv = KvBlocks::new(isa, shape, table.len());
             let mut out = Lhs::new(isa, positions, 16 * d);
             let columns = |column| Heads { data: &qkv, stride, column };
             let runs = [Run { rows: 0..positions, start: 0, blocks: &table }];

@@ -230,7 +230,7 @@ fn attention_batch(
         used += blocks;
     }
     tables.reverse();
-    let mut kv = KvBlocks::new(shape, used as usize);
+    let mut kv = KvBlocks::new(cpu.isa(), shape, used as usize);
     poison(cpu, shape, used, &mut kv);
     let mut result: Vec<Vec<Vec<f32>>> = batch.iter().map(|_| Vec::new()).collect();
     for at in (0..longest).step_by(chunk) {

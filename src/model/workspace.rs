@@ -38,6 +38,7 @@ pub(super) struct Workspace {
     pub gated: Lhs,
     /// Rows of a chunk at most.
     pub rows: usize,
+    isa: Isa,
     widths: Widths,
     blocks: usize,
 }
@@ -47,12 +48,13 @@ impl Workspace {
         let heads = widths.attention.heads * widths.attention.head_dim;
         Self {
             residual: Buffer::zeroed(0),
-            kv: KvBlocks::new(widths.attention, 0),
+            kv: KvBlocks::new(isa, widths.attention, 0),
             normed: Lhs::new(isa, rows, widths.hidden),
             qkv: Buffer::zeroed(rows * widths.qkv()),
             attended: Lhs::new(isa, rows, heads),
             gated: Lhs::new(isa, rows, widths.intermediate.next_multiple_of(NR)),
             rows,
+            isa,
             widths,
             blocks: 0,
         }
@@ -64,7 +66,7 @@ impl Workspace {
             self.residual = Buffer::zeroed(tokens * self.widths.hidden);
         }
         if self.blocks < blocks {
-            self.kv = KvBlocks::new(self.widths.attention, blocks);
+            self.kv = KvBlocks::new(self.isa, self.widths.attention, blocks);
             self.blocks = blocks;
         }
     }

@@ -121,13 +121,17 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
         for p in (0..k).step_by(S::KC) {
             let depth = S::KC.min(k - p);
             let write = if p == 0 { Write::Set } else { Write::Add };
-            for (column, panel) in panels.clone().enumerate() {
-                let b = &self.weights.panel(panel)[p * NR..][..depth * NR];
+            // Panel by panel, so that a panel stays in cache; where there is but one row tile, all in one go.
+            let count = if rows.len() > S::MR { 1 } else { panels.len() };
+            for panel in panels.clone().step_by(count) {
+                let b = &self.weights.panels_from(panel)[p * NR..];
                 for row in rows.clone().step_by(S::MR) {
-                    let c = &mut c[(row - rows.start) * width + column * NR..];
+                    let c = &mut c[(row - rows.start) * width + (panel - panels.start) * NR..];
                     let a = &self.lhs.tile(row / S::MR)[p * S::MR..][..depth * S::MR];
                     let rows = S::MR.min(rows.end - row);
-                    tile::tile(s, TileArgs { rows, depth, a, a_stride: S::MR, b, c, c_stride: width, write });
+                    let args =
+                        TileArgs { rows, depth, a, b, panels: count, b_stride: k * NR, c, c_stride: width, write };
+                    tile::tile(s, args);
                 }
             }
         }

@@ -67,8 +67,8 @@ impl Weights {
     }
 
     #[inline(always)]
-    pub(super) fn panel(&self, p: usize) -> &[f32] {
-        &self.data[p * self.k * NR..][..self.k * NR]
+    pub(super) fn panels_from(&self, p: usize) -> &[f32] {
+        &self.data[p * self.k * NR..]
     }
 }
 

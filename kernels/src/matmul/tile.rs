@@ -6,6 +6,7 @@
 
 use super::pack::size;
 use crate::isa::Simd;
+use std::ops::Range;
 
 /// Columns of a panel: 2 registers of AVX-512, 4 of AVX, 8 of SSE2 or NEON. One weight layout serves every ISA.
 pub const NR: usize = 32;
@@ -27,21 +28,24 @@ pub enum Write<'a> {
     ScaleAdd(&'a [f32; NR]),
 }
 
-/// `c[i][j] (write)= sum_p a[p * a_stride + i] * b[p * NR + j]` for `i < rows`, `j < NR`, `p < depth`.
+/// `c[i][q * NR + j] (write)= sum_p a[p * MR + i] * b[q * b_stride + p * NR + j]` for `i < rows`, `q < panels`,
+/// `j < NR`, `p < depth`.
 pub struct TileArgs<'a> {
     /// Rows, 1 to `MR`.
     pub rows: usize,
     /// Depth.
     pub depth: usize,
-    /// Left operand: the rows' values lie side by side, depth step after depth step.
+    /// Left operand: `MR` values a depth step, of which the first `rows` are read.
     pub a: &'a [f32],
-    /// Distance between depth steps in `a`, at least `rows`.
-    pub a_stride: usize,
-    /// Right operand: a panel, `depth` rows of [`NR`].
+    /// Right operand: panels, each `depth` rows of [`NR`].
     pub b: &'a [f32],
+    /// How many panels.
+    pub panels: usize,
+    /// Distance between panels in `b`.
+    pub b_stride: usize,
     /// Output.
     pub c: &'a mut [f32],
-    /// Distance between rows in `c`, at least [`NR`].
+    /// Distance between rows in `c`, at least `panels * NR`.
     pub c_stride: usize,
     /// How the output is written.
     pub write: Write<'a>,
@@ -50,13 +54,14 @@ pub struct TileArgs<'a> {
 /// Computes one tile after checking that the slices cover what the sizes say.
 #[inline(always)]
 pub fn tile<S: Simd>(s: S, mut args: TileArgs) {
-    let TileArgs { rows, depth, a_stride, c_stride, .. } = args;
-    assert!((1..=S::MR).contains(&rows) && a_stride >= rows && c_stride >= NR);
+    let TileArgs { rows, depth, panels, b_stride, c_stride, .. } = args;
+    let columns = size(&[panels, NR]);
+    assert!((1..=S::MR).contains(&rows) && panels >= 1 && c_stride >= columns);
     if depth > 0 {
-        assert!(args.a.len() >= size(&[depth - 1, a_stride]).saturating_add(rows));
-        assert!(args.b.len() >= size(&[depth, NR]));
+        assert!(args.a.len() >= size(&[depth - 1, S::MR]).saturating_add(rows));
+        assert!(args.b.len() >= size(&[panels - 1, b_stride]).saturating_add(size(&[depth, NR])));
     }
-    assert!(args.c.len() >= size(&[rows - 1, c_stride]).saturating_add(NR));
+    assert!(args.c.len() >= size(&[rows - 1, c_stride]).saturating_add(columns));
     // SAFETY: the asserts above are the promise that `Simd::tile` asks for.
     unsafe { s.tile(&mut args) }
 }
@@ -67,26 +72,34 @@ pub fn tile<S: Simd>(s: S, mut args: TileArgs) {
 /// As [`Simd::tile`].
 #[inline(always)]
 pub(crate) unsafe fn tile_rows<S: Simd, const NV: usize>(s: S, args: &mut TileArgs) {
-    // A constant bound per ISA: the arms beyond its MR are not compiled.
+    let columns = args.panels * NR;
+    // A constant bound per ISA: the arms beyond its MR are not compiled. One or two rows alone are too few chains of
+    // additions to hide an addition's latency: they take eight registers of columns at a time, across panels.
     macro_rules! rows {
-        ($($r:literal)*) => {
+        ($($r:literal by $wide:expr),*) => {
             match args.rows {
-                // SAFETY: the caller's promise.
-                $($r if $r <= S::MR => unsafe { fixed::<S, $r, NV>(s, args) },)*
+                $($r if $r <= S::MR => {
+                    let wide = columns - columns % ($wide * S::LANES);
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        fixed::<S, $r, { $wide }>(s, args, 0..wide);
+                        fixed::<S, $r, NV>(s, args, wide..columns);
+                    }
+                })*
                 rows => unreachable!("a tile of {rows} rows"),
             }
         };
     }
-    rows!(1 2 3 4 5 6 7 8 9 10 11 12)
+    rows!(1 by 8, 2 by 4, 3 by NV, 4 by NV, 5 by NV, 6 by NV, 7 by NV, 8 by NV, 9 by NV, 10 by NV, 11 by NV, 12 by NV)
 }
 
-/// A tile of `R` rows, in strips of `NV` registers across the panel.
+/// A tile of `R` rows in strips of `NV` registers. A strip lies within a panel or covers whole ones.
 ///
 /// # Safety
-/// As [`Simd::tile`], with `args.rows == R`.
+/// As [`Simd::tile`], with `args.rows == R`, and `columns` within its columns.
 #[inline(always)]
-unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileArgs) {
-    for strip in (0..NR).step_by(NV * S::LANES) {
+unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileArgs, columns: Range<usize>) {
+    for strip in columns.step_by(NV * S::LANES) {
         let mut acc = [[s.splat(0.0); NV]; R];
         for i in 0..R {
             for j in (0..NV * S::LANES).step_by(LINE) {
@@ -94,7 +107,7 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
             }
         }
         let mut a = args.a.as_ptr();
-        let mut b = args.b.as_ptr().wrapping_add(strip);
+        let mut b = args.b.as_ptr().wrapping_add(strip / NR * args.b_stride + strip % NR);
         // Four steps a turn: the loop's own instructions are a tenth of a small tile's.
         for _ in 0..args.depth / 4 {
             for p in 0..4 {
@@ -102,19 +115,19 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
                 // peak); with 8 the extra instructions cost the row tiles that follow more than that (90 % to 84 %).
                 if S::LANES == 16 {
                     for j in (0..NV * S::LANES).step_by(LINE) {
-                        s.prefetch(b.wrapping_add((p + AHEAD) * NR + j));
+                        s.prefetch(b.wrapping_add((p + AHEAD) * NR + j / NR * args.b_stride + j % NR));
                     }
                 }
                 // SAFETY: this step lies within `depth`: the caller's promise covers what it reads.
-                unsafe { step(s, a.wrapping_add(p * args.a_stride), b.wrapping_add(p * NR), &mut acc) };
+                unsafe { step(s, a.wrapping_add(p * S::MR), b.wrapping_add(p * NR), args.b_stride, &mut acc) };
             }
-            a = a.wrapping_add(4 * args.a_stride);
+            a = a.wrapping_add(4 * S::MR);
             b = b.wrapping_add(4 * NR);
         }
         for _ in 0..args.depth % 4 {
             // SAFETY: as above.
-            unsafe { step(s, a, b, &mut acc) };
-            a = a.wrapping_add(args.a_stride);
+            unsafe { step(s, a, b, args.b_stride, &mut acc) };
+            a = a.wrapping_add(S::MR);
             b = b.wrapping_add(NR);
         }
         let c = args.c.as_mut_ptr().wrapping_add(strip);
@@ -127,7 +140,7 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
                         Write::Set => sum,
                         Write::Add => s.add(s.load_ptr(out), sum),
                         Write::ScaleAdd(scale) => {
-                            let scale = s.load_ptr(scale.as_ptr().add(strip + j * S::LANES));
+                            let scale = s.load_ptr(scale.as_ptr().add((strip + j * S::LANES) % NR));
                             s.mul_add(s.load_ptr(out), scale, sum)
                         }
                     };
@@ -142,19 +155,20 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
 /// target features and stay calls.
 ///
 /// # Safety
-/// `a` is readable for `R` values and `b` for `NV * LANES`.
+/// `a` is readable for `R` values and `b` for `NV * LANES`, past `NR` of them those of the next panel.
 #[inline(always)]
 unsafe fn step<S: Simd, const R: usize, const NV: usize>(
     s: S,
     a: *const f32,
     b: *const f32,
+    b_stride: usize,
     acc: &mut [[S::V; NV]; R],
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut columns = [s.splat(0.0); NV];
         for (j, column) in columns.iter_mut().enumerate() {
-            *column = s.load_ptr(b.add(j * S::LANES));
+            *column = s.load_ptr(b.add(j * S::LANES / NR * b_stride + j * S::LANES % NR));
         }
         for (i, row) in acc.iter_mut().enumerate() {
             let x = s.splat_row::<R>(a, i);

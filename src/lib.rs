@@ -12,7 +12,8 @@
 //! - [`options`]: command line and environment, validated into one plain struct; every default.
 //! - [`checkpoint`]: a model directory as typed tensors, checked when it is opened.
 //! - [`prompt`]: template and tokenizer; the only place that truncates.
-//! - [`batch`]: sequences packed without padding, and where their keys and values go.
+//! - [`batch`]: sequences as a tree, packed without padding, and where their keys and values go.
+//! - [`prefix_cache`]: keys and values of beginnings that come again.
 //! - [`model`]: the registry of architectures and their forward passes.
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
 //! - [`server`]: HTTP; requests and answers field for field.
@@ -28,5 +29,6 @@ pub mod engine;
 pub mod error;
 pub mod model;
 pub mod options;
+pub mod prefix_cache;
 pub mod prompt;
 pub mod server;

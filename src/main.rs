@@ -5,7 +5,7 @@
 
 use actix_web::rt::System;
 use ironrank::checkpoint::{Checkpoint, Config};
-use ironrank::engine::{BatchLimits, Engine};
+use ironrank::engine::{Engine, Limits};
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::model;
 use ironrank::options::{self, Command, LoadFormat, Options};
@@ -102,8 +102,11 @@ fn load(options: &Options) -> Result<Loaded> {
         start.elapsed().as_secs_f64(),
         model.bytes() as f64 / 1e9,
     );
-    let limits =
-        BatchLimits { tokens: options.max_num_batched_tokens, sequences: options.max_num_seqs.unwrap_or(usize::MAX) };
+    let limits = Limits {
+        tokens: options.max_num_batched_tokens,
+        sequences: options.max_num_seqs.unwrap_or(usize::MAX),
+        prefix_cache_bytes: options.prefix_cache_bytes,
+    };
     let engine = Engine::start(model, limits);
     Ok(Loaded { engine, encoder, max_model_len })
 }

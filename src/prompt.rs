@@ -36,6 +36,8 @@ const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 pub struct Prompt {
     /// Token ids, first to last.
     pub token_ids: Vec<u32>,
+    /// How many of them come before the document: other prompts are likely to begin with them too.
+    pub prefix: usize,
 }
 
 /// What a request may say about how its pairs become prompts.
@@ -150,7 +152,7 @@ impl PromptEncoder {
         let mut prompts = Vec::with_capacity(documents.len());
         for document in documents {
             let inner = formatted_query.and_then(|q| Some((q, strip_end(document)?)));
-            let token_ids = match inner {
+            let prompt = match inner {
                 None => {
                     let head = once(&mut wrapped, || self.wrapped_head(query, options, limit))?;
                     self.prompt(head, " ", document, options, limit)?
@@ -164,7 +166,7 @@ impl PromptEncoder {
                     None => self.prompt(&self.head(q.to_owned(), limit)?, "", d, options, limit)?,
                 },
             };
-            prompts.push(Prompt { token_ids });
+            prompts.push(prompt);
         }
         Ok(prompts)
     }
@@ -229,7 +231,7 @@ impl PromptEncoder {
         document: &str,
         options: &PromptOptions,
         limit: Limit,
-    ) -> Result<Vec<u32>> {
+    ) -> Result<Prompt> {
         let document = self.plain.cut(document, options.max_tokens_per_doc)?;
         // `head` made sure that the template fits and that `room` holds the head and one token.
         let room = limit.tokens.saturating_sub(self.prefix.len() + self.suffix.len());
@@ -248,7 +250,8 @@ impl PromptEncoder {
             return Err(self.no_room(limit));
         }
         let kept = rest.len().min(room - known.len());
-        Ok([&self.prefix, known, &rest[..kept], &self.suffix].concat())
+        let token_ids = [&self.prefix, known, &rest[..kept], &self.suffix].concat();
+        Ok(Prompt { token_ids, prefix: self.prefix.len() + known.len() })
     }
 
     /// Why a pair can't be served within `limit`.

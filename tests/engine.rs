@@ -1,126 +1,290 @@
 //! What the engine promises, with a model that tests hold in their hands.
 
 use ironrank::batch::Batch;
-use ironrank::engine::{BatchLimits, Engine};
-use ironrank::error::ErrorKind;
-use ironrank::model::Model;
+use ironrank::engine::{Engine, Limits};
+use ironrank::error::{ErrorKind, Result};
+use ironrank::model::{Lane, Model, Outcome, Progress};
 use ironrank::prompt::Prompt;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
 
-/// Tells the test about every batch and answers what the test says; a closed channel is a bug of the model.
+/// What the engine asks of the model.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    /// A step of the batch whose last tokens are these, with so many tokens to go.
+    Advance(Lane, Vec<u32>, usize),
+    Retain(Lane, Vec<bool>),
+}
+
+/// What the test lets a step come to.
+enum Step {
+    /// Within a layer; so many tokens are still to go.
+    Chunk(usize),
+    /// The end of a layer.
+    Layer,
+    /// The end: every margin is this plus the sequence's last token.
+    Done(f32),
+}
+
+/// Tells the test about every step and does what the test says; a closed channel is a bug of the model.
 struct Held {
-    batches: Sender<Vec<u32>>,
-    answers: Receiver<f32>,
+    calls: Sender<Call>,
+    steps: Receiver<Step>,
+    lanes: [Option<(Vec<u32>, usize)>; 2],
 }
 
 impl Model for Held {
-    fn margins(&mut self, batch: &Batch) -> Vec<f32> {
-        self.batches.send(batch.token_ids().to_vec()).expect("the test listens");
-        let answer = self.answers.recv().expect("the test answers");
-        batch.token_ids().iter().map(|&id| answer + id as f32).collect()
+    fn begin(&mut self, lane: Lane, batch: Batch) {
+        let ids: Vec<u32> = batch.token_ids().collect();
+        let last = batch.last_tokens();
+        let ends = last.of_sequence.iter().map(|&i| ids[last.rows[i]]).collect();
+        assert!(self.lanes[lane as usize].is_none(), "the lane is free");
+        self.lanes[lane as usize] = Some((ends, batch.rows()));
     }
 
-    fn last_hidden_states(&mut self, _: &Batch) -> Vec<Vec<Vec<f32>>> {
+    fn advance(&mut self, lane: Lane) -> Progress {
+        let slot = &mut self.lanes[lane as usize];
+        let (ends, left) = slot.as_mut().expect("the lane holds a batch");
+        self.calls.send(Call::Advance(lane, ends.clone(), *left)).expect("the test listens");
+        match self.steps.recv().expect("the test answers") {
+            Step::Chunk(remaining) => {
+                *left = remaining;
+                Progress::Chunk
+            }
+            Step::Layer => Progress::Layer,
+            Step::Done(margin) => {
+                let margins = ends.iter().map(|&id| margin + id as f32).collect();
+                *slot = None;
+                Progress::Done(Outcome { margins, kept: Vec::new(), flop: 1 })
+            }
+        }
+    }
+
+    fn retain(&mut self, lane: Lane, wanted: &[bool]) {
+        self.calls.send(Call::Retain(lane, wanted.to_vec())).expect("the test listens");
+        let slot = &mut self.lanes[lane as usize];
+        let (ends, _) = slot.as_mut().expect("the lane holds a batch");
+        let mut flags = wanted.iter();
+        ends.retain(|_| flags.next() == Some(&true));
+        if ends.is_empty() {
+            *slot = None;
+        }
+    }
+
+    fn remaining(&self, lane: Lane) -> usize {
+        self.lanes[lane as usize].as_ref().map_or(0, |(_, left)| *left)
+    }
+
+    fn last_hidden_states(&mut self, _: Batch) -> Vec<Vec<Vec<f32>>> {
         Vec::new()
     }
 
     fn bytes(&self) -> usize {
         0
     }
+
+    fn kv_bytes(&self) -> usize {
+        1
+    }
 }
 
 struct Bench {
     engine: Engine,
-    batches: Receiver<Vec<u32>>,
-    answers: Sender<f32>,
+    calls: Receiver<Call>,
+    steps: Sender<Step>,
 }
 
-/// An engine over a held model; batches of at most three one-token prompts.
-fn bench() -> Bench {
-    let (batch_sender, batches) = channel();
-    let (answers, answer_receiver) = channel();
-    let model = Box::new(Held { batches: batch_sender, answers: answer_receiver });
-    Bench { engine: Engine::start(model, BatchLimits { tokens: 3, sequences: 3 }), batches, answers }
+/// An engine over a held model; batches of at most `tokens` tokens.
+fn bench(tokens: usize) -> Bench {
+    let (call_sender, calls) = channel();
+    let (steps, step_receiver) = channel();
+    let model = Box::new(Held { calls: call_sender, steps: step_receiver, lanes: [None, None] });
+    let limits = Limits { tokens, sequences: usize::MAX, prefix_cache_bytes: 0 };
+    Bench { engine: Engine::start(model, limits), calls, steps }
 }
 
+impl Bench {
+    fn request(&self, prompts: Vec<Prompt>, priority: i64) -> JoinHandle<Result<Vec<f32>>> {
+        let engine = self.engine.clone();
+        tokio::spawn(async move { engine.margins(prompts, priority).await })
+    }
+
+    /// Lets the running step end in `step`; the answer is the call that follows.
+    fn step(&self, step: Step) -> Call {
+        self.steps.send(step).unwrap();
+        self.calls.recv().unwrap()
+    }
+
+    async fn until(&self, condition: impl Fn(&Engine) -> bool) {
+        while !condition(&self.engine) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Prompts of one token each.
 fn prompts(ids: impl IntoIterator<Item = u32>) -> Vec<Prompt> {
-    ids.into_iter().map(|id| Prompt { token_ids: vec![id] }).collect()
+    ids.into_iter().map(|id| Prompt { token_ids: vec![id], prefix: 0 }).collect()
+}
+
+/// Prompts of `len` tokens that begin and end with their id.
+fn long_prompts(ids: impl IntoIterator<Item = u32>, len: usize) -> Vec<Prompt> {
+    ids.into_iter().map(|id| Prompt { token_ids: vec![id; len], prefix: 0 }).collect()
+}
+
+fn bulk<const N: usize>(ids: [u32; N]) -> Call {
+    Call::Advance(Lane::Bulk, ids.to_vec(), N)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_share_batches_and_each_gets_its_own_results_in_order() {
-    let Bench { engine, batches, answers } = bench();
-    let first = tokio::spawn({
-        let engine = engine.clone();
-        async move { engine.margins(prompts([1, 2, 3, 4])).await }
-    });
-    assert_eq!(batches.recv().unwrap(), [1, 2, 3]);
-    let second = tokio::spawn({
-        let engine = engine.clone();
-        async move { engine.margins(prompts([5, 6])).await }
-    });
-    while engine.waiting() < 3 {
-        tokio::task::yield_now().await;
-    }
-    answers.send(0.5).unwrap();
-    assert_eq!(batches.recv().unwrap(), [4, 5, 6]);
-    answers.send(0.25).unwrap();
+    let bench = bench(3);
+    let first = bench.request(prompts([1, 2, 3, 4]), 0);
+    assert_eq!(bench.calls.recv().unwrap(), bulk([1, 2, 3]));
+    let second = bench.request(prompts([5, 6]), 0);
+    bench.until(|engine| engine.waiting() == 3).await;
+    // The first has had three turns.
+    assert_eq!(bench.step(Step::Done(0.5)), bulk([5, 4, 6]));
+    bench.steps.send(Step::Done(0.25)).unwrap();
     assert_eq!(first.await.unwrap().unwrap(), [1.5, 2.5, 3.5, 4.25]);
     assert_eq!(second.await.unwrap().unwrap(), [5.25, 6.25]);
-    while engine.running() + engine.waiting() > 0 {
-        tokio::task::yield_now().await;
-    }
+    bench.until(|engine| engine.running() + engine.waiting() == 0).await;
+    let work = bench.engine.work();
+    assert_eq!((work.tokens, work.computed_tokens, work.flop), (6, 6, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_requests_share_by_tokens_and_a_priority_goes_first() {
+    let bench = bench(4);
+    let _first = bench.request(prompts([1, 1, 1, 1]), 0);
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1; 4], 1), "equal pairs are computed once");
+    let _long = bench.request(long_prompts([10, 11], 2), 0);
+    let _short = bench.request(prompts([20, 21, 22, 23, 24]), 0);
+    let _late = bench.request(prompts([40]), 1);
+    let _urgent = bench.request(prompts([30]), -1);
+    bench.until(|engine| engine.waiting() == 9).await;
+    let ends = |call| match call {
+        Call::Advance(Lane::Bulk, ends, _) => ends,
+        other => panic!("{other:?}"),
+    };
+    let order: Vec<u32> = [0; 3].into_iter().flat_map(|_| ends(bench.step(Step::Done(0.0)))).collect();
+    assert_eq!(order[0], 30, "the lower priority value is first: {order:?}");
+    assert_eq!(order[order.len() - 1], 40, "the higher one is last: {order:?}");
+    let place = |id| order.iter().position(|&end| end == id).unwrap();
+    assert!(place(21) < place(11) && place(11) < place(23), "as many tokens for either: {order:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_priority_is_served_once_the_others_have_had_enough() {
+    let bench = bench(40_000);
+    let first = bench.request(prompts([1]), 0);
+    assert_eq!(bench.calls.recv().unwrap(), bulk([1]));
+    let _large = bench.request(long_prompts(10..14, 20_000), 0);
+    bench.until(|engine| engine.waiting() == 4).await;
+    let low = bench.request(prompts([2]), 1);
+    bench.until(|engine| engine.waiting() == 5).await;
+    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Lane::Bulk, vec![10, 11], 40_000));
+    first.await.unwrap().unwrap();
+    // Neither does it wait for the end of a request that came before, nor does it overtake by express.
+    assert_eq!(bench.step(Step::Chunk(30_000)), Call::Advance(Lane::Bulk, vec![10, 11], 30_000));
+    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Lane::Bulk, vec![2, 12], 20_001));
+    bench.steps.send(Step::Done(0.0)).unwrap();
+    assert_eq!(low.await.unwrap().unwrap(), [2.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_request_overtakes_a_large_batch_and_leaves_it_a_share() {
+    let bench = bench(5000);
+    let large = bench.request(long_prompts([1], 4000), 0);
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1], 4000));
+    let small = bench.request(long_prompts([2], 400), 0);
+    bench.until(|engine| engine.waiting() == 1).await;
+    assert_eq!(bench.step(Step::Chunk(3000)), Call::Advance(Lane::Express, vec![2], 400));
+    assert_eq!(bench.step(Step::Layer), Call::Advance(Lane::Express, vec![2], 400), "to its end, without a pause");
+    bench.steps.send(Step::Done(0.0)).unwrap();
+    assert_eq!(small.await.unwrap().unwrap(), [2.0]);
+
+    let next = bench.request(long_prompts([3], 400), 0);
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1], 3000));
+    bench.until(|engine| engine.waiting() == 1).await;
+    let call = bench.step(Step::Chunk(2901));
+    assert_eq!(call, Call::Advance(Lane::Bulk, vec![1], 2901), "a quarter of what went by express comes first");
+    assert_eq!(bench.step(Step::Chunk(2900)), Call::Advance(Lane::Express, vec![3], 400));
+    bench.steps.send(Step::Done(0.0)).unwrap();
+    next.await.unwrap().unwrap();
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1], 2900));
+
+    // What is nearly done is not interrupted, and what is not small waits.
+    let waiting = bench.request(long_prompts([4, 5], 300), 0);
+    bench.until(|engine| engine.waiting() == 2).await;
+    assert_eq!(bench.step(Step::Chunk(2000)), Call::Advance(Lane::Bulk, vec![1], 2000));
+    let soon = bench.request(long_prompts([6], 400), 0);
+    bench.until(|engine| engine.waiting() == 3).await;
+    assert_eq!(bench.step(Step::Chunk(800)), Call::Advance(Lane::Bulk, vec![1], 800));
+    assert_eq!(bench.step(Step::Done(0.5)), Call::Advance(Lane::Bulk, vec![4, 6, 5], 1000));
+    assert_eq!(large.await.unwrap().unwrap(), [1.5]);
+    bench.steps.send(Step::Done(0.0)).unwrap();
+    assert_eq!((waiting.await.unwrap().unwrap(), soon.await.unwrap().unwrap()), (vec![4.0, 5.0], vec![6.0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_leaves_the_batch_at_the_next_layer() {
+    let bench = bench(10);
+    let _first = bench.request(prompts([9]), 0);
+    assert_eq!(bench.calls.recv().unwrap(), bulk([9]));
+    let leaver = bench.request(prompts([1, 2]), 0);
+    bench.until(|engine| engine.waiting() == 2).await;
+    let other = bench.request(prompts([3]), 0);
+    bench.until(|engine| engine.waiting() == 3).await;
+    assert_eq!(bench.step(Step::Done(0.0)), bulk([1, 3, 2]));
+    leaver.abort();
+    assert!(leaver.await.unwrap_err().is_cancelled());
+    assert_eq!(bench.step(Step::Chunk(3)), bulk([1, 3, 2]), "within a layer nothing changes");
+    assert_eq!(bench.step(Step::Layer), Call::Retain(Lane::Bulk, vec![false, true, false]));
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![3], 3));
+    bench.steps.send(Step::Done(0.0)).unwrap();
+    assert_eq!(other.await.unwrap().unwrap(), [3.0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_whose_client_left_is_not_computed_any_further() {
-    let Bench { engine, batches, answers } = bench();
-    let leaver = tokio::spawn({
-        let engine = engine.clone();
-        async move { engine.margins(prompts(1..=90)).await }
-    });
-    assert_eq!(batches.recv().unwrap(), [1, 2, 3]);
-    let other = tokio::spawn({
-        let engine = engine.clone();
-        async move { engine.margins(prompts([100])).await }
-    });
-    while engine.waiting() < 88 {
-        tokio::task::yield_now().await;
-    }
+    let bench = bench(2);
+    let leaver = bench.request(prompts(1..=90), 0);
+    assert_eq!(bench.calls.recv().unwrap(), bulk([1, 2]));
+    let other = bench.request(prompts([100]), 0);
+    bench.until(|engine| engine.waiting() == 89).await;
     leaver.abort();
     assert!(leaver.await.unwrap_err().is_cancelled());
-    answers.send(0.0).unwrap();
-    assert_eq!(batches.recv().unwrap(), [100], "the next batch has nothing of the one who left");
-    answers.send(0.0).unwrap();
+    assert_eq!(bench.step(Step::Layer), Call::Retain(Lane::Bulk, vec![false; 2]));
+    assert_eq!(bench.calls.recv().unwrap(), bulk([100]), "the next batch has nothing of the one who left");
+    bench.steps.send(Step::Done(0.0)).unwrap();
     assert_eq!(other.await.unwrap().unwrap(), [100.0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bug_in_the_model_fails_what_is_pending_and_shows_in_health() {
-    let Bench { engine, batches, answers } = bench();
-    let pending = tokio::spawn({
-        let engine = engine.clone();
-        async move { engine.margins(prompts([1, 2, 3, 4])).await }
-    });
-    batches.recv().unwrap();
+    let bench = bench(3);
+    let pending = bench.request(prompts([1, 2, 3, 4]), 0);
+    bench.calls.recv().unwrap();
+    let Bench { engine, steps, calls: _calls } = bench;
     assert!(engine.is_alive());
-    drop(answers);
+    drop(steps);
     assert_eq!(pending.await.unwrap().unwrap_err().kind(), ErrorKind::Internal);
     assert!(!engine.is_alive());
-    assert_eq!(engine.margins(prompts([1])).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(engine.margins(prompts([1]), 0).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_margin_that_is_not_a_number_is_an_error_and_not_an_answer() {
-    let Bench { engine, batches, answers } = bench();
-    answers.send(f32::NAN).unwrap();
-    assert_eq!(engine.margins(prompts([1])).await.unwrap_err().kind(), ErrorKind::Internal);
-    answers.send(1.0).unwrap();
-    assert_eq!(engine.margins(prompts([1])).await.unwrap(), [2.0], "the next request is unhurt");
-    assert_eq!(batches.iter().take(2).count(), 2);
+    let Bench { engine, steps, calls } = bench(3);
+    steps.send(Step::Done(f32::NAN)).unwrap();
+    assert_eq!(engine.margins(prompts([1]), 0).await.unwrap_err().kind(), ErrorKind::Internal);
+    steps.send(Step::Done(1.0)).unwrap();
+    assert_eq!(engine.margins(prompts([1]), 0).await.unwrap(), [2.0], "the next request is unhurt");
+    assert_eq!(calls.iter().take(2).count(), 2);
 }
 
 #[tokio::test]
 async fn no_prompts_are_no_work() {
-    assert_eq!(bench().engine.margins(Vec::new()).await.unwrap(), [0.0_f32; 0]);
+    assert_eq!(bench(3).engine.margins(Vec::new(), 0).await.unwrap(), [0.0_f32; 0]);
 }

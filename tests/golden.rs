@@ -5,7 +5,7 @@ mod support;
 
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank::engine::{BatchLimits, Engine, sigmoid};
+use ironrank::engine::{Engine, Limits, sigmoid};
 use ironrank::model::{self, Model};
 use ironrank::prompt::{Prompt, PromptEncoder, PromptOptions};
 use ironrank_kernels::{Cpu, Isa, Pool};
@@ -33,10 +33,12 @@ fn cases(shape: &str) -> Vec<Golden> {
     goldens(shape).into_iter().chain(long).collect()
 }
 
-fn batch<'a>(sequences: impl IntoIterator<Item = &'a Vec<u32>>) -> Batch {
-    let mut batch = Batch::default();
-    sequences.into_iter().for_each(|ids| batch.push(ids));
-    batch
+fn prompts(cases: &[Golden]) -> Vec<Prompt> {
+    // The system prompt and a little more, which is about where a query ends.
+    cases
+        .iter()
+        .map(|case| Prompt { token_ids: case.token_ids.clone(), prefix: case.token_ids.len().min(80) - 1 })
+        .collect()
 }
 
 /// What float32 may err: twice PyTorch's own error on the case, and no less than `floor`.
@@ -55,7 +57,7 @@ fn check_scores(shape: &str, isa: Isa, floor: f64) {
         let prompt = encoder.encode(&case.query, &case.document, &options).unwrap();
         assert_eq!(prompt.token_ids, case.token_ids, "token ids of '{}'", case.query);
     }
-    let margins = model.margins(&batch(cases.iter().map(|case| &case.token_ids)));
+    let margins = model.margins(Batch::of(&prompts(&cases)));
     for (case, margin) in cases.iter().zip(margins) {
         let error = (f64::from(margin) - (case.logit_yes - case.logit_no)).abs();
         let tolerance = (2.0 * case.float32_margin_error).max(4.0 * floor);
@@ -82,8 +84,9 @@ fn hidden_states_follow_float64_layer_by_layer() {
         for shape in TINY {
             let (mut model, _) = load(shape, isa, 1);
             for case in goldens(shape) {
+                let batch = Batch::of(&prompts(std::slice::from_ref(&case)));
                 let want = case.last_token_hidden_states.expect("short tiny goldens carry hidden states");
-                let got = model.last_hidden_states(&batch([&case.token_ids])).remove(0);
+                let got = model.last_hidden_states(batch).remove(0);
                 assert_eq!(got.len(), want.len(), "depths of {shape}");
                 for (depth, (got, want)) in got.iter().zip(&want).enumerate() {
                     assert_eq!(got.len(), want.len());
@@ -106,14 +109,14 @@ fn hidden_states_follow_float64_layer_by_layer() {
 fn score_does_not_depend_on_neighbours_order_threads_or_batching() {
     for isa in Isa::available() {
         for shape in TINY {
-            let cases = cases(shape);
+            let prompts = prompts(&cases(shape));
             let (mut model, _) = load(shape, isa, 1);
-            let alone: Vec<f32> = cases.iter().map(|case| model.margins(&batch([&case.token_ids]))[0]).collect();
+            let alone: Vec<f32> = prompts.iter().map(|prompt| model.margins(Batch::of([prompt]))[0]).collect();
             for threads in [1, 2, 3] {
                 let (mut model, _) = load(shape, isa, threads);
-                let all = model.margins(&batch(cases.iter().map(|case| &case.token_ids)));
+                let all = model.margins(Batch::of(&prompts));
                 assert_eq!(all, alone, "{shape} on {isa:?}, {threads} threads, all together");
-                let mut reversed = model.margins(&batch(cases.iter().rev().map(|case| &case.token_ids)));
+                let mut reversed = model.margins(Batch::of(prompts.iter().rev()));
                 reversed.reverse();
                 assert_eq!(reversed, alone, "{shape} on {isa:?}, {threads} threads, in reverse order");
             }
@@ -122,20 +125,27 @@ fn score_does_not_depend_on_neighbours_order_threads_or_batching() {
 }
 
 #[tokio::test]
-async fn score_does_not_depend_on_the_token_budget() {
-    let prompts: Vec<Prompt> =
-        cases("tiny").into_iter().map(|case| Prompt { token_ids: case.token_ids }).cycle().take(40).collect();
-    let mut answers = Vec::new();
-    for (tokens, sequences) in [(1, 9), (64, 9), (500, 3), (2048, 128), (1 << 20, usize::MAX)] {
+async fn score_does_not_depend_on_the_token_budget_or_the_prefix_cache() {
+    let prompts: Vec<Prompt> = prompts(&cases("tiny")).into_iter().cycle().take(40).collect();
+    let (mut model, _) = load("tiny", Isa::best(), 1);
+    let alone: Vec<f32> = prompts.iter().map(|prompt| model.margins(Batch::of([prompt]))[0]).collect();
+    for (tokens, sequences, cache) in
+        [(1, 9, 0), (64, 9, 1 << 20), (500, 3, 150_000), (2048, 128, 0), (2048, 128, 1 << 30), (1 << 20, usize::MAX, 4)]
+    {
         let (model, _) = load("tiny", Isa::best(), 2);
-        let engine = Engine::start(model, BatchLimits { tokens, sequences });
-        // Two requests at once, so that batches also mix requests.
-        let (first, second) = tokio::join!(engine.margins(prompts.clone()), engine.margins(prompts[..7].to_vec()));
-        let first = first.unwrap();
-        assert_eq!(second.unwrap(), first[..7]);
-        answers.push(first);
+        let engine = Engine::start(model, Limits { tokens, sequences, prefix_cache_bytes: cache });
+        // Two requests at once, so that batches also mix requests, and once more with what the cache has kept.
+        for _ in 0..2 {
+            let (first, second) =
+                tokio::join!(engine.margins(prompts.clone(), 0), engine.margins(prompts[..7].to_vec(), -1));
+            assert_eq!(first.unwrap(), alone, "{tokens} tokens, {sequences} sequences, {cache} bytes");
+            assert_eq!(second.unwrap(), alone[..7]);
+        }
+        let work = engine.work();
+        assert_eq!(work.computed_tokens < work.tokens, tokens > 1 || cache > 0, "equal pairs cost nothing: {work:?}");
+        assert_eq!(work.cached_tokens > 0, cache > 4, "{work:?}");
+        assert!(engine.prefix_cache_bytes() <= cache);
     }
-    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "budgets give different bits");
 }
 
 /// The binary, serving; killed when dropped.

@@ -120,8 +120,15 @@ fn attention(c: &mut Criterion) {
             let mut out = Lhs::new(isa, positions, 16 * d);
             let columns = |column| Heads { data: &qkv, stride, column };
             let runs = [Run { rows: 0..positions, start: 0, blocks: &table }];
+            let pieces: Vec<KvPiece> = runs[0].pieces().collect();
             {
-                cpu.store_kv(columns(16 * d), columns(24 * d), QkNormRope { norm, rope: &rope }, &runs, &mut kv);
+                cpu.store_kv(
+                    columns(16 * d),
+                    columns(24 * d),
+                    Some(QkNormRope { norm, rope: &rope }),
+                    &pieces,
+                    &mut kv,
+                );
                 // The causal half: every token with itself and what is before it, two products of 2 d FLOP each.
                 let flop = (positions * (positions + 1) / 2 * 4 * d * 16) as u64;
                 let group = format!("attention/{}", isa.name());

@@ -27,7 +27,7 @@ mod pool;
 pub mod reference;
 mod rope;
 
-pub use attention::{AttentionShape, Heads, KV_BLOCK, KvBlocks, QkNormRope, Run};
+pub use attention::{AttentionShape, Heads, KV_BLOCK, KvBlocks, KvPiece, QkNormRope, Run};
 pub use buffer::{Buffer, MappedFile};
 pub use cpu::Cpu;
 pub use isa::{Isa, UnavailableIsa};

@@ -117,6 +117,23 @@ fn a_row_of_a_product_has_the_same_bits_alone_and_among_others() {
 }
 
 #[test]
+fn some_columns_of_a_product_have_the_bits_of_all_columns() {
+    on_every_cpu(|cpu| {
+        for (m, n) in [(1, 200), (25, 200), (300, 96)] {
+            let (x, w) = (lhs(cpu, &noise(1, m * 70), m, 70), weights(cpu, &noise(2, n * 70), n, 70));
+            let mut all = vec![0.0; m * n];
+            cpu.matmul(&x, &w, &mut all);
+            for columns in [0..64, 32..96, 96..n, 64..64] {
+                let mut some = vec![f32::NAN; m * columns.len()];
+                cpu.matmul_columns(&x, &w, columns.clone(), &mut some);
+                let want = all.chunks(n).flat_map(|row| &row[columns.clone()]);
+                assert!(some.iter().eq(want), "columns {columns:?} of {m} x {n} on {:?}", cpu.isa());
+            }
+        }
+    });
+}
+
+#[test]
 fn gated_product_agrees_with_f64() {
     on_every_cpu(|cpu| {
         for (m, f, k) in [(1, 1, 1), (5, 31, 20), (13, 32, 96), (40, 200, 33), (7, 352, 128)] {
@@ -247,7 +264,8 @@ fn attention_batch(
         let m = rows.len() / stride;
         let columns = |column| Heads { data: &rows, stride, column };
         let prepare = |weight| QkNormRope { norm: RmsNorm { weight, eps: 1e-6 }, rope: &rope };
-        cpu.store_kv(columns(heads * d), columns((heads + kv_heads) * d), prepare(k_norm), &runs, &mut kv);
+        let pieces: Vec<KvPiece> = runs.iter().flat_map(Run::pieces).collect();
+        cpu.store_kv(columns(heads * d), columns((heads + kv_heads) * d), Some(prepare(k_norm)), &pieces, &mut kv);
         let mut out = Lhs::new(cpu.isa(), m, heads * d);
         cpu.attention(shape, columns(0), prepare(q_norm), &runs, &kv, &mut out);
         for (run, i) in runs.iter().zip(owners) {
@@ -261,12 +279,11 @@ fn attention_batch(
 fn poison(cpu: &Cpu, shape: AttentionShape, blocks: u32, kv: &mut KvBlocks) {
     let columns = shape.kv_heads * shape.head_dim;
     let rows = vec![f32::NAN; blocks as usize * KV_BLOCK * columns];
-    let tables: Vec<u32> = (0..blocks).collect();
-    let run = |(i, blocks)| Run { rows: i * KV_BLOCK..(i + 1) * KV_BLOCK, start: 0, blocks };
-    let runs: Vec<Run> = tables.chunks(1).enumerate().map(run).collect();
+    let piece =
+        |block| KvPiece { rows: block as usize * KV_BLOCK..(block as usize + 1) * KV_BLOCK, position: 0, block };
+    let pieces: Vec<KvPiece> = (0..blocks).map(piece).collect();
     let heads = Heads { data: &rows, stride: columns, column: 0 };
-    let (weight, rope) = (vec![1.0; shape.head_dim], Rope::new(THETA, shape.head_dim, KV_BLOCK));
-    cpu.store_kv(heads, heads, QkNormRope { norm: RmsNorm { weight: &weight, eps: 1e-6 }, rope: &rope }, &runs, kv);
+    cpu.store_kv(heads, heads, None, &pieces, kv);
 }
 
 fn sequence(shape: AttentionShape, seed: u64, len: usize) -> Sequence {
@@ -311,6 +328,38 @@ fn attention_does_not_depend_on_neighbours_order_threads_or_chunks() {
                 assert_eq!(bits(&run(&batch, chunk)[place]), bits(&alone), "chunk {chunk} on {:?}", cpu.isa());
             }
         }
+    });
+}
+
+#[test]
+fn stored_keys_and_values_are_read_and_stored_again_as_they_were() {
+    let shape = AttentionShape { heads: 3, kv_heads: 3, head_dim: 20 };
+    let (width, d) = (3 * 20, 20);
+    on_every_cpu(|cpu| {
+        let rows = noise(5, 150 * 2 * width);
+        let columns = |data, column| Heads { data, stride: 2 * width, column };
+        let (norm, rope) = (vec![1.5; d], Rope::new(THETA, d, 200));
+        let prepare = QkNormRope { norm: RmsNorm { weight: &norm, eps: 1e-6 }, rope: &rope };
+        // Positions 40 to 189; the first rows go to a second block of the same positions too.
+        let piece = |rows: std::ops::Range<usize>, block| KvPiece { position: 40 + rows.start, rows, block };
+        let pieces = [piece(0..56, 2), piece(56..150, 0), piece(0..30, 1), piece(30..50, 1)];
+        let mut kv = KvBlocks::new(cpu.isa(), shape, 3);
+        cpu.store_kv(columns(&rows, 0), columns(&rows, width), Some(prepare), &pieces, &mut kv);
+        let read = |kv: &KvBlocks, piece: &KvPiece| -> Vec<f32> {
+            let mut out = vec![f32::NAN; piece.rows.len() * 2 * width];
+            for (i, out) in out.chunks_exact_mut(2 * width).enumerate() {
+                kv.read(piece.block, (piece.position + i) % KV_BLOCK, out);
+            }
+            out
+        };
+        let stored: Vec<f32> = [read(&kv, &pieces[0]), read(&kv, &pieces[1])].concat();
+        assert_eq!([read(&kv, &pieces[2]), read(&kv, &pieces[3])].concat(), stored[..50 * 2 * width]);
+        let values = |rows: &[f32]| rows.chunks(2 * width).flat_map(|row| row[width..].to_vec()).collect::<Vec<_>>();
+        assert_eq!(values(&stored), values(&rows), "values are stored as they are");
+
+        let mut again = KvBlocks::new(cpu.isa(), shape, 3);
+        cpu.store_kv(columns(&stored, 0), columns(&stored, width), None, &pieces, &mut again);
+        assert_eq!([read(&again, &pieces[0]), read(&again, &pieces[1])].concat(), stored, "{:?}", cpu.isa());
     });
 }
 

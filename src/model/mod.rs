@@ -1,14 +1,15 @@
 //! The registry of architectures: a checkpoint becomes a [`Model`].
 //!
-//! Every architecture takes a [`Batch`] and answers one number a sequence. Called by [`crate::engine`] (forward) and
-//! by the start-up code (load). A new architecture is a file here and an arm in [`load`].
+//! Every architecture takes a [`Batch`] through its layers step by step and answers one number a sequence. Called by
+//! [`crate::engine`] (forward) and by the start-up code (load). A new architecture is a file here and an arm in [`load`].
 
 mod qwen3;
 mod workspace;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Keep};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::{Error, ErrorKind, Result};
+use crate::prefix_cache::KvRows;
 use crate::prompt::PromptEncoder;
 use ironrank_kernels::Cpu;
 
@@ -42,18 +43,72 @@ impl AnswerTokens {
     }
 }
 
+/// A model runs one batch in each of its two lanes, a step at a time, so that a small batch can overtake a large one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// For whatever is next.
+    Bulk,
+    /// For small batches while the other lane holds a large one.
+    Express,
+}
+
+/// How far a step has brought a batch.
+pub enum Progress {
+    /// Somewhere within a layer.
+    Chunk,
+    /// To the end of a layer that is not the last: sequences may be dropped now.
+    Layer,
+    /// To the end; the lane is free.
+    Done(Outcome),
+}
+
+/// What comes out of a batch.
+pub struct Outcome {
+    /// `logit(yes) - logit(no)` of every sequence, in order.
+    pub margins: Vec<f32>,
+    /// What was worth keeping.
+    pub kept: Vec<(Keep, KvRows)>,
+    /// Floating-point operations done, without what pads tiles.
+    pub flop: u64,
+}
+
 /// A loaded model.
+///
+/// A sequence's margin does not depend on its neighbours, their order, what they share, what was cached, steps of the
+/// other lane or the number of threads, bit for bit.
 pub trait Model: Send {
-    /// `logit(yes) - logit(no)` of every sequence of `batch`, in order. A sequence's value does not depend on its
-    /// neighbours, their order or the number of threads, bit for bit.
-    fn margins(&mut self, batch: &Batch) -> Vec<f32>;
+    /// Puts a batch of at least one sequence into a free lane.
+    fn begin(&mut self, lane: Lane, batch: Batch);
+
+    /// Takes the batch in `lane` one step further: some rows through one layer.
+    fn advance(&mut self, lane: Lane) -> Progress;
+
+    /// Drops the sequences that are not `wanted` (one flag a sequence), after a [`Progress::Layer`]; with the last one
+    /// the lane becomes free.
+    fn retain(&mut self, lane: Lane, wanted: &[bool]);
+
+    /// Tokens still to go through all layers, those that went through some counting in part; 0 for a free lane.
+    fn remaining(&self, lane: Lane) -> usize;
+
+    /// Runs a batch from start to end.
+    fn margins(&mut self, batch: Batch) -> Vec<f32> {
+        self.begin(Lane::Bulk, batch);
+        loop {
+            if let Progress::Done(outcome) = self.advance(Lane::Bulk) {
+                return outcome.margins;
+            }
+        }
+    }
 
     /// The last token's hidden state after the embedding, after every layer but the last, and, in the end, after the
     /// last layer and the final norm: what tests compare. One vector of states a sequence.
-    fn last_hidden_states(&mut self, batch: &Batch) -> Vec<Vec<Vec<f32>>>;
+    fn last_hidden_states(&mut self, batch: Batch) -> Vec<Vec<Vec<f32>>>;
 
     /// Bytes of packed weights, tables and buffers in memory; what is mapped from the checkpoint does not count.
     fn bytes(&self) -> usize;
+
+    /// Bytes of one token's keys and values in all layers.
+    fn kv_bytes(&self) -> usize;
 }
 
 /// Reads and packs the weights of `checkpoint` for `cpu`. The tokenizer is `encoder`'s; positions from

@@ -17,16 +17,34 @@ pub(super) struct Widths {
 }
 
 impl Widths {
+    /// Columns of the queries' projection in whole panels, so that keys and values can be had without them.
+    pub fn queries(&self) -> usize {
+        (self.attention.heads * self.attention.head_dim).next_multiple_of(NR)
+    }
+
+    /// Columns of the keys' or the values' projection.
+    pub fn keys(&self) -> usize {
+        self.attention.kv_heads * self.attention.head_dim
+    }
+
     /// Columns of the query, key and value projections side by side.
     pub fn qkv(&self) -> usize {
-        (self.attention.heads + 2 * self.attention.kv_heads) * self.attention.head_dim
+        self.queries() + 2 * self.keys()
     }
 }
 
 pub(super) struct Workspace {
     /// (tokens of the batch, hidden)
     pub residual: Buffer,
-    /// Keys and values of one layer.
+    /// (last tokens of the batch, hidden)
+    pub last: Buffer,
+    pub layer: LayerBuffers,
+    hidden: usize,
+}
+
+/// What a layer writes and reads on its way through a chunk.
+pub(super) struct LayerBuffers {
+    /// Keys and values of one layer, of the whole batch.
     pub kv: KvBlocks,
     /// (rows, hidden), normalised
     pub normed: Lhs,
@@ -39,40 +57,59 @@ pub(super) struct Workspace {
     /// Rows of a chunk at most.
     pub rows: usize,
     isa: Isa,
-    widths: Widths,
+    attention: AttentionShape,
     blocks: usize,
 }
 
 impl Workspace {
     pub fn new(isa: Isa, widths: Widths, rows: usize) -> Self {
-        let heads = widths.attention.heads * widths.attention.head_dim;
+        let Widths { hidden, intermediate, attention } = widths;
         Self {
             residual: Buffer::zeroed(0),
-            kv: KvBlocks::new(isa, widths.attention, 0),
-            normed: Lhs::new(isa, rows, widths.hidden),
-            qkv: Buffer::zeroed(rows * widths.qkv()),
-            attended: Lhs::new(isa, rows, heads),
-            gated: Lhs::new(isa, rows, widths.intermediate.next_multiple_of(NR)),
-            rows,
-            isa,
-            widths,
-            blocks: 0,
+            last: Buffer::zeroed(0),
+            layer: LayerBuffers {
+                kv: KvBlocks::new(isa, attention, 0),
+                normed: Lhs::new(isa, rows, hidden),
+                qkv: Buffer::zeroed(rows * widths.qkv()),
+                attended: Lhs::new(isa, rows, attention.heads * attention.head_dim),
+                gated: Lhs::new(isa, rows, intermediate.next_multiple_of(NR)),
+                rows,
+                isa,
+                attention,
+                blocks: 0,
+            },
+            hidden,
         }
     }
 
-    /// Makes room for a batch of `tokens` tokens and `blocks` blocks of keys and values.
-    pub fn reserve(&mut self, tokens: usize, blocks: usize) {
-        if self.residual.len() < tokens * self.widths.hidden {
-            self.residual = Buffer::zeroed(tokens * self.widths.hidden);
+    /// Makes room for a batch of `tokens` tokens, `last` of them last ones, and `blocks` blocks of keys and values.
+    pub fn reserve(&mut self, tokens: usize, last: usize, blocks: usize) {
+        for (buffer, rows) in [(&mut self.residual, tokens), (&mut self.last, last)] {
+            if buffer.len() < rows * self.hidden {
+                // The old one goes first: there may not be room for both.
+                *buffer = Buffer::zeroed(0);
+                *buffer = Buffer::zeroed(rows * self.hidden);
+            }
         }
+        self.layer.reserve(blocks);
+    }
+
+    pub fn bytes(&self) -> usize {
+        (self.residual.len() + self.last.len()) * size_of::<f32>() + self.layer.bytes()
+    }
+}
+
+impl LayerBuffers {
+    fn reserve(&mut self, blocks: usize) {
         if self.blocks < blocks {
-            self.kv = KvBlocks::new(self.isa, self.widths.attention, blocks);
+            self.kv = KvBlocks::new(self.isa, self.attention, 0);
+            self.kv = KvBlocks::new(self.isa, self.attention, blocks);
             self.blocks = blocks;
         }
     }
 
-    pub fn bytes(&self) -> usize {
-        let buffers = (self.residual.len() + self.qkv.len()) * size_of::<f32>();
-        buffers + self.kv.bytes() + self.normed.bytes() + self.attended.bytes() + self.gated.bytes()
+    fn bytes(&self) -> usize {
+        let activations = self.normed.bytes() + self.attended.bytes() + self.gated.bytes();
+        self.kv.bytes() + activations + self.qkv.len() * size_of::<f32>()
     }
 }

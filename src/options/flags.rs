@@ -67,6 +67,14 @@ pub struct ServeArgs {
     /// Pairs that go through the model together [default: as the tokens allow]
     #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true, help_heading = "Speed")]
     pub max_num_seqs: Option<usize>,
+    /// Memory for keys and values of prompts' beginnings that come again, in MiB; 0 turns it off [default: 256]
+    #[arg(long, value_name = "MIB", value_parser = values::mebibytes, allow_hyphen_values = true, help_heading = "Speed")]
+    pub prefix_cache_mib: Option<usize>,
+    #[arg(long, hide = true, overrides_with = "no_enable_prefix_caching")]
+    pub enable_prefix_caching: bool,
+    /// As --prefix-cache-mib 0, in vLLM's words
+    #[arg(long, help_heading = "Speed")]
+    pub no_enable_prefix_caching: bool,
     /// Compute threads [default: one per physical core this process may use]
     #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true, help_heading = "Speed")]
     pub threads: Option<usize>,
@@ -79,7 +87,7 @@ pub struct ServeArgs {
 }
 
 /// vLLM's switches that mean nothing here; each also exists as `--no-...`.
-const IGNORED_SWITCHES: [&str; 21] = [
+const IGNORED_SWITCHES: [&str; 20] = [
     "async-scheduling",
     "disable-cascade-attn",
     "disable-fastapi-docs",
@@ -91,7 +99,6 @@ const IGNORED_SWITCHES: [&str; 21] = [
     "enable-chunked-prefill",
     "enable-log-requests",
     "enable-offline-docs",
-    "enable-prefix-caching",
     "enable-prompt-tokens-details",
     "enable-request-id-headers",
     "enable-server-load-tracking",

@@ -20,6 +20,8 @@ pub const DEFAULT_HOST: &str = "0.0.0.0";
 pub const DEFAULT_PORT: u16 = 8000;
 /// Tokens that go through the model together, as vLLM has it on a CPU.
 pub const DEFAULT_MAX_NUM_BATCHED_TOKENS: usize = 2048;
+/// Keys and values kept between batches: about 1,100 tokens of the 0.6B shape, which is some fifty queries.
+pub const DEFAULT_PREFIX_CACHE_BYTES: usize = 256 << 20;
 /// How long a stopping server waits for running requests. vLLM's default is 0, which aborts them.
 pub const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an idle connection stays open, as vLLM has it.
@@ -60,6 +62,8 @@ pub struct Options {
     pub max_num_batched_tokens: usize,
     /// Pairs that go through the model together; `None` is no limit besides the tokens.
     pub max_num_seqs: Option<usize>,
+    /// Bytes of keys and values kept between batches; 0 turns it off.
+    pub prefix_cache_bytes: usize,
     /// Compute threads; `None` is one per physical core this process may use.
     pub threads: Option<usize>,
     /// Whether compute threads are pinned to cores.
@@ -180,6 +184,11 @@ fn build(
         max_model_len: args.max_model_len.and_then(|len| len.0),
         max_num_batched_tokens: args.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
         max_num_seqs: args.max_num_seqs,
+        prefix_cache_bytes: match args.prefix_cache_mib {
+            Some(bytes) => bytes,
+            None if args.no_enable_prefix_caching => 0,
+            None => DEFAULT_PREFIX_CACHE_BYTES,
+        },
         threads: args.threads,
         pin,
         isa: args.isa.or_else(|| env("IRONRANK_ISA")),

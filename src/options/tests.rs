@@ -1,6 +1,6 @@
 //! The parser as a table: command lines, good and bad, and what becomes of them.
 
-use super::{Command, LoadFormat, Options, parse};
+use super::{Command, DEFAULT_PREFIX_CACHE_BYTES, LoadFormat, Options, parse};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ fn a_flag_wins_over_the_environment() {
 fn what_means_nothing_here_is_accepted_with_one_notice_each() {
     for (line, notices) in [
         ("serve m --enforce-eager", 1),
-        ("serve m --no-enable-prefix-caching --disable-log-requests", 2),
+        ("serve m --no-enable-chunked-prefill --disable-log-requests", 2),
         ("serve m -tp 2 --gpu-memory-utilization 0.9 --swap_space 4", 3),
         ("serve m --seed -1 --port 9", 1),
         ("serve m --dtype bfloat16", 1),
@@ -108,6 +108,20 @@ fn what_means_nothing_here_is_accepted_with_one_notice_each() {
     ] {
         let options = options(line);
         assert_eq!(options.notices.len(), notices, "{line}: {:?}", options.notices);
+    }
+}
+
+#[test]
+fn the_prefix_cache_is_sized_in_mib_and_off_in_vllms_words_too() {
+    for (line, bytes) in [
+        ("serve m", DEFAULT_PREFIX_CACHE_BYTES),
+        ("serve m --enable-prefix-caching", DEFAULT_PREFIX_CACHE_BYTES),
+        ("serve m --no-enable-prefix-caching", 0),
+        ("serve m --no-enable-prefix-caching --enable-prefix-caching", DEFAULT_PREFIX_CACHE_BYTES),
+        ("serve m --prefix-cache-mib 0", 0),
+        ("serve m --prefix-cache-mib 3", 3 << 20),
+    ] {
+        assert_eq!(options(line).prefix_cache_bytes, bytes, "{line}");
     }
 }
 
@@ -122,6 +136,7 @@ fn bad_command_lines_end_with_code_2_and_name_the_value() {
         ("serve m --port 65536", "65536"),
         ("serve m --port -1", "-1"),
         ("serve m --port eight", "eight"),
+        ("serve m --prefix-cache-mib -1", "-1"),
         ("serve m --max-model-len 0", "0 is too small"),
         ("serve m --max-model-len 8.5K", "8.5K"),
         ("serve m --max-model-len -2", "-2"),

@@ -57,6 +57,12 @@ pub fn model_len(text: &str) -> Result<ModelLen, String> {
     }
 }
 
+/// A whole number of MiB as bytes, zero included.
+pub fn mebibytes(text: &str) -> Result<usize, String> {
+    let bytes = text.trim().parse().ok().and_then(|mib: usize| mib.checked_mul(1 << 20));
+    bytes.ok_or_else(|| format!("'{text}' is not a number of MiB; write a whole number such as 256."))
+}
+
 /// Whole seconds, zero included.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     text.trim()

@@ -21,6 +21,8 @@ pub struct Metrics {
     registry: Registry,
     running: IntGauge,
     waiting: IntGauge,
+    shared: [IntCounter; 4],
+    prefix_cache_bytes: IntGauge,
     finished: IntCounterVec,
     prompt_tokens: IntCounter,
     request_tokens: Histogram,
@@ -46,6 +48,19 @@ impl Metrics {
                 "Number of requests in model execution batches.",
             ))?,
             waiting: IntGauge::with_opts(vllm("num_requests_waiting", "Number of requests waiting to be processed."))?,
+            shared: [
+                IntCounter::with_opts(vllm("prefix_cache_queries", "Tokens of all pairs that were run."))?,
+                IntCounter::with_opts(vllm(
+                    "prefix_cache_hits",
+                    "Tokens that were not computed, because pairs or requests share them.",
+                ))?,
+                IntCounter::with_opts(Opts::new("ironrank_computed_tokens_total", "Tokens that were computed."))?,
+                IntCounter::with_opts(Opts::new(
+                    "ironrank_prefix_cache_tokens_saved_total",
+                    "Tokens that the prefix cache gave, counted once where pairs of a batch share them.",
+                ))?,
+            ],
+            prefix_cache_bytes: IntGauge::new("ironrank_prefix_cache_bytes", "Bytes that the prefix cache holds.")?,
             finished: IntCounterVec::new(
                 vllm("request_success_total", "Count of successfully processed requests."),
                 &["finished_reason"],
@@ -79,6 +94,10 @@ impl Metrics {
         let Self { registry, .. } = &metrics;
         registry.register(Box::new(metrics.running.clone()))?;
         registry.register(Box::new(metrics.waiting.clone()))?;
+        for counter in &metrics.shared {
+            registry.register(Box::new(counter.clone()))?;
+        }
+        registry.register(Box::new(metrics.prefix_cache_bytes.clone()))?;
         registry.register(Box::new(metrics.finished.clone()))?;
         registry.register(Box::new(metrics.prompt_tokens.clone()))?;
         registry.register(Box::new(metrics.request_tokens.clone()))?;
@@ -110,6 +129,13 @@ impl Metrics {
     pub fn text(&self, engine: &Engine) -> prometheus::Result<Vec<u8>> {
         self.running.set(engine.running() as i64);
         self.waiting.set(engine.waiting() as i64);
+        let work = engine.work();
+        let values =
+            [work.tokens, work.tokens.saturating_sub(work.computed_tokens), work.computed_tokens, work.cached_tokens];
+        for (counter, value) in self.shared.iter().zip(values) {
+            counter.inc_by(value.saturating_sub(counter.get()));
+        }
+        self.prefix_cache_bytes.set(engine.prefix_cache_bytes() as i64);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

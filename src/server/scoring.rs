@@ -46,7 +46,8 @@ pub async fn score<R: PairRequest>(state: &web::Data<State>, bytes: web::Bytes) 
 
     let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.token_ids.len()).collect();
     let pairs = state.metrics.pairs_begin(lengths.len());
-    let margins = state.engine.margins(prompts).await.inspect_err(|_| pairs.failed())?;
+    let priority = request.common().priority;
+    let margins = state.engine.margins(prompts, priority).await.inspect_err(|_| pairs.failed())?;
     pairs.finished(&lengths, started.elapsed());
     let use_activation = request.common().use_activation;
     let scores = margins.into_iter().map(|margin| if use_activation { sigmoid(margin) } else { margin }).collect();

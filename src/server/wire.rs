@@ -14,6 +14,8 @@ pub struct Common {
     pub model: Option<String>,
     /// The client's name of the request.
     pub request_id: Option<String>,
+    /// Among waiting requests, lower values go first.
+    pub priority: i64,
     /// Whether scores are probabilities (the default) or margins.
     pub use_activation: bool,
     /// Total tokens of a prompt; -1 is the model length.
@@ -26,7 +28,7 @@ pub struct Common {
     pub instruction: Option<String>,
     /// Keys of `chat_template_kwargs` that a request may not set.
     pub reserved_kwargs: Vec<&'static str>,
-    /// Accepted without effect: nothing is cached between requests under a client's name.
+    /// Accepted without effect: what requests share changes no score.
     pub cache_salt: Option<String>,
 }
 
@@ -131,7 +133,7 @@ fn common(fields: &mut Fields<'_>) -> Common {
     fields.choice("truncation_side", &["left", "right"]);
     fields.choice("padding", &["max_length", "do_not_pad"]);
     let request_id = fields.string("request_id");
-    fields.integer("priority");
+    let priority = fields.integer("priority").unwrap_or(0);
     fields.object("mm_processor_kwargs");
     let cache_salt = fields.string("cache_salt");
     let use_activation = fields.boolean("use_activation").unwrap_or(true);
@@ -142,6 +144,7 @@ fn common(fields: &mut Fields<'_>) -> Common {
     Common {
         model,
         request_id,
+        priority,
         use_activation,
         truncate_prompt_tokens,
         max_tokens_per_query,

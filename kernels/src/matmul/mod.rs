@@ -18,6 +18,7 @@ use crate::isa::Simd;
 use crate::pool::{Block, Blocks, Job};
 use crate::{activation, lanes};
 use pack::{Lhs, Weights};
+use std::ops::Range;
 use tile::{NR, TileArgs, Write};
 
 /// Rows of a task: a multiple of every ISA's MR, and at KC = 384 a block of A of 288 KiB, which fits an L2 of 512 KiB.
@@ -32,8 +33,16 @@ impl Cpu {
     ///
     /// Shapes: `lhs` (m, k), `weights` (n, k), `out` (m, n) row-major, not aliased. Cost: `2 m n k` FLOP.
     pub fn matmul(&self, lhs: &Lhs, weights: &Weights, out: &mut [f32]) {
-        let plan = self.plan(lhs, weights, 1);
-        let out = plan.row_major(out, lhs.rows(), weights.n());
+        self.matmul_columns(lhs, weights, 0..weights.n(), out);
+    }
+
+    /// Some columns of [`Cpu::matmul`], to the same bits: `out` is (m, columns). The first is a multiple of [`NR`], the
+    /// last one's successor too, unless it is `n`.
+    pub fn matmul_columns(&self, lhs: &Lhs, weights: &Weights, columns: Range<usize>, out: &mut [f32]) {
+        assert!(columns.end <= weights.n() && columns.start.is_multiple_of(NR), "columns {columns:?} split a panel");
+        assert!(columns.end == weights.n() || columns.end.is_multiple_of(NR), "columns {columns:?} split a panel");
+        let plan = self.plan(lhs, weights, columns.start / NR..columns.end.div_ceil(NR), 1);
+        let out = plan.row_major(out, lhs.rows(), columns.len());
         self.multiply(plan, lhs, weights, Store { out });
     }
 
@@ -41,7 +50,7 @@ impl Cpu {
     ///
     /// Shapes, aliasing and cost as [`Cpu::matmul`].
     pub fn matmul_add(&self, lhs: &Lhs, weights: &Weights, out: &mut [f32]) {
-        let plan = self.plan(lhs, weights, 1);
+        let plan = self.plan(lhs, weights, 0..weights.panels(), 1);
         let out = plan.row_major(out, lhs.rows(), weights.n());
         self.multiply(plan, lhs, weights, Accumulate { out });
     }
@@ -53,24 +62,24 @@ impl Cpu {
     /// panels, the surplus columns being zeros. Cost: `4 m f k` FLOP.
     pub fn matmul_silu_mul(&self, lhs: &Lhs, weights: &Weights, out: &mut Lhs) {
         assert!(weights.panels().is_multiple_of(2), "gate and up come in pairs of panels");
-        let plan = self.plan(lhs, weights, 2);
+        let plan = self.plan(lhs, weights, 0..weights.panels(), 2);
         let out = out.blocks(lhs.rows(), weights.n() / 2, plan.rows, plan.group / 2 * NR);
         self.multiply(plan, lhs, weights, SiluMul { out });
     }
 
-    fn plan(&self, lhs: &Lhs, weights: &Weights, multiple: usize) -> Plan {
+    fn plan(&self, lhs: &Lhs, weights: &Weights, panels: Range<usize>, multiple: usize) -> Plan {
         lhs.check_layout(self.isa());
         assert_eq!(lhs.k(), weights.k(), "the operands' depths differ");
         // Few rows make few blocks of rows: narrower groups keep every thread busy, four tasks each.
         let row_blocks = lhs.rows().div_ceil(MC).max(1);
         let wanted = (4 * self.threads()).div_ceil(row_blocks);
-        let group = (weights.panels() / wanted).clamp(1, GROUP).next_multiple_of(multiple);
-        Plan { rows: MC, group }
+        let group = (panels.len() / wanted).clamp(1, GROUP).next_multiple_of(multiple);
+        Plan { panels, rows: MC, group }
     }
 
     fn multiply<E: Epilogue>(&self, plan: Plan, lhs: &Lhs, weights: &Weights, epilogue: E) {
         let row_blocks = lhs.rows().div_ceil(plan.rows);
-        let tasks = row_blocks * weights.panels().div_ceil(plan.group);
+        let tasks = row_blocks * plan.panels.len().div_ceil(plan.group);
         self.run(
             tasks,
             plan.rows.min(lhs.rows().next_multiple_of(self.isa().mr())) * plan.group * NR,
@@ -79,8 +88,9 @@ impl Cpu {
     }
 }
 
-/// How a product is cut into tasks: `rows` by `group` panels.
+/// Which panels of the weights meet the left operand, in tasks of `rows` by `group` panels.
 struct Plan {
+    panels: Range<usize>,
     rows: usize,
     group: usize,
 }
@@ -112,7 +122,8 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
         // Neighbouring tasks share panels and differ in rows, so that threads read a weight from memory once.
         let (i, j) = (task % self.row_blocks, task / self.row_blocks);
         let rows = i * self.plan.rows..self.lhs.rows().min((i + 1) * self.plan.rows);
-        let panels = j * self.plan.group..self.weights.panels().min((j + 1) * self.plan.group);
+        let first = self.plan.panels.start + j * self.plan.group;
+        let panels = first..self.plan.panels.end.min(first + self.plan.group);
         let width = panels.len() * NR;
         let k = self.lhs.k();
         if k == 0 {

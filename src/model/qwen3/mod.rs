@@ -1,27 +1,49 @@
 //! Qwen3, dense: the forward pass of its rerankers.
 //!
 //! Layer by layer over the whole batch, so that only one layer's keys and values are in memory; within a layer chunk
-//! by chunk, so that the activations of a chunk stay in cache. Source: the Qwen3 technical report and the checkpoint's
-//! tensor names.
+//! by chunk, so that the activations of a chunk stay in cache. The last layer makes keys and values of all tokens, and
+//! the rest of the last tokens only. Source: the Qwen3 technical report and the checkpoint's tensor names.
 
 mod weights;
 
-use super::workspace::{Widths, Workspace};
-use super::{AnswerTokens, Model};
+use super::workspace::{LayerBuffers, Widths, Workspace};
+use super::{AnswerTokens, Lane, Model, Outcome, Progress};
 use crate::batch::{Batch, Chunk};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use ironrank_kernels::{Cpu, Heads, QkNormRope, RmsNorm, Run};
+use crate::prefix_cache::KvRows;
+use ironrank_kernels::{Buffer, Cpu, Heads, QkNormRope, RmsNorm, Run};
+use std::ops::Range;
 use weights::{Layer, ModelWeights};
 
-/// Rows of a chunk: long enough that a layer's weights, read from memory once a chunk, cost nothing.
+/// Rows of a chunk at most: long enough that a layer's weights, read from memory once a chunk, cost nothing.
 const CHUNK: usize = 768;
+
+/// Chunks are whole numbers of these rows: a task of attention, and whole register tiles of every ISA.
+const CHUNK_STEP: usize = 48;
 
 /// A Qwen3 reranker.
 pub(super) struct Qwen3 {
     cpu: Cpu,
     weights: ModelWeights,
+    /// One for each [`Lane`].
+    lanes: [LaneState; 2],
+}
+
+struct LaneState {
     workspace: Workspace,
+    pass: Option<Pass>,
+}
+
+/// A batch on its way.
+struct Pass {
+    batch: Batch,
+    /// Where it is: the layer, and rows of the batch that have been through it.
+    layer: usize,
+    done: usize,
+    /// For each of the batch's keeps, the layers so far.
+    kept: Vec<KvRows>,
+    flop: u64,
 }
 
 impl Qwen3 {
@@ -32,64 +54,219 @@ impl Qwen3 {
         max_model_len: usize,
     ) -> Result<Self> {
         let weights = ModelWeights::load(&cpu, checkpoint, answers, max_model_len)?;
-        let workspace = Workspace::new(cpu.isa(), weights.widths, CHUNK);
-        Ok(Self { cpu, weights, workspace })
+        let lane = || LaneState { workspace: Workspace::new(cpu.isa(), weights.widths, CHUNK), pass: None };
+        let lanes = [lane(), lane()];
+        Ok(Self { cpu, weights, lanes })
     }
 }
 
 impl Model for Qwen3 {
-    fn margins(&mut self, batch: &Batch) -> Vec<f32> {
-        let Self { cpu, weights, workspace } = self;
+    fn begin(&mut self, lane: Lane, batch: Batch) {
+        let LaneState { workspace, pass } = &mut self.lanes[lane as usize];
+        assert!(pass.is_none() && !batch.is_empty(), "a free lane takes a batch");
+        self.weights.embed(workspace, &batch);
+        let kept = batch.keeps().iter().map(|_| KvRows { layers: Vec::new() }).collect();
+        *pass = Some(Pass { batch, layer: 0, done: 0, kept, flop: 0 });
+    }
+
+    fn advance(&mut self, lane: Lane) -> Progress {
+        let Self { cpu, weights, lanes } = self;
+        let LaneState { workspace, pass: slot } = &mut lanes[lane as usize];
+        let mut pass = slot.take().expect("the lane holds a batch");
         cpu.install(|| {
-            weights.forward(cpu, workspace, batch, |_, _| {});
-            batch.last_rows().map(|row| weights.margin(cpu, weights.row(workspace, row))).collect()
+            if pass.done == 0 {
+                weights.load_cached(cpu, workspace, &pass);
+            }
+            let rows = pass.next_rows();
+            pass.flop += weights.forward(cpu, workspace, &pass.batch.chunk(rows.clone()), pass.layer);
+            pass.done = rows.end;
+            if pass.done < pass.batch.rows() {
+                *slot = Some(pass);
+                return Progress::Chunk;
+            }
+            pass.keep(weights.widths, workspace);
+            (pass.layer, pass.done) = (pass.layer + 1, 0);
+            if pass.layer < weights.layers.len() {
+                *slot = Some(pass);
+                return Progress::Layer;
+            }
+            let (margins, flop) = weights.finish(cpu, workspace, &pass.batch);
+            Progress::Done(Outcome {
+                margins,
+                flop: pass.flop + flop,
+                kept: pass.batch.into_keeps().into_iter().zip(pass.kept).collect(),
+            })
         })
     }
 
-    fn last_hidden_states(&mut self, batch: &Batch) -> Vec<Vec<Vec<f32>>> {
-        let Self { cpu, weights, workspace } = self;
-        let mut states = vec![Vec::new(); batch.len()];
-        cpu.install(|| {
-            weights.forward(cpu, workspace, batch, |depth, workspace| {
-                for (states, row) in states.iter_mut().zip(batch.last_rows()) {
-                    let x = weights.row(workspace, row);
-                    states.push(if depth == weights.layers.len() { weights.final_norm(cpu, x) } else { x.to_vec() });
+    fn retain(&mut self, lane: Lane, wanted: &[bool]) {
+        let LaneState { workspace, pass: slot } = &mut self.lanes[lane as usize];
+        let Some(pass) = slot else { return };
+        assert_eq!(pass.done, 0, "sequences are dropped between layers");
+        if !wanted.contains(&true) {
+            *slot = None;
+            return;
+        }
+        let (hidden, mut row) = (self.weights.widths.hidden, 0);
+        let (rows, keeps) = pass.batch.retain(wanted);
+        for rows in rows {
+            workspace.residual.copy_within(rows.start * hidden..rows.end * hidden, row * hidden);
+            row += rows.len();
+        }
+        let mut keeps = keeps.iter();
+        pass.kept.retain(|_| keeps.next() == Some(&true));
+    }
+
+    fn remaining(&self, lane: Lane) -> usize {
+        self.lanes[lane as usize].pass.as_ref().map_or(0, |pass| {
+            let layers = self.weights.layers.len();
+            (pass.batch.rows() * (layers - pass.layer) - pass.done).div_ceil(layers)
+        })
+    }
+
+    fn last_hidden_states(&mut self, batch: Batch) -> Vec<Vec<Vec<f32>>> {
+        let last = batch.last_tokens();
+        let (rows, of_sequence) = (last.rows, last.of_sequence);
+        let mut states = vec![Vec::new(); rows.len()];
+        self.begin(Lane::Bulk, batch);
+        loop {
+            let workspace = &self.lanes[Lane::Bulk as usize].workspace;
+            for (states, &row) in states.iter_mut().zip(&rows) {
+                states.push(self.weights.row(&workspace.residual, row).to_vec());
+            }
+            loop {
+                match self.advance(Lane::Bulk) {
+                    Progress::Chunk => {}
+                    Progress::Layer => break,
+                    Progress::Done(_) => {
+                        let last = &self.lanes[Lane::Bulk as usize].workspace.last;
+                        for (i, states) in states.iter_mut().enumerate() {
+                            states.push(self.weights.final_norm(&self.cpu, self.weights.row(last, i)));
+                        }
+                        return of_sequence.into_iter().map(|i| states[i].clone()).collect();
+                    }
                 }
-            });
-        });
-        states
+            }
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.weights.bytes() + self.workspace.bytes()
+        self.weights.bytes() + self.lanes.iter().map(|lane| lane.workspace.bytes()).sum::<usize>()
+    }
+
+    fn kv_bytes(&self) -> usize {
+        self.weights.layers.len() * 2 * self.weights.widths.keys() * size_of::<f32>()
+    }
+}
+
+impl Pass {
+    /// The rows of the next chunk; chunks are about the same size, since short ones waste more of their last tiles.
+    fn next_rows(&self) -> Range<usize> {
+        let rows = self.batch.rows();
+        let size = rows.div_ceil(rows.div_ceil(CHUNK).max(1)).next_multiple_of(CHUNK_STEP);
+        self.done..rows.min(self.done + size)
+    }
+
+    /// Copies what is worth keeping of the layer just done.
+    fn keep(&mut self, widths: Widths, workspace: &Workspace) {
+        let width = 2 * widths.keys();
+        for (keep, kept) in self.batch.keeps().iter().zip(&mut self.kept) {
+            let mut rows = Buffer::zeroed((keep.token_ids.len() - keep.from) * width);
+            for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+                let (block, slot) = self.batch.slot(keep, keep.from + i);
+                workspace.layer.kv.read(block, slot, row);
+            }
+            kept.layers.push(rows);
+        }
     }
 }
 
 impl ModelWeights {
-    /// Takes the residual stream of `batch` through all layers. `inspect` sees it after the embedding (depth 0) and
-    /// after every layer.
-    fn forward(&self, cpu: &Cpu, ws: &mut Workspace, batch: &Batch, mut inspect: impl FnMut(usize, &Workspace)) {
-        let hidden = self.widths.hidden;
-        ws.reserve(batch.token_ids().len(), batch.blocks());
-        for (&token, x) in batch.token_ids().iter().zip(ws.residual.chunks_exact_mut(hidden)) {
+    /// Makes room for the batch and starts its residual stream.
+    fn embed(&self, ws: &mut Workspace, batch: &Batch) {
+        ws.reserve(batch.rows(), batch.last_tokens().rows.len(), batch.blocks());
+        for (token, x) in batch.token_ids().zip(ws.residual.chunks_exact_mut(self.widths.hidden)) {
             self.embedding.read_row(token as usize, x);
-        }
-        inspect(0, ws);
-        let chunks = batch.chunks(ws.rows);
-        for (depth, layer) in self.layers.iter().enumerate() {
-            for chunk in &chunks {
-                layer.forward(cpu, ws, chunk, self);
-            }
-            inspect(depth + 1, ws);
         }
     }
 
-    fn row<'a>(&self, ws: &'a Workspace, row: usize) -> &'a [f32] {
-        &ws.residual[row * self.widths.hidden..][..self.widths.hidden]
+    /// Stores the cached keys and values of the layer that begins.
+    fn load_cached(&self, cpu: &Cpu, ws: &mut Workspace, pass: &Pass) {
+        let keys = self.widths.keys();
+        for (span, pieces) in pass.batch.cached() {
+            let heads = |column| Heads { data: &span.kv.layers[pass.layer], stride: 2 * keys, column };
+            cpu.store_kv(heads(0), heads(keys), None, &pieces, &mut ws.layer.kv);
+        }
+    }
+
+    /// Takes a chunk through a layer, of the last one as far as keys and values; the answer is the work in FLOP.
+    fn forward(&self, cpu: &Cpu, ws: &mut Workspace, chunk: &Chunk, depth: usize) -> u64 {
+        let Widths { hidden, .. } = self.widths;
+        let (layer, rows) = (&self.layers[depth], chunk.rows.len());
+        let Workspace { residual, layer: ws, .. } = ws;
+        let x = &mut residual[chunk.rows.start * hidden..chunk.rows.end * hidden];
+        let last = depth + 1 == self.layers.len();
+        // Of the last layer's queries only those of last tokens are needed: `finish` makes them.
+        let columns = if last { self.widths.queries()..self.widths.qkv() } else { 0..self.widths.qkv() };
+        layer.project(cpu, ws, x, columns.clone(), self);
+        layer.store_kv(cpu, ws, chunk, columns.len(), self);
+        if !last {
+            layer.attend(cpu, ws, x, &chunk.runs, columns.len(), self);
+        }
+        let (rows, keys) = (rows as u64, attended_keys(&chunk.runs));
+        match last {
+            true => rows * self.flop_of_keys(),
+            false => rows * (self.flop_of_keys() + self.flop_of_rest()) + keys * self.flop_of_attention(),
+        }
+    }
+
+    /// Takes the last tokens through the rest of the last layer and to their margins; also the work in FLOP.
+    fn finish(&self, cpu: &Cpu, ws: &mut Workspace, batch: &Batch) -> (Vec<f32>, u64) {
+        let Widths { hidden, .. } = self.widths;
+        let last = batch.last_tokens();
+        let Workspace { residual, last: x, layer: ws, .. } = ws;
+        for (&row, x) in last.rows.iter().zip(x.chunks_exact_mut(hidden)) {
+            x.copy_from_slice(self.row(residual, row));
+        }
+        let layer = &self.layers[self.layers.len() - 1];
+        for (runs, x) in last.runs.chunks(ws.rows).zip(x.chunks_mut(ws.rows * hidden)) {
+            let x = &mut x[..runs.len() * hidden];
+            let runs: Vec<Run> =
+                runs.iter().enumerate().map(|(i, run)| Run { rows: i..i + 1, ..run.clone() }).collect();
+            layer.project(cpu, ws, x, 0..self.widths.queries(), self);
+            layer.attend(cpu, ws, x, &runs, self.widths.queries(), self);
+        }
+        let margins: Vec<f32> = (0..last.rows.len()).map(|i| self.margin(cpu, self.row(x, i))).collect();
+        let flop = last.rows.len() as u64 * self.flop_of_rest() + attended_keys(&last.runs) * self.flop_of_attention();
+        (last.of_sequence.into_iter().map(|i| margins[i]).collect(), flop)
+    }
+
+    /// A token's keys and values.
+    fn flop_of_keys(&self) -> u64 {
+        2 * (self.widths.hidden * 2 * self.widths.keys()) as u64
+    }
+
+    /// The other matrices that a token meets in a layer.
+    fn flop_of_rest(&self) -> u64 {
+        let Widths { hidden, intermediate, attention } = self.widths;
+        2 * (2 * hidden * attention.heads * attention.head_dim + 3 * hidden * intermediate) as u64
+    }
+
+    /// A token and one of the keys that it attends to.
+    fn flop_of_attention(&self) -> u64 {
+        4 * (self.widths.attention.heads * self.widths.attention.head_dim) as u64
+    }
+
+    fn row<'a>(&self, rows: &'a [f32], row: usize) -> &'a [f32] {
+        &rows[row * self.widths.hidden..][..self.widths.hidden]
     }
 
     fn rms_norm<'a>(&self, weight: &'a [f32]) -> RmsNorm<'a> {
         RmsNorm { weight, eps: self.eps }
+    }
+
+    fn prepare<'a>(&'a self, weight: &'a [f32]) -> QkNormRope<'a> {
+        QkNormRope { norm: self.rms_norm(weight), rope: &self.rope }
     }
 
     fn final_norm(&self, cpu: &Cpu, x: &[f32]) -> Vec<f32> {
@@ -104,29 +281,45 @@ impl ModelWeights {
 }
 
 impl Layer {
-    fn forward(&self, cpu: &Cpu, ws: &mut Workspace, chunk: &Chunk, model: &ModelWeights) {
-        let Widths { hidden, attention, .. } = model.widths;
-        let (d, stride, rows) = (attention.head_dim, model.widths.qkv(), chunk.rows.len());
-        let norm = |weight| model.rms_norm(weight);
-        let prepare = |weight| QkNormRope { norm: norm(weight), rope: &model.rope };
-        let runs: Vec<Run> = chunk
-            .pieces
-            .iter()
-            .map(|piece| Run { rows: piece.rows.clone(), start: piece.start, blocks: piece.blocks })
-            .collect();
-        let x = &mut ws.residual[chunk.rows.start * hidden..chunk.rows.end * hidden];
+    /// Some columns of the projections of `x`'s rows, into the workspace.
+    fn project(&self, cpu: &Cpu, ws: &mut LayerBuffers, x: &[f32], columns: Range<usize>, model: &ModelWeights) {
+        cpu.rms_norm(x, model.rms_norm(&self.input_norm), &mut ws.normed);
+        let rows = x.len() / model.widths.hidden;
+        cpu.matmul_columns(&ws.normed, &self.qkv, columns.clone(), &mut ws.qkv[..rows * columns.len()]);
+    }
 
-        cpu.rms_norm(x, norm(&self.input_norm), &mut ws.normed);
-        cpu.matmul(&ws.normed, &self.qkv, &mut ws.qkv[..rows * stride]);
-        let heads = |first: usize| Heads { data: &ws.qkv[..rows * stride], stride, column: first * d };
-        let (queries, keys) = (heads(0), heads(attention.heads));
-        let values = heads(attention.heads + attention.kv_heads);
-        cpu.store_kv(keys, values, prepare(&self.k_norm), &runs, &mut ws.kv);
-        cpu.attention(attention, queries, prepare(&self.q_norm), &runs, &ws.kv, &mut ws.attended);
+    /// Stores the chunk's keys and values, the last of `stride` projected columns.
+    fn store_kv(&self, cpu: &Cpu, ws: &mut LayerBuffers, chunk: &Chunk, stride: usize, model: &ModelWeights) {
+        let keys = model.widths.keys();
+        let heads = |column| Heads { data: &ws.qkv[..chunk.rows.len() * stride], stride, column };
+        let (keys, values) = (heads(stride - 2 * keys), heads(stride - keys));
+        cpu.store_kv(keys, values, Some(model.prepare(&self.k_norm)), &chunk.pieces, &mut ws.kv);
+    }
+
+    /// Attention and MLP of `x`'s rows, whose queries are the first of `stride` projected columns.
+    fn attend(
+        &self,
+        cpu: &Cpu,
+        ws: &mut LayerBuffers,
+        x: &mut [f32],
+        runs: &[Run],
+        stride: usize,
+        model: &ModelWeights,
+    ) {
+        let rows = x.len() / model.widths.hidden;
+        let queries = Heads { data: &ws.qkv[..rows * stride], stride, column: 0 };
+        let attention = model.widths.attention;
+        cpu.attention(attention, queries, model.prepare(&self.q_norm), runs, &ws.kv, &mut ws.attended);
         cpu.matmul_add(&ws.attended, &self.output, x);
 
-        cpu.rms_norm(x, norm(&self.post_norm), &mut ws.normed);
+        cpu.rms_norm(x, model.rms_norm(&self.post_norm), &mut ws.normed);
         cpu.matmul_silu_mul(&ws.normed, &self.gate_up, &mut ws.gated);
         cpu.matmul_add(&ws.gated, &self.down, x);
     }
+}
+
+/// Sum over all rows of the keys that each attends to.
+fn attended_keys(runs: &[Run]) -> u64 {
+    let keys = |run: &Run| (0..run.rows.len()).map(|i| (run.start + i + 1) as u64).sum::<u64>();
+    runs.iter().map(keys).sum()
 }

@@ -25,7 +25,7 @@ pub struct ModelWeights {
 pub struct Layer {
     /// (hidden)
     pub input_norm: Vec<f32>,
-    /// (qkv, hidden): queries, keys, values
+    /// (qkv, hidden): queries, zeros up to a whole panel, keys, values
     pub qkv: Weights,
     /// (head_dim)
     pub q_norm: Vec<f32>,
@@ -113,10 +113,12 @@ impl Layer {
             tensor("self_attn.k_proj", &[kv, hidden])?,
             tensor("self_attn.v_proj", &[kv, hidden])?,
         );
-        let qkv = Weights::pack(cpu, hidden, q + 2 * kv, |row, out| match row {
+        let first_key = widths.queries();
+        let qkv = Weights::pack(cpu, hidden, widths.qkv(), |row, out| match row {
             row if row < q => queries.read_row(row, out),
-            row if row < q + kv => keys.read_row(row - q, out),
-            row => values.read_row(row - q - kv, out),
+            row if row < first_key => out.fill(0.0),
+            row if row < first_key + kv => keys.read_row(row - first_key, out),
+            row => values.read_row(row - first_key - kv, out),
         });
         let output = tensor("self_attn.o_proj", &[hidden, q])?;
         let (gate, up) =

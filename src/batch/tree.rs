@@ -1,0 +1,125 @@
+//! A radix tree over token ids: sequences that begin alike share nodes.
+//!
+//! Invariant: siblings begin with different tokens, no node is empty, a parent comes before its children in the order of
+//! [`Tree::walk`]. Built and read by [`super`] alone.
+
+/// The tree; nodes are known by their index, which inserting never changes.
+#[derive(Default)]
+pub(super) struct Tree {
+    nodes: Vec<Node>,
+    roots: Vec<usize>,
+}
+
+pub(super) struct Node {
+    pub parent: Option<usize>,
+    /// Position of the first token.
+    pub start: usize,
+    pub tokens: Vec<u32>,
+    /// Whether a sequence ends with the last token.
+    pub ends: bool,
+    children: Vec<usize>,
+}
+
+impl Tree {
+    /// How many tokens of the beginning of `ids` are in the tree.
+    pub fn common(&self, ids: &[u32]) -> usize {
+        let (mut siblings, mut found) = (&self.roots, 0);
+        while let Some(child) = self.child(siblings, ids, found) {
+            let node = &self.nodes[child];
+            let same = common(&node.tokens, &ids[found..]);
+            found += same;
+            if same < node.tokens.len() {
+                break;
+            }
+            siblings = &node.children;
+        }
+        found
+    }
+
+    /// Adds a sequence, which is not empty; the answer is the node that ends with its last token.
+    pub fn insert(&mut self, ids: &[u32]) -> usize {
+        let (mut parent, mut start) = (None, 0);
+        while let Some(child) = self.child(self.siblings(parent), ids, start) {
+            let same = common(&self.nodes[child].tokens, &ids[start..]);
+            let upper = if same < self.nodes[child].tokens.len() { self.split(child, same) } else { child };
+            (parent, start) = (Some(upper), start + same);
+            if start == ids.len() {
+                self.nodes[upper].ends = true;
+                return upper;
+            }
+        }
+        let tokens = ids[start..].to_vec();
+        let node = self.nodes.len();
+        self.nodes.push(Node { parent, start, tokens, ends: true, children: Vec::new() });
+        self.siblings_mut(parent).push(node);
+        node
+    }
+
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The first `len` tokens of the sequence that `node` ends.
+    pub fn path(&self, node: usize, len: usize) -> Vec<u32> {
+        let nodes = std::iter::successors(Some(node), |&node| self.nodes[node].parent);
+        let mut parts: Vec<&[u32]> = nodes.map(|node| self.nodes[node].tokens.as_slice()).collect();
+        parts.reverse();
+        let mut ids = parts.concat();
+        ids.truncate(len);
+        ids
+    }
+
+    /// All nodes, depth first.
+    pub fn walk(&self) -> Vec<usize> {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        let mut stack: Vec<usize> = self.roots.iter().rev().copied().collect();
+        while let Some(node) = stack.pop() {
+            order.push(node);
+            stack.extend(self.nodes[node].children.iter().rev());
+        }
+        order
+    }
+
+    /// Cuts the first `at` tokens off `node` into a new parent of it.
+    fn split(&mut self, node: usize, at: usize) -> usize {
+        let upper = self.nodes.len();
+        let lower = &mut self.nodes[node];
+        let rest = lower.tokens.split_off(at);
+        let tokens = std::mem::replace(&mut lower.tokens, rest);
+        let (parent, start) = (lower.parent, lower.start);
+        (lower.parent, lower.start) = (Some(upper), start + at);
+        self.nodes.push(Node { parent, start, tokens, ends: false, children: vec![node] });
+        for sibling in self.siblings_mut(parent) {
+            if *sibling == node {
+                *sibling = upper;
+            }
+        }
+        upper
+    }
+
+    fn child(&self, siblings: &[usize], ids: &[u32], at: usize) -> Option<usize> {
+        let first = ids.get(at)?;
+        siblings.iter().copied().find(|&node| self.nodes[node].tokens[0] == *first)
+    }
+
+    fn siblings(&self, parent: Option<usize>) -> &[usize] {
+        parent.map_or(&self.roots, |parent| &self.nodes[parent].children)
+    }
+
+    fn siblings_mut(&mut self, parent: Option<usize>) -> &mut Vec<usize> {
+        match parent {
+            Some(parent) => &mut self.nodes[parent].children,
+            None => &mut self.roots,
+        }
+    }
+}
+
+/// Length of the common beginning.
+pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}

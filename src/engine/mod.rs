@@ -1,0 +1,153 @@
+//! The one thread that owns the model, and the async handle to it.
+//!
+//! Requests cross a channel into the worker's queue; the [`worker`] packs their prompts into batches under a budget,
+//! runs the model and scatters the results. Dropping the future of a request frees its work: what waits at once, what
+//! runs at the end of the layer. When the last handle is gone the worker finishes what is queued and ends.
+
+mod queue;
+mod worker;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Model;
+use crate::prompt::Prompt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::{mpsc, oneshot};
+use worker::Worker;
+
+/// A handle to the worker thread; clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    requests: mpsc::UnboundedSender<Request>,
+    state: Arc<State>,
+}
+
+/// What a batch may hold, one prompt always fitting, however long; and what is kept between batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens to compute in a batch at most.
+    pub tokens: usize,
+    /// Sequences in a batch at most.
+    pub sequences: usize,
+    /// Bytes of the prefix cache; 0 turns it off.
+    pub prefix_cache_bytes: usize,
+}
+
+/// What has been done since the start.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// Tokens of all pairs that were run.
+    pub tokens: u64,
+    /// How many of them were computed; the others were shared.
+    pub computed_tokens: u64,
+    /// How many the prefix cache gave, counted once where pairs share them.
+    pub cached_tokens: u64,
+    /// Floating-point operations of finished batches, without what pads tiles.
+    pub flop: u64,
+}
+
+/// What the worker is doing, for health and metrics.
+#[derive(Default)]
+struct State {
+    dead: AtomicBool,
+    /// Pairs accepted and not yet answered.
+    pending: AtomicUsize,
+    /// Pairs of the batches that run now.
+    running: AtomicUsize,
+    tokens: AtomicU64,
+    computed_tokens: AtomicU64,
+    cached_tokens: AtomicU64,
+    flop: AtomicU64,
+    prefix_cache_bytes: AtomicUsize,
+}
+
+struct Request {
+    prompts: Vec<Prompt>,
+    priority: i64,
+    reply: oneshot::Sender<Result<Vec<f32>>>,
+    /// Keeps [`State::pending`] true however the request ends.
+    pending: Pending,
+}
+
+struct Pending {
+    pairs: usize,
+    state: Arc<State>,
+}
+
+impl Pending {
+    fn done(&mut self, pairs: usize) {
+        self.pairs -= pairs;
+        self.state.pending.fetch_sub(pairs, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.state.pending.fetch_sub(self.pairs, Ordering::Relaxed);
+    }
+}
+
+impl Engine {
+    /// Starts the worker, which keeps within `limits`. The thread ends when all handles are dropped and the queue is
+    /// empty.
+    pub fn start(model: Box<dyn Model>, limits: Limits) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let state = Arc::new(State::default());
+        let worker = Worker::new(model, receiver, limits, state.clone());
+        std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || worker.run())
+            .expect("the operating system starts the engine thread");
+        Self { requests: sender, state }
+    }
+
+    /// The margin `logit(yes) - logit(no)` of every prompt, in order; the score is [`sigmoid`] of it. Among requests
+    /// that wait, those of a lower `priority` go first; 0 is the usual. Dropping the future frees the work.
+    pub async fn margins(&self, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<f32>> {
+        if prompts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.state.pending.fetch_add(prompts.len(), Ordering::Relaxed);
+        let pending = Pending { pairs: prompts.len(), state: self.state.clone() };
+        self.requests.send(Request { prompts, priority, reply, pending }).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Whether the worker can still compute: false after a bug ended it.
+    pub fn is_alive(&self) -> bool {
+        !self.state.dead.load(Ordering::Relaxed)
+    }
+
+    /// Pairs in the batches that run now.
+    pub fn running(&self) -> usize {
+        self.state.running.load(Ordering::Relaxed)
+    }
+
+    /// Pairs accepted that wait for a batch.
+    pub fn waiting(&self) -> usize {
+        self.state.pending.load(Ordering::Relaxed).saturating_sub(self.running())
+    }
+
+    /// What has been done since the start.
+    pub fn work(&self) -> Work {
+        let State { tokens, computed_tokens, cached_tokens, flop, .. } = &*self.state;
+        let [tokens, computed_tokens, cached_tokens, flop] =
+            [tokens, computed_tokens, cached_tokens, flop].map(|counter| counter.load(Ordering::Relaxed));
+        Work { tokens, computed_tokens, cached_tokens, flop }
+    }
+
+    /// Bytes that the prefix cache holds.
+    pub fn prefix_cache_bytes(&self) -> usize {
+        self.state.prefix_cache_bytes.load(Ordering::Relaxed)
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Unavailable, "The engine has stopped and takes no more requests.")
+}
+
+/// `1 / (1 + exp(-x))`, computed in f64 and rounded once.
+pub fn sigmoid(x: f32) -> f32 {
+    (1.0 / (1.0 + (-f64::from(x)).exp())) as f32
+}

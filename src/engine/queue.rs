@@ -1,0 +1,165 @@
+//! Requests that wait or run, and whose turn it is.
+//!
+//! Every request has a virtual time: it begins at that of the request served last and grows by the tokens served, so
+//! that large requests share the machine by tokens and a new one is not behind all that came before. A step of
+//! priority shifts it by [`PRIORITY_TOKENS`]: a lower priority value goes first, and a higher one has its turn once
+//! the others have been served that many tokens more, so that nothing starves. Owned by [`super::worker`].
+
+use super::{Pending, Request};
+use crate::batch::{BatchBuilder, Cost};
+use crate::error::{Error, ErrorKind, Result};
+use crate::prefix_cache::PrefixCache;
+use crate::prompt::Prompt;
+use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+
+/// Tokens that a step of priority is worth: minutes of work on a small machine.
+const PRIORITY_TOKENS: i64 = 32_768;
+
+/// The queue.
+#[derive(Default)]
+pub(super) struct Queue {
+    /// By order of arrival.
+    requests: BTreeMap<u64, Waiting>,
+    arrivals: u64,
+    /// Virtual time of the request served last.
+    now: i64,
+}
+
+/// A prompt that was taken: its request and its place there.
+pub(super) type Ticket = (u64, usize);
+
+struct Waiting {
+    prompts: Vec<Prompt>,
+    margins: Vec<f32>,
+    /// The next prompt to take.
+    next: usize,
+    /// Prompts that have their margin.
+    done: usize,
+    time: i64,
+    /// Tokens to compute for all prompts together, if it counts as small.
+    small: Option<usize>,
+    reply: oneshot::Sender<Result<Vec<f32>>>,
+    pending: Pending,
+}
+
+impl Queue {
+    /// Takes a request in. It counts as small if its prompts cost at most `small` tokens together; one of low priority
+    /// never does, since it would overtake what it should wait for.
+    pub fn push(&mut self, request: Request, small: usize, cache: &PrefixCache) {
+        let Request { prompts, priority, reply, pending } = request;
+        let time = self.now.saturating_add(priority.saturating_mul(PRIORITY_TOKENS));
+        let small = small_cost(&prompts, small, cache).filter(|_| priority <= 0);
+        let margins = vec![f32::NAN; prompts.len()];
+        self.arrivals += 1;
+        let waiting = Waiting { prompts, margins, next: 0, done: 0, time, small, reply, pending };
+        self.requests.insert(self.arrivals, waiting);
+    }
+
+    /// Drops requests whose client has left.
+    pub fn drop_closed(&mut self) {
+        self.requests.retain(|_, request| !request.reply.is_closed());
+    }
+
+    /// Whether the request of `ticket` is still wanted.
+    pub fn wants(&self, ticket: &Ticket) -> bool {
+        self.requests.contains_key(&ticket.0)
+    }
+
+    /// Whether nothing waits or runs.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Tokens of the smallest request that waits, if it is small.
+    pub fn smallest(&self) -> Option<usize> {
+        self.requests.values().filter(|request| request.waits()).filter_map(|request| request.small).min()
+    }
+
+    /// Fills a batch in turn, as far as `limit` and `sequences` allow; only with small requests if `small`. The first
+    /// prompt always fits.
+    pub fn take(
+        &mut self,
+        limit: Cost,
+        sequences: usize,
+        small: bool,
+        cache: &PrefixCache,
+    ) -> (BatchBuilder, Vec<Ticket>) {
+        let (mut batch, mut tickets) = (BatchBuilder::default(), Vec::new());
+        let mut used = Cost { tokens: 0, blocks: 0 };
+        while let Some((&id, request)) = self
+            .requests
+            .iter_mut()
+            .filter(|(_, request)| request.waits() && (!small || request.small.is_some()))
+            .min_by_key(|(_, request)| request.time)
+        {
+            let prompt = &request.prompts[request.next];
+            let cost = batch.cost(prompt, cache);
+            let fits = used.tokens + cost.tokens <= limit.tokens && used.blocks + cost.blocks <= limit.blocks;
+            if !batch.is_empty() && !(fits && batch.len() < sequences) {
+                break;
+            }
+            used = Cost { tokens: used.tokens + cost.tokens, blocks: used.blocks + cost.blocks };
+            batch.push(prompt);
+            tickets.push((id, request.next));
+            request.next += 1;
+            self.now = self.now.max(request.time);
+            request.time = request.time.saturating_add(cost.tokens.max(1) as i64);
+        }
+        (batch, tickets)
+    }
+
+    /// Gives results to the requests they belong to, and answers those that are complete.
+    pub fn give(&mut self, tickets: &[Ticket], margins: &[f32]) {
+        for (&(id, index), &margin) in tickets.iter().zip(margins) {
+            let Some(request) = self.requests.get_mut(&id) else { continue };
+            request.margins[index] = margin;
+            request.done += 1;
+            request.pending.done(1);
+            if request.done == request.prompts.len()
+                && let Some(request) = self.requests.remove(&id)
+            {
+                // A client that has left in the meantime needs no answer.
+                let _ = request.reply.send(finite(request.margins));
+            }
+        }
+    }
+
+    /// Fails everything.
+    pub fn fail(self) {
+        for request in self.requests.into_values() {
+            let error = Error::new(ErrorKind::Internal, "The engine failed while it computed this request.");
+            let _ = request.reply.send(Err(error));
+        }
+    }
+}
+
+impl Waiting {
+    /// Whether it has prompts that no batch has taken.
+    fn waits(&self) -> bool {
+        self.next < self.prompts.len()
+    }
+}
+
+/// What `prompts` cost together, unless it is more than `limit` tokens.
+fn small_cost(prompts: &[Prompt], limit: usize, cache: &PrefixCache) -> Option<usize> {
+    let (mut batch, mut tokens) = (BatchBuilder::default(), 0);
+    for prompt in prompts {
+        tokens += batch.cost(prompt, cache).tokens;
+        if tokens > limit {
+            return None;
+        }
+        batch.push(prompt);
+    }
+    Some(tokens)
+}
+
+fn finite(margins: Vec<f32>) -> Result<Vec<f32>> {
+    match margins.iter().all(|margin| margin.is_finite()) {
+        true => Ok(margins),
+        false => Err(Error::new(
+            ErrorKind::Internal,
+            "The model's answer is not a finite number: the weights are damaged or overflow in float32.",
+        )),
+    }
+}

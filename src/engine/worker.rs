@@ -1,0 +1,169 @@
+//! The worker: forms batches, drives the model step by step, lets small batches overtake large ones.
+//!
+//! The bulk lane takes what is next in the queue. While it holds a batch that will be long, small requests go through
+//! the express lane, step after step until they are done; then the bulk lane goes on. It keeps a fifth of the machine
+//! at least, whatever comes by express.
+
+use super::queue::{Queue, Ticket};
+use super::{Limits, Request, State};
+use crate::batch::Cost;
+use crate::model::{Lane, Model, Outcome, Progress};
+use crate::prefix_cache::PrefixCache;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+
+/// Tokens of an express batch at most: a document or a few passages.
+const EXPRESS_TOKENS: usize = 512;
+
+/// Tokens of a batch to a block of keys and values at least: a batch of very short sequences, each with a block of its
+/// own, must not take more memory than the token budget promises.
+const TOKENS_PER_BLOCK: usize = 24;
+
+/// Blocks that a batch may have in any case.
+const LEAST_BLOCKS: usize = 64;
+
+pub(super) struct Worker {
+    model: Box<dyn Model>,
+    receiver: mpsc::UnboundedReceiver<Request>,
+    queue: Queue,
+    cache: PrefixCache,
+    limits: Limits,
+    state: Arc<State>,
+    /// What each lane's batch is made of; empty if the lane is free.
+    tickets: [Vec<Ticket>; 2],
+    /// The express lane stays closed while the bulk lane has more than this many tokens to go.
+    express_from: usize,
+}
+
+impl Worker {
+    pub fn new(
+        model: Box<dyn Model>,
+        receiver: mpsc::UnboundedReceiver<Request>,
+        limits: Limits,
+        state: Arc<State>,
+    ) -> Self {
+        let cache = PrefixCache::new(limits.prefix_cache_bytes / model.kv_bytes().max(1));
+        let (queue, tickets) = (Queue::default(), [Vec::new(), Vec::new()]);
+        Self { model, receiver, queue, cache, limits, state, tickets, express_from: usize::MAX }
+    }
+
+    pub fn run(mut self) {
+        // A panic is a bug; the model's buffers can't be trusted after it, so everything pending fails.
+        if catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            self.fail();
+        }
+    }
+
+    fn serve(&mut self) {
+        while self.receive() {
+            self.begin();
+            let lane = if self.is_free(Lane::Express) { Lane::Bulk } else { Lane::Express };
+            if self.is_free(lane) {
+                continue;
+            }
+            match self.model.advance(lane) {
+                Progress::Chunk => {}
+                Progress::Layer => self.drop_unwanted(lane),
+                Progress::Done(outcome) => self.finish(lane, outcome),
+            }
+        }
+    }
+
+    fn is_free(&self, lane: Lane) -> bool {
+        self.tickets[lane as usize].is_empty()
+    }
+
+    /// Takes in what has arrived, waiting only when there is nothing to do; false when nothing is left to do.
+    fn receive(&mut self) -> bool {
+        if self.queue.is_empty() && self.is_free(Lane::Bulk) && self.is_free(Lane::Express) {
+            match self.receiver.blocking_recv() {
+                Some(request) => self.queue.push(request, EXPRESS_TOKENS, &self.cache),
+                None => return false,
+            }
+        }
+        loop {
+            match self.receiver.try_recv() {
+                Ok(request) => self.queue.push(request, EXPRESS_TOKENS, &self.cache),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        self.queue.drop_closed();
+        true
+    }
+
+    /// Gives free lanes something to do.
+    fn begin(&mut self) {
+        let Limits { tokens, sequences, .. } = self.limits;
+        if self.is_free(Lane::Bulk) && self.is_free(Lane::Express) {
+            self.form(Lane::Bulk, tokens, sequences);
+            self.express_from = usize::MAX;
+        } else if self.is_free(Lane::Express)
+            && let Some(smallest) = self.queue.smallest()
+        {
+            let remaining = self.model.remaining(Lane::Bulk);
+            // What will soon be done is not worth an interruption.
+            if remaining <= self.express_from && remaining > 2 * smallest {
+                self.form(Lane::Express, EXPRESS_TOKENS.min(tokens), sequences);
+                let express = self.model.remaining(Lane::Express);
+                self.express_from = remaining.saturating_sub(express.div_ceil(4));
+            }
+        }
+    }
+
+    fn form(&mut self, lane: Lane, tokens: usize, sequences: usize) {
+        let limit = Cost { tokens, blocks: (tokens / TOKENS_PER_BLOCK).max(LEAST_BLOCKS) };
+        let (batch, tickets) = self.queue.take(limit, sequences, lane == Lane::Express, &self.cache);
+        if tickets.is_empty() {
+            return;
+        }
+        let batch = batch.finish(&mut self.cache);
+        let count = |counter: &std::sync::atomic::AtomicU64, value: usize| {
+            counter.fetch_add(value as u64, Ordering::Relaxed);
+        };
+        count(&self.state.tokens, batch.tokens());
+        count(&self.state.computed_tokens, batch.rows());
+        count(&self.state.cached_tokens, batch.cached_tokens());
+        self.state.running.fetch_add(tickets.len(), Ordering::Relaxed);
+        self.tickets[lane as usize] = tickets;
+        self.model.begin(lane, batch);
+    }
+
+    /// Takes out of a batch what nobody waits for any more.
+    fn drop_unwanted(&mut self, lane: Lane) {
+        self.queue.drop_closed();
+        let tickets = &mut self.tickets[lane as usize];
+        let wanted: Vec<bool> = tickets.iter().map(|ticket| self.queue.wants(ticket)).collect();
+        if wanted.contains(&false) {
+            self.model.retain(lane, &wanted);
+            let before = tickets.len();
+            tickets.retain(|ticket| self.queue.wants(ticket));
+            self.state.running.fetch_sub(before - tickets.len(), Ordering::Relaxed);
+        }
+    }
+
+    fn finish(&mut self, lane: Lane, outcome: Outcome) {
+        let tickets = std::mem::take(&mut self.tickets[lane as usize]);
+        assert_eq!(outcome.margins.len(), tickets.len(), "a model answers every sequence");
+        for (keep, kv) in outcome.kept {
+            self.cache.insert(&keep.token_ids, keep.from, kv);
+        }
+        self.state.flop.fetch_add(outcome.flop, Ordering::Relaxed);
+        self.state.prefix_cache_bytes.store(self.cache.tokens() * self.model.kv_bytes(), Ordering::Relaxed);
+        // Before the answers go out: who has one finds the engine idle.
+        self.state.running.fetch_sub(tickets.len(), Ordering::Relaxed);
+        self.queue.give(&tickets, &outcome.margins);
+    }
+
+    fn fail(mut self) {
+        self.state.dead.store(true, Ordering::Relaxed);
+        self.state.running.store(0, Ordering::Relaxed);
+        self.receiver.close();
+        while let Ok(request) = self.receiver.try_recv() {
+            self.queue.push(request, 0, &self.cache);
+        }
+        self.queue.fail();
+    }
+}

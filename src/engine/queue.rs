@@ -96,7 +96,7 @@ impl Queue {
             let prompt = &request.prompts[request.next];
             let cost = batch.cost(prompt, cache);
             let fits = used.tokens + cost.tokens <= limit.tokens && used.blocks + cost.blocks <= limit.blocks;
-            if !batch.is_empty() && !(fits && batch.len() < sequences) {
+            if !batch.is_empty() && (!fits || batch.len() == sequences) {
                 break;
             }
             used = Cost { tokens: used.tokens + cost.tokens, blocks: used.blocks + cost.blocks };

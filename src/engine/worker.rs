@@ -13,7 +13,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TryRecvError;
 
 /// Tokens of an express batch at most: a document or a few passages.
 const EXPRESS_TOKENS: usize = 512;
@@ -84,11 +83,8 @@ impl Worker {
                 None => return false,
             }
         }
-        loop {
-            match self.receiver.try_recv() {
-                Ok(request) => self.queue.push(request, EXPRESS_TOKENS, &self.cache),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(request) = self.receiver.try_recv() {
+            self.queue.push(request, EXPRESS_TOKENS, &self.cache);
         }
         self.queue.drop_closed();
         true

@@ -8,7 +8,7 @@ mod support;
 
 use actix_web::web::Data;
 use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank::engine::{BatchLimits, Engine};
+use ironrank::engine::{Engine, Limits};
 use ironrank::model;
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{Settings, State};
@@ -55,5 +55,5 @@ fn engine() -> (Engine, Arc<PromptEncoder>) {
     let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
     let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).expect("the model loads");
-    (Engine::start(model, BatchLimits { tokens: 2048, sequences: 128 }), Arc::new(encoder))
+    (Engine::start(model, Limits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20 }), Arc::new(encoder))
 }

@@ -416,6 +416,7 @@ impl Attention<'_> {
                             c: &mut scores[key * NR..],
                             c_stride: NR,
                             write: Write::Set,
+                            ahead: &[],
                         },
                     );
                 }
@@ -438,6 +439,7 @@ impl Attention<'_> {
                             c: &mut panel.outputs[channel * NR..],
                             c_stride: NR,
                             write: Write::ScaleAdd(&scale),
+                            ahead: &[],
                         },
                     );
                 }

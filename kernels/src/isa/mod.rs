@@ -63,6 +63,10 @@ pub trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn prefetch(self, _p: *const f32) {}
 
+    /// As [`Simd::prefetch`], into the second-level cache: what is read after the current tile.
+    #[inline(always)]
+    fn prefetch_l2(self, _p: *const f32) {}
+
     /// The first `x.len() < LANES` values, then zeros.
     #[inline(always)]
     fn load_partial(self, x: &[f32]) -> Self::V {

@@ -132,16 +132,30 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
         for p in (0..k).step_by(S::KC) {
             let depth = S::KC.min(k - p);
             let write = if p == 0 { Write::Set } else { Write::Add };
-            // Panel by panel, so that a panel stays in cache; where there is but one row tile, all in one go.
-            let count = if rows.len() > S::MR { 1 } else { panels.len() };
+            // Panel by panel, so that a panel stays in cache; one or two rows, which take several at a time, all at once.
+            let count = if rows.len() > 2 { 1 } else { panels.len() };
             for panel in panels.clone().step_by(count) {
                 let b = &self.weights.panels_from(panel)[p * NR..];
+                // What comes after this panel is fetched meanwhile, a part of it during each row tile.
+                let next = match panel + count {
+                    next if next < panels.end => self.weights.stretch(next, p, depth),
+                    _ if p + depth < k => self.weights.stretch(panels.start, p + depth, S::KC.min(k - p - depth)),
+                    _ => &[],
+                };
+                let mut ahead = next.chunks(next.len().div_ceil(rows.len().div_ceil(S::MR)).max(1));
                 for row in rows.clone().step_by(S::MR) {
-                    let c = &mut c[(row - rows.start) * width + (panel - panels.start) * NR..];
-                    let a = &self.lhs.tile(row / S::MR)[p * S::MR..][..depth * S::MR];
-                    let rows = S::MR.min(rows.end - row);
-                    let args =
-                        TileArgs { rows, depth, a, b, panels: count, b_stride: k * NR, c, c_stride: width, write };
+                    let args = TileArgs {
+                        rows: S::MR.min(rows.end - row),
+                        depth,
+                        a: &self.lhs.tile(row / S::MR)[p * S::MR..][..depth * S::MR],
+                        b,
+                        panels: count,
+                        b_stride: k * NR,
+                        c: &mut c[(row - rows.start) * width + (panel - panels.start) * NR..],
+                        c_stride: width,
+                        write,
+                        ahead: ahead.next().unwrap_or_default(),
+                    };
                     tile::tile(s, args);
                 }
             }

@@ -66,6 +66,12 @@ impl Weights {
         self.n.div_ceil(NR)
     }
 
+    /// Depth steps `p` to `p + depth` of panel `panel`.
+    #[inline(always)]
+    pub(super) fn stretch(&self, panel: usize, p: usize, depth: usize) -> &[f32] {
+        &self.data[(panel * self.k + p) * NR..][..depth * NR]
+    }
+
     #[inline(always)]
     pub(super) fn panels_from(&self, p: usize) -> &[f32] {
         &self.data[p * self.k * NR..]

@@ -14,9 +14,6 @@ pub const NR: usize = 32;
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// Depth steps by which a panel is asked for ahead of its use: 4 KiB.
-const AHEAD: usize = 32;
-
 /// What a tile does with what stood in the output.
 #[derive(Clone, Copy)]
 pub enum Write<'a> {
@@ -49,6 +46,8 @@ pub struct TileArgs<'a> {
     pub c_stride: usize,
     /// How the output is written.
     pub write: Write<'a>,
+    /// What is read after this tile, to be fetched from memory meanwhile; may be empty.
+    pub ahead: &'a [f32],
 }
 
 /// Computes one tile after checking that the slices cover what the sizes say.
@@ -99,6 +98,10 @@ pub(crate) unsafe fn tile_rows<S: Simd, const NV: usize>(s: S, args: &mut TileAr
 /// As [`Simd::tile`], with `args.rows == R`, and `columns` within its columns.
 #[inline(always)]
 unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileArgs, columns: Range<usize>) {
+    // Asking for a line of `ahead` is harmless wherever it lies, so the last turns need not stop at its end.
+    let turns = (args.depth / 4 * (columns.len() / (NV * S::LANES))).max(1);
+    let mut ahead = args.ahead.as_ptr();
+    let lines_a_turn = args.ahead.len().div_ceil(LINE * turns);
     for strip in columns.step_by(NV * S::LANES) {
         let mut acc = [[s.splat(0.0); NV]; R];
         for i in 0..R {
@@ -110,14 +113,11 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
         let mut b = args.b.as_ptr().wrapping_add(strip / NR * args.b_stride + strip % NR);
         // Four steps a turn: the loop's own instructions are a tenth of a small tile's.
         for _ in 0..args.depth / 4 {
+            for _ in 0..lines_a_turn {
+                s.prefetch_l2(ahead);
+                ahead = ahead.wrapping_add(LINE);
+            }
             for p in 0..4 {
-                // A panel's first row tile reads it from memory. With 16 lanes that pays (8 rows: 75 % to 87 % of the
-                // peak); with 8 the extra instructions cost the row tiles that follow more than that (90 % to 84 %).
-                if S::LANES == 16 {
-                    for j in (0..NV * S::LANES).step_by(LINE) {
-                        s.prefetch(b.wrapping_add((p + AHEAD) * NR + j / NR * args.b_stride + j % NR));
-                    }
-                }
                 // SAFETY: this step lies within `depth`: the caller's promise covers what it reads.
                 unsafe { step(s, a.wrapping_add(p * S::MR), b.wrapping_add(p * NR), args.b_stride, &mut acc) };
             }

@@ -1,6 +1,6 @@
 //! The one thread that owns the model, and the async handle to it.
 //!
-//! Requests cross a channel into the worker's queue; the [`worker`] packs their prompts into batches under a budget,
+//! Requests cross a channel into the worker's queue; the worker packs their prompts into batches under a budget,
 //! runs the model and scatters the results. Dropping the future of a request frees its work: what waits at once, what
 //! runs at the end of the layer. When the last handle is gone the worker finishes what is queued and ends.
 

@@ -96,7 +96,7 @@ fn load(options: &Options) -> Result<Loaded> {
         config.num_key_value_heads,
         checkpoint.bytes() as f64 / 1e9,
     );
-    let model = model::load(cpu, &checkpoint, &encoder, max_model_len)?;
+    let model = model::load(cpu, &checkpoint, &encoder, max_model_len, options.weight_cache.as_deref())?;
     tracing::info!(
         "loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",
         start.elapsed().as_secs_f64(),

@@ -24,7 +24,7 @@ fn load(shape: &str, isa: Isa, threads: usize) -> (Box<dyn Model>, PromptEncoder
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).unwrap();
     let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).unwrap();
     let cpu = Cpu::new(isa, Pool::new(Some(threads), false));
-    (model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).unwrap(), encoder)
+    (model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN, None).unwrap(), encoder)
 }
 
 /// The short and the long cases of a shape.
@@ -158,7 +158,8 @@ impl Served {
     fn start(args: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_ironrank"))
             .args(args)
-            .args(["--host", "127.0.0.1", "--port", "0"])
+            // Tests leave nothing in the user's cache directory.
+            .args(["--host", "127.0.0.1", "--port", "0", "--weight-cache", "off"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -1,4 +1,4 @@
-//! 64-byte aligned memory: owned and zeroed, or a file mapped read-only.
+//! 64-byte aligned memory: owned and zeroed, or a file mapped read-only, whole or as values.
 //!
 //! Both kinds are page-aligned mappings, so every vector width and every cache line is aligned at offset 0.
 //! Called by the checkpoint reader (mapped files) and by everything that holds weights or activations (owned).
@@ -7,6 +7,7 @@ use memmap2::{Mmap, MmapMut, MmapOptions};
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// Buffers from this size on ask for huge pages: two of the usual 2 MiB, below which nothing is gained.
 const HUGE_PAGE_BYTES: usize = 4 << 20;
@@ -76,6 +77,16 @@ impl MappedFile {
         let map = unsafe { Mmap::map(file)? };
         Ok(Self { map: Some(map) })
     }
+
+    /// Gives back the memory of what was read; the next read takes it from the file again.
+    pub fn release(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(map) = &self.map {
+            // SAFETY: the mapping is read-only and of a file, so that dropped pages come back with the same bytes.
+            // Advice only: where it is refused, the memory stays.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
 }
 
 impl Deref for MappedFile {
@@ -83,5 +94,46 @@ impl Deref for MappedFile {
 
     fn deref(&self) -> &[u8] {
         self.map.as_deref().unwrap_or(&[])
+    }
+}
+
+/// Values of a matrix that is only read: owned, or part of a mapped file.
+pub(crate) enum Floats {
+    Owned(Buffer),
+    Mapped { file: Arc<MappedFile>, start: usize, len: usize },
+}
+
+impl Floats {
+    /// `len` values from byte `start` of `file` on, in the machine's byte order.
+    ///
+    /// # Panics
+    /// When they do not lie within the file at a multiple of 64 bytes.
+    pub fn mapped(file: &Arc<MappedFile>, start: usize, len: usize) -> Self {
+        let bytes = len.checked_mul(size_of::<f32>()).expect("a size overflows usize");
+        assert!(start.checked_add(bytes).is_some_and(|end| end <= file.len()), "{bytes} bytes at {start} of a file");
+        assert!(start.is_multiple_of(64), "byte {start} of a file is not aligned");
+        Self::Mapped { file: Arc::clone(file), start, len }
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        let values: &[f32] = self;
+        // SAFETY: an f32 is four initialised bytes, and bytes have no alignment.
+        unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+    }
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+
+    #[inline(always)]
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Owned(buffer) => buffer,
+            // SAFETY: `mapped` checked that the values lie within the file, which its mapping outlives through the
+            // `Arc`; a mapping is page-aligned and `start` a multiple of 64; any bit pattern is an f32.
+            Self::Mapped { file, start, len } => unsafe {
+                std::slice::from_raw_parts(file.as_ptr().add(*start).cast(), *len)
+            },
+        }
     }
 }

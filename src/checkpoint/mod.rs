@@ -5,6 +5,7 @@
 //! by `main` (opening, logging) and by the model, which packs the rows.
 
 mod config;
+pub mod packed;
 mod shards;
 mod synthetic;
 mod tensor;
@@ -13,6 +14,7 @@ pub use config::{Config, Overrides};
 pub use tensor::{Dtype, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
+use ironrank_kernels::MappedFile;
 use shards::Place;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -164,6 +166,40 @@ impl Checkpoint {
         let places = self.places.as_ref();
         let dtype = |name: &String| places.and_then(|p| p.get(name)).map_or(self.config.torch_dtype, |p| p.dtype);
         self.tensors().iter().map(|(name, shape)| size(shape) * dtype(name).bytes() as u64).sum()
+    }
+
+    /// How errors call the place where tensors come from: the directory, if there is one.
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives the memory of what was read back to the system; it is read again from the files when asked for.
+    fn release(&self) {
+        let mut last: Option<&Arc<MappedFile>> = None;
+        for place in self.places.iter().flatten().map(|(_, place)| place) {
+            if last.is_none_or(|last| !Arc::ptr_eq(last, &place.map)) {
+                place.map.release();
+                last = Some(&place.map);
+            }
+        }
+    }
+
+    /// What tells this checkpoint's packed weights from another's: its configuration and, of every tensor, where it
+    /// lies, its type and its first bytes; of every file, its length and its time of change.
+    fn fingerprint(&self) -> Vec<u8> {
+        const SAMPLE: usize = 4096;
+        let mut facts = format!("{:?} {:?}", self.config, self.head).into_bytes();
+        let mut files = std::collections::BTreeSet::new();
+        for (name, place) in self.places.iter().flatten() {
+            let Place { file, map, dtype, shape, start, bytes } = place;
+            facts.extend(format!("{name} {dtype} {shape:?} {start}").as_bytes());
+            facts.extend(&map[*start..*start + SAMPLE.min(*bytes)]);
+            if files.insert(file) {
+                let changed = std::fs::metadata(file).and_then(|facts| facts.modified());
+                facts.extend(format!("{} {changed:?}", map.len()).as_bytes());
+            }
+        }
+        facts
     }
 
     /// The tensors that the model needs, after a check that all are there and nothing unknown is.

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::prefix_cache::KvRows;
 use crate::prompt::PromptEncoder;
 use ironrank_kernels::Cpu;
+use std::path::Path;
 
 /// Ids of the two tokens whose logits an original reranker compares.
 #[derive(Debug, Clone, Copy)]
@@ -112,12 +113,13 @@ pub trait Model: Send {
 }
 
 /// Reads and packs the weights of `checkpoint` for `cpu`. The tokenizer is `encoder`'s; positions from
-/// `max_model_len` on are never asked for.
+/// `max_model_len` on are never asked for. Packed weights are kept in the directory `cache`, if there is one.
 pub fn load(
     cpu: Cpu,
     checkpoint: &Checkpoint,
     encoder: &PromptEncoder,
     max_model_len: usize,
+    cache: Option<&Path>,
 ) -> Result<Box<dyn Model>> {
     let (tokens, rows) = (encoder.vocab_size(), checkpoint.config().vocab_size);
     if tokens > rows {
@@ -130,5 +132,5 @@ pub fn load(
     }
     let answers = AnswerTokens::find(encoder, checkpoint.config())?;
     // The checkpoint refuses every architecture but Qwen3 when it is opened.
-    Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len)?))
+    Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len, cache)?))
 }

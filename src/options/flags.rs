@@ -75,6 +75,10 @@ pub struct ServeArgs {
     /// As --prefix-cache-mib 0, in vLLM's words
     #[arg(long, help_heading = "Speed")]
     pub no_enable_prefix_caching: bool,
+    /// Directory where weights are kept as the kernels read them, packed at the first start and mapped by the next;
+    /// off packs into memory at every start [default: ~/.cache/ironrank]
+    #[arg(long, value_name = "DIR|off", help_heading = "Speed")]
+    pub weight_cache: Option<String>,
     /// Compute threads [default: one per physical core this process may use]
     #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true, help_heading = "Speed")]
     pub threads: Option<usize>,

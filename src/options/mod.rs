@@ -64,6 +64,8 @@ pub struct Options {
     pub max_num_seqs: Option<usize>,
     /// Bytes of keys and values kept between batches; 0 turns it off.
     pub prefix_cache_bytes: usize,
+    /// Directory of the packed-weight file; `None` packs into memory at every start.
+    pub weight_cache: Option<PathBuf>,
     /// Compute threads; `None` is one per physical core this process may use.
     pub threads: Option<usize>,
     /// Whether compute threads are pinned to cores.
@@ -189,6 +191,11 @@ fn build(
             None if args.no_enable_prefix_caching => 0,
             None => DEFAULT_PREFIX_CACHE_BYTES,
         },
+        weight_cache: match args.weight_cache.as_deref() {
+            Some("off") => None,
+            Some(dir) => Some(PathBuf::from(dir)),
+            None => default_weight_cache(env),
+        },
         threads: args.threads,
         pin,
         isa: args.isa.or_else(|| env("IRONRANK_ISA")),
@@ -202,6 +209,13 @@ fn build(
         log_filter: env("RUST_LOG").unwrap_or_else(|| values::log_level(env("VLLM_LOGGING_LEVEL").as_deref())),
         notices,
     })
+}
+
+/// The directory of packed weights when none is named, as the XDG base directories have it: `None` without a home.
+fn default_weight_cache(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("ironrank"))
 }
 
 #[cfg(test)]

@@ -178,3 +178,15 @@ fn help_and_version_end_with_code_0() {
 fn the_flags_are_consistent() {
     super::flags::command().debug_assert();
 }
+
+#[test]
+fn packed_weights_are_kept_in_the_users_cache_unless_told_otherwise() {
+    let place = |line: &str, env: &[(&str, &str)]| options_in(line, env).weight_cache;
+    let home = [("HOME", "/home/a")];
+    assert_eq!(place("m", &home), Some(PathBuf::from("/home/a/.cache/ironrank")));
+    assert_eq!(place("m", &[home[0], ("XDG_CACHE_HOME", "/c")]), Some(PathBuf::from("/c/ironrank")));
+    assert_eq!(place("m", &[home[0], ("XDG_CACHE_HOME", "c")]), Some(PathBuf::from("/home/a/.cache/ironrank")));
+    assert_eq!(place("m", &[]), None, "without a home");
+    assert_eq!(place("m --weight-cache /w", &home), Some(PathBuf::from("/w")));
+    assert_eq!(place("m --weight-cache off", &home), None);
+}

@@ -54,6 +54,6 @@ fn engine() -> (Engine, Arc<PromptEncoder>) {
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
     let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
-    let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN).expect("the model loads");
+    let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN, None).expect("the model loads");
     (Engine::start(model, Limits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20 }), Arc::new(encoder))
 }

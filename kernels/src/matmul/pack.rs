@@ -2,15 +2,16 @@
 //! the kernel that makes the activations.
 
 use super::tile::NR;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Floats, MappedFile};
 use crate::cpu::Cpu;
 use crate::isa::{Isa, Simd};
 use crate::pool::{Blocks, Job};
+use std::sync::Arc;
 
 /// A weight matrix of `n` outputs and depth `k`, packed: panel after panel, each `k` rows of [`NR`] columns.
 /// Columns past `n` are zeros.
 pub struct Weights {
-    data: Buffer,
+    data: Floats,
     k: usize,
     n: usize,
 }
@@ -25,7 +26,25 @@ impl Weights {
             let out = Blocks::new(&mut data, panels, k * NR, 1, k * NR);
             cpu.run(panels, NR * k, &PackPanels { k, n, read, out });
         }
-        Self { data, k, n }
+        Self { data: Floats::Owned(data), k, n }
+    }
+
+    /// What [`Weights::as_bytes`] gave, from byte `start` of `file` on.
+    ///
+    /// # Panics
+    /// When they do not lie within the file at a multiple of 64 bytes.
+    pub fn mapped(file: &Arc<MappedFile>, start: usize, k: usize, n: usize) -> Self {
+        Self { data: Floats::mapped(file, start, size(&[n.div_ceil(NR), k, NR])), k, n }
+    }
+
+    /// Bytes of `n` outputs of depth `k`, packed.
+    pub fn packed_bytes(k: usize, n: usize) -> usize {
+        size(&[n.div_ceil(NR), k, NR, size_of::<f32>()])
+    }
+
+    /// The packed values, the same for every instruction set, in the machine's byte order.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.data.as_bytes()
     }
 
     /// Packs two matrices of `n` rows side by side for [`Cpu::matmul_silu_mul`]: panel `2j` from `gate`, panel

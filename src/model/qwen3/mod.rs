@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::prefix_cache::KvRows;
 use ironrank_kernels::{Buffer, Cpu, Heads, QkNormRope, RmsNorm, Run};
 use std::ops::Range;
+use std::path::Path;
 use weights::{Layer, ModelWeights};
 
 /// Rows of a chunk at most: long enough that a layer's weights, read from memory once a chunk, cost nothing.
@@ -52,8 +53,9 @@ impl Qwen3 {
         checkpoint: &Checkpoint,
         answers: Option<AnswerTokens>,
         max_model_len: usize,
+        cache: Option<&Path>,
     ) -> Result<Self> {
-        let weights = ModelWeights::load(&cpu, checkpoint, answers, max_model_len)?;
+        let weights = ModelWeights::load(&cpu, checkpoint, answers, max_model_len, cache)?;
         let lane = || LaneState { workspace: Workspace::new(cpu.isa(), weights.widths, CHUNK), pass: None };
         let lanes = [lane(), lane()];
         Ok(Self { cpu, weights, lanes })

@@ -4,9 +4,13 @@
 
 use super::super::AnswerTokens;
 use super::super::workspace::Widths;
-use crate::checkpoint::{Checkpoint, Head, Tensor};
+use crate::checkpoint::{Checkpoint, Head, Tensor, packed};
 use crate::error::Result;
-use ironrank_kernels::{AttentionShape, Cpu, Rope, Weights};
+use ironrank_kernels::{AttentionShape, Cpu, NR, Rope, Weights};
+use std::path::Path;
+
+/// Matrices of a layer.
+const MATRICES: usize = 4;
 
 pub struct ModelWeights {
     pub widths: Widths,
@@ -47,6 +51,7 @@ impl ModelWeights {
         checkpoint: &Checkpoint,
         answers: Option<AnswerTokens>,
         max_model_len: usize,
+        cache: Option<&Path>,
     ) -> Result<Self> {
         let config = checkpoint.config();
         let attention = AttentionShape {
@@ -76,8 +81,15 @@ impl ModelWeights {
             }
             (Head::Tokens, None) => unreachable!("a checkpoint without a score head names its answer tokens"),
         };
-        let layers =
-            (0..config.num_hidden_layers).map(|i| Layer::load(cpu, checkpoint, widths, i)).collect::<Result<_>>()?;
+        let shapes = widths.matrices().repeat(config.num_hidden_layers);
+        let matrices = packed::load(cpu, checkpoint, cache, &shapes, |i| {
+            Layer::pack(cpu, checkpoint, widths, i / MATRICES, i % MATRICES)
+        })?;
+        let mut matrices = matrices.into_iter();
+        let mut next = || matrices.next().expect("every layer has its matrices");
+        let layers = (0..config.num_hidden_layers)
+            .map(|i| Layer::load(checkpoint, widths, i, [next(), next(), next(), next()]))
+            .collect::<Result<_>>()?;
         Ok(Self {
             widths,
             eps: config.rms_norm_eps,
@@ -90,7 +102,7 @@ impl ModelWeights {
         })
     }
 
-    /// Bytes of packed weights and tables.
+    /// Bytes of packed weights, in memory or mapped, and of tables.
     pub fn bytes(&self) -> usize {
         let matrices = |layer: &Layer| [&layer.qkv, &layer.output, &layer.gate_up, &layer.down].map(Weights::bytes);
         self.layers.iter().flat_map(matrices).sum::<usize>() + self.rope.bytes()
@@ -98,53 +110,83 @@ impl ModelWeights {
 }
 
 impl Layer {
-    fn load(cpu: &Cpu, checkpoint: &Checkpoint, widths: Widths, index: usize) -> Result<Self> {
-        let Widths { hidden, intermediate, attention } = widths;
-        let (q, kv) = (attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim);
-        let tensor =
-            |name: &str, shape: &[usize]| checkpoint.tensor(&format!("model.layers.{index}.{name}.weight"), shape);
+    /// Reads what is small; the matrices are as [`Layer::pack`] numbers them.
+    fn load(
+        checkpoint: &Checkpoint,
+        widths: Widths,
+        index: usize,
+        [qkv, output, gate_up, down]: [Weights; MATRICES],
+    ) -> Result<Self> {
         let vector = |name: &str, len: usize| -> Result<Vec<f32>> {
             let mut out = vec![0.0; len];
-            tensor(name, &[len])?.read_row(0, &mut out);
+            tensor(checkpoint, index, name, &[len])?.read_row(0, &mut out);
             Ok(out)
         };
-        let (queries, keys, values) = (
-            tensor("self_attn.q_proj", &[q, hidden])?,
-            tensor("self_attn.k_proj", &[kv, hidden])?,
-            tensor("self_attn.v_proj", &[kv, hidden])?,
-        );
-        let first_key = widths.queries();
-        let qkv = Weights::pack(cpu, hidden, widths.qkv(), |row, out| match row {
-            row if row < q => queries.read_row(row, out),
-            row if row < first_key => out.fill(0.0),
-            row if row < first_key + kv => keys.read_row(row - first_key, out),
-            row => values.read_row(row - first_key - kv, out),
-        });
-        let output = tensor("self_attn.o_proj", &[hidden, q])?;
-        let (gate, up) =
-            (tensor("mlp.gate_proj", &[intermediate, hidden])?, tensor("mlp.up_proj", &[intermediate, hidden])?);
-        let down = tensor("mlp.down_proj", &[hidden, intermediate])?;
-        // The gated unit comes in whole panels; its surplus columns are zeros and so are the weights they meet.
-        let depth = intermediate.next_multiple_of(ironrank_kernels::NR);
         Ok(Self {
-            input_norm: vector("input_layernorm", hidden)?,
+            input_norm: vector("input_layernorm", widths.hidden)?,
             qkv,
-            q_norm: vector("self_attn.q_norm", attention.head_dim)?,
-            k_norm: vector("self_attn.k_norm", attention.head_dim)?,
-            output: Weights::pack(cpu, q, hidden, |row, out| output.read_row(row, out)),
-            post_norm: vector("post_attention_layernorm", hidden)?,
-            gate_up: Weights::pack_gated(
-                cpu,
-                hidden,
-                intermediate,
-                |row, out| gate.read_row(row, out),
-                |row, out| up.read_row(row, out),
-            ),
-            down: Weights::pack(cpu, depth, hidden, |row, out| {
-                let (weights, surplus) = out.split_at_mut(intermediate);
-                down.read_row(row, weights);
-                surplus.fill(0.0);
-            }),
+            q_norm: vector("self_attn.q_norm", widths.attention.head_dim)?,
+            k_norm: vector("self_attn.k_norm", widths.attention.head_dim)?,
+            output,
+            post_norm: vector("post_attention_layernorm", widths.hidden)?,
+            gate_up,
+            down,
         })
+    }
+
+    /// Packs one matrix of layer `index`, in the order of [`Widths::matrices`].
+    fn pack(cpu: &Cpu, checkpoint: &Checkpoint, widths: Widths, index: usize, matrix: usize) -> Result<Weights> {
+        let Widths { hidden, intermediate, attention } = widths;
+        let (q, kv) = (attention.heads * attention.head_dim, widths.keys());
+        let tensor = |name: &str, shape: [usize; 2]| tensor(checkpoint, index, name, &shape);
+        let [qkv_shape, output_shape, _, down_shape] = widths.matrices();
+        Ok(match matrix {
+            0 => {
+                let queries = tensor("self_attn.q_proj", [q, hidden])?;
+                let keys = tensor("self_attn.k_proj", [kv, hidden])?;
+                let values = tensor("self_attn.v_proj", [kv, hidden])?;
+                let first_key = widths.queries();
+                Weights::pack(cpu, qkv_shape.0, qkv_shape.1, |row, out| match row {
+                    row if row < q => queries.read_row(row, out),
+                    row if row < first_key => out.fill(0.0),
+                    row if row < first_key + kv => keys.read_row(row - first_key, out),
+                    row => values.read_row(row - first_key - kv, out),
+                })
+            }
+            1 => {
+                let output = tensor("self_attn.o_proj", [hidden, q])?;
+                Weights::pack(cpu, output_shape.0, output_shape.1, |row, out| output.read_row(row, out))
+            }
+            2 => {
+                let gate = tensor("mlp.gate_proj", [intermediate, hidden])?;
+                let up = tensor("mlp.up_proj", [intermediate, hidden])?;
+                let (gate, up) =
+                    (|row, out: &mut [f32]| gate.read_row(row, out), |row, out: &mut [f32]| up.read_row(row, out));
+                Weights::pack_gated(cpu, hidden, intermediate, gate, up)
+            }
+            _ => {
+                let down = tensor("mlp.down_proj", [hidden, intermediate])?;
+                Weights::pack(cpu, down_shape.0, down_shape.1, |row, out| {
+                    let (weights, surplus) = out.split_at_mut(intermediate);
+                    down.read_row(row, weights);
+                    surplus.fill(0.0);
+                })
+            }
+        })
+    }
+}
+
+/// A tensor of layer `index`.
+fn tensor(checkpoint: &Checkpoint, index: usize, name: &str, shape: &[usize]) -> Result<Tensor> {
+    checkpoint.tensor(&format!("model.layers.{index}.{name}.weight"), shape)
+}
+
+impl Widths {
+    /// Depth and outputs of a layer's matrices: queries, keys and values; output; gate and up; down.
+    fn matrices(self) -> [packed::Shape; MATRICES] {
+        // The gated unit comes in whole panels; its surplus columns are zeros and so are the weights they meet.
+        let gated = self.intermediate.next_multiple_of(NR);
+        let queries = self.attention.heads * self.attention.head_dim;
+        [(self.hidden, self.qkv()), (queries, self.hidden), (self.hidden, 2 * gated), (gated, self.hidden)]
     }
 }

@@ -1,0 +1,206 @@
+//! The packed-weight file: matrices in the kernels' layout, made once, then mapped by every process that serves them.
+//!
+//! One page-aligned header (magic, version, checkpoint's fingerprint, a table of matrices with checksums, a checksum of
+//! its own), then the matrices, each at a page boundary. The panels are the same for every instruction set.
+//! Invariant: what is used is what was packed. A file of another checkpoint or version, a truncated or a changed one is
+//! found out before use and made anew; checksums stand in for `fsync`. A file is written beside its place under a
+//! lock that ends with its holder, and renamed. Where that can't be done, the weights stay in memory. Called by the model.
+
+use super::Checkpoint;
+use crate::error::{Error, Result};
+use indicatif::ProgressBar;
+use ironrank_kernels::{Cpu, MappedFile, NR, Weights};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+/// Reads otherwise on a machine of the other byte order.
+const MAGIC: u64 = u64::from_le_bytes(*b"irnkpack");
+/// Changes with the layout of the file or of the panels.
+const VERSION: u64 = 1;
+/// Bytes of a page; matrices start at multiples.
+const PAGE: usize = 4096;
+/// Words of the header before the table: magic, version, columns of a panel, fingerprint (two), matrices.
+const FIXED_WORDS: usize = 6;
+/// Words of a matrix in the table: first byte, depth, outputs, checksum.
+const ENTRY_WORDS: usize = 4;
+
+/// Depth and outputs of a matrix.
+pub type Shape = (usize, usize);
+
+/// The matrices of `shapes`, in order: from the file in the directory `cache`, made if need be, or packed into memory
+/// when there is no directory or no file can be had in it, which costs one line in the log. `pack(i)` packs matrix `i`.
+pub fn load(
+    cpu: &Cpu,
+    checkpoint: &Checkpoint,
+    cache: Option<&Path>,
+    shapes: &[Shape],
+    pack: impl Fn(usize) -> Result<Weights>,
+) -> Result<Vec<Weights>> {
+    let pack = |i: usize| {
+        let weights = pack(i)?;
+        checkpoint.release();
+        Ok(weights)
+    };
+    if let Some(dir) = cache {
+        let file = PackedFile::new(dir, checkpoint, shapes);
+        match file.open_or_make(cpu, &pack) {
+            Ok(weights) => return Ok(weights),
+            Err(Failure::Checkpoint(err)) => return Err(err),
+            Err(Failure::Cache(err)) => tracing::warn!(
+                "{} cannot hold the packed weights ({err}); they are packed into memory at every start",
+                file.path.display()
+            ),
+        }
+    }
+    let progress = ProgressBar::new(shapes.len() as u64).with_message("packing weights");
+    let all = (0..shapes.len()).map(|i| pack(i).inspect(|_| progress.inc(1))).collect();
+    progress.finish_and_clear();
+    all
+}
+
+/// Why there is no file.
+enum Failure {
+    /// The model's fault, which packing into memory would meet too.
+    Checkpoint(Error),
+    /// The place's.
+    Cache(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(err: io::Error) -> Self {
+        Self::Cache(err)
+    }
+}
+
+struct PackedFile<'a> {
+    path: PathBuf,
+    fingerprint: u128,
+    shapes: &'a [Shape],
+}
+
+impl<'a> PackedFile<'a> {
+    /// The file's name comes from the model's place, so that a new checkpoint there takes the old one's file.
+    fn new(dir: &Path, checkpoint: &Checkpoint, shapes: &'a [Shape]) -> Self {
+        let place = fs::canonicalize(checkpoint.name()).map_or(checkpoint.name().into(), |path| path.into_os_string());
+        let name = format!("{:016x}.weights", xxh3_64(place.as_encoded_bytes()));
+        Self { path: dir.join(name), fingerprint: xxh3_128(&checkpoint.fingerprint()), shapes }
+    }
+
+    fn open_or_make(
+        &self,
+        cpu: &Cpu,
+        pack: &impl Fn(usize) -> Result<Weights>,
+    ) -> std::result::Result<Vec<Weights>, Failure> {
+        if let Ok(weights) = self.open(cpu) {
+            return Ok(weights);
+        }
+        if let Some(dir) = self.path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let lock = File::options().create(true).truncate(false).write(true).open(self.path.with_extension("lock"))?;
+        lock.lock()?;
+        // Whoever held the lock may have made it.
+        match self.open(cpu) {
+            Ok(weights) => return Ok(weights),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) => tracing::info!("{} is packed anew: {why}", self.path.display()),
+        }
+        let unfinished = self.path.with_extension("unfinished");
+        let made = self.make(&unfinished, pack).and_then(|()| Ok(fs::rename(&unfinished, &self.path)?));
+        if made.is_err() {
+            // Half a file is of no use and may fill the disk; the reason itself is what matters.
+            let _ = fs::remove_file(&unfinished);
+        }
+        made?;
+        Ok(self.open(cpu)?)
+    }
+
+    fn make(&self, path: &Path, pack: &impl Fn(usize) -> Result<Weights>) -> std::result::Result<(), Failure> {
+        let progress = ProgressBar::new(self.shapes.len() as u64).with_message("packing weights");
+        tracing::info!("packing the weights into {}, once", self.path.display());
+        let mut out = BufWriter::new(File::create(path)?);
+        let mut start = self.header_bytes();
+        let mut table = Vec::with_capacity(ENTRY_WORDS * self.shapes.len());
+        for (i, &(k, n)) in self.shapes.iter().enumerate() {
+            let weights = pack(i).map_err(Failure::Checkpoint)?;
+            assert_eq!((weights.k(), weights.n()), (k, n), "matrix {i} is not what was announced");
+            let bytes = weights.as_bytes();
+            out.seek(SeekFrom::Start(start as u64))?;
+            out.write_all(bytes)?;
+            table.extend([start as u64, k as u64, n as u64, xxh3_64(bytes)]);
+            start = (start + bytes.len()).next_multiple_of(PAGE);
+            progress.inc(1);
+        }
+        let mut header = self.fixed_words().to_vec();
+        header.extend(table);
+        let mut bytes: Vec<u8> = header.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.extend(xxh3_64(&bytes).to_ne_bytes());
+        out.seek(SeekFrom::Start(0))?;
+        out.write_all(&bytes)?;
+        out.flush()?;
+        out.get_ref().set_len(start as u64)?;
+        progress.finish_and_clear();
+        Ok(())
+    }
+
+    /// Maps the file and checks all of it.
+    fn open(&self, cpu: &Cpu) -> io::Result<Vec<Weights>> {
+        let file = Arc::new(MappedFile::open(&File::open(&self.path)?)?);
+        let stale = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        let words = FIXED_WORDS + ENTRY_WORDS * self.shapes.len();
+        let header = file.get(..8 * (words + 1)).ok_or_else(|| stale("it is truncated"))?;
+        let (body, checksum) = header.split_at(8 * words);
+        let header: Vec<u64> = body.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+        if header[..FIXED_WORDS] != self.fixed_words() {
+            return Err(stale("it belongs to another checkpoint or version"));
+        }
+        if xxh3_64(body).to_ne_bytes() != checksum {
+            return Err(stale("its header is damaged"));
+        }
+        let mut start = self.header_bytes();
+        let mut spans = Vec::with_capacity(self.shapes.len());
+        for (entry, &(k, n)) in header[FIXED_WORDS..].as_chunks::<ENTRY_WORDS>().0.iter().zip(self.shapes) {
+            if entry[..3] != [start as u64, k as u64, n as u64] {
+                return Err(stale("it holds other matrices"));
+            }
+            let end = start + Weights::packed_bytes(k, n);
+            spans.push((start..end, entry[3]));
+            start = end.next_multiple_of(PAGE);
+        }
+        if file.len() != start {
+            return Err(stale("it is truncated"));
+        }
+        let (next, sound) = (AtomicUsize::new(0), AtomicBool::new(true));
+        let check = || {
+            while let Some((span, checksum)) = spans.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if xxh3_64(&file[span.clone()]) != *checksum {
+                    sound.store(false, Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..cpu.threads() {
+                scope.spawn(check);
+            }
+            check();
+        });
+        if !sound.into_inner() {
+            return Err(stale("its weights are damaged"));
+        }
+        let shapes = self.shapes.iter();
+        Ok(spans.iter().zip(shapes).map(|((span, _), &(k, n))| Weights::mapped(&file, span.start, k, n)).collect())
+    }
+
+    fn fixed_words(&self) -> [u64; FIXED_WORDS] {
+        let (high, low) = ((self.fingerprint >> 64) as u64, self.fingerprint as u64);
+        [MAGIC, VERSION, NR as u64, high, low, self.shapes.len() as u64]
+    }
+
+    fn header_bytes(&self) -> usize {
+        (8 * (FIXED_WORDS + ENTRY_WORDS * self.shapes.len() + 1)).next_multiple_of(PAGE)
+    }
+}

@@ -1,0 +1,119 @@
+//! The packed-weight file: the same scores with it and without, made anew when it is not what it should be.
+
+mod support;
+
+use ironrank::batch::Batch;
+use ironrank::checkpoint::{Checkpoint, Overrides};
+use ironrank::model;
+use ironrank::prompt::{Prompt, PromptEncoder};
+use ironrank_kernels::{Cpu, Isa, Pool};
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::write_checkpoint;
+
+/// The bits of some margins of the model in `dir`, its packed weights kept in `cache`.
+fn margins(dir: &Path, cache: Option<&Path>) -> Vec<u32> {
+    let checkpoint = Checkpoint::open(dir, &Overrides::new()).unwrap();
+    let encoder = PromptEncoder::builtin(512).unwrap();
+    let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false));
+    let mut model = model::load(cpu, &checkpoint, &encoder, 512, cache).unwrap();
+    let prompts: Vec<Prompt> =
+        (1..4).map(|i| Prompt { token_ids: (0..40 * i).map(|t| 1000 + 7 * t).collect(), prefix: 5 }).collect();
+    model.margins(Batch::of(&prompts)).into_iter().map(f32::to_bits).collect()
+}
+
+/// The only packed file in `cache`.
+fn packed_file(cache: &Path) -> PathBuf {
+    let files: Vec<PathBuf> = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut packed = files.iter().filter(|path| path.extension().is_some_and(|kind| kind == "weights"));
+    let file = packed.next().expect("there is a packed file").clone();
+    assert!(packed.next().is_none(), "one model has one file: {files:?}");
+    assert!(files.iter().all(|path| path.extension().is_none_or(|kind| kind != "unfinished")), "{files:?}");
+    file
+}
+
+#[test]
+fn scores_are_the_same_bits_with_and_without_the_file() {
+    for shape in ["tiny", "tiny-untied", "tiny-mha"] {
+        let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write_checkpoint(shape, dir.path(), 2);
+        let expected = margins(dir.path(), None);
+        assert_eq!(margins(dir.path(), Some(cache.path())), expected, "{shape}: while it is made");
+        let made = fs::metadata(packed_file(cache.path())).unwrap().modified().unwrap();
+        assert_eq!(margins(dir.path(), Some(cache.path())), expected, "{shape}: when it is there");
+        assert_eq!(fs::metadata(packed_file(cache.path())).unwrap().modified().unwrap(), made, "{shape}: made twice");
+    }
+}
+
+#[test]
+fn a_damaged_file_is_made_anew() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    let expected = margins(dir.path(), Some(cache.path()));
+    let path = packed_file(cache.path());
+    let good = fs::read(&path).unwrap();
+    let flipped = |byte: usize| {
+        let mut bytes = good.clone();
+        bytes[byte] ^= 1;
+        bytes
+    };
+    for (what, bad) in [
+        ("nothing in it", Vec::new()),
+        ("half of it", good[..good.len() / 2].to_vec()),
+        ("a byte short", good[..good.len() - 1].to_vec()),
+        ("a page more", [&good[..], &[0; 4096]].concat()),
+        ("another magic", flipped(0)),
+        ("another version", flipped(8)),
+        ("another panel width", flipped(16)),
+        ("another fingerprint", flipped(24)),
+        ("another number of matrices", flipped(40)),
+        ("another offset", flipped(49)),
+        ("another checksum", flipped(72)),
+        ("another first weight", flipped(4096)),
+        ("another weight", flipped(good.len() / 2)),
+    ] {
+        fs::write(&path, bad).unwrap();
+        assert_eq!(margins(dir.path(), Some(cache.path())), expected, "{what}");
+        assert!(fs::read(&path).unwrap() == good, "{what}: the file was not mended");
+    }
+}
+
+#[test]
+fn another_checkpoint_at_the_same_place_gets_a_file_of_its_own() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    let before = margins(dir.path(), Some(cache.path()));
+    let file = dir.path().join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    // The last tensor's first rows, sign bits flipped: same length, same header.
+    let at = bytes.len() - 4096;
+    bytes[at..].iter_mut().skip(1).step_by(2).for_each(|byte| *byte ^= 0x80);
+    fs::write(&file, bytes).unwrap();
+    let after = margins(dir.path(), Some(cache.path()));
+    assert_eq!(after, margins(dir.path(), None));
+    assert_ne!(after, before, "the change must show");
+    packed_file(cache.path());
+}
+
+#[test]
+fn a_place_that_cannot_hold_it_leaves_the_weights_in_memory() {
+    let (dir, blocked) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    assert_eq!(margins(dir.path(), Some(&blocked.path().join("cache"))), margins(dir.path(), None));
+}
+
+#[test]
+fn several_starts_at_once_and_a_crashed_one_do_no_harm() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    let expected = margins(dir.path(), Some(cache.path()));
+    let path = packed_file(cache.path());
+    fs::rename(&path, path.with_extension("unfinished")).unwrap();
+    std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(|| margins(dir.path(), Some(cache.path())))).collect();
+        for start in starts {
+            assert_eq!(start.join().unwrap(), expected);
+        }
+    });
+    packed_file(cache.path());
+}

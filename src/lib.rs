@@ -16,7 +16,9 @@
 //! - [`prefix_cache`]: keys and values of beginnings that come again.
 //! - [`model`]: the registry of architectures and their forward passes.
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
+//! - [`startup`]: from options to a model that is ready to score.
 //! - [`server`]: HTTP; requests and answers field for field.
+//! - [`bench`]: how fast this machine scores, beside what it could do at most.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
 //! A request crosses each arrow once. The one async boundary is the channel into the engine's thread. There is no
@@ -24,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod engine;
 pub mod error;
@@ -32,3 +35,4 @@ pub mod options;
 pub mod prefix_cache;
 pub mod prompt;
 pub mod server;
+pub mod startup;

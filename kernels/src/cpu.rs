@@ -31,6 +31,11 @@ impl Cpu {
         self.pool.install(f)
     }
 
+    /// Runs `f` once on every thread, all at the same time.
+    pub(crate) fn on_each<R: Send>(&self, f: impl Fn() -> R + Sync) -> Vec<R> {
+        self.pool.on_each(f)
+    }
+
     pub(crate) fn run<J: Job>(&self, tasks: usize, scratch: usize, job: &J) {
         self.pool.run(self.isa, tasks, scratch, job);
     }

@@ -34,6 +34,5 @@ pub use isa::{Isa, UnavailableIsa};
 pub use matmul::pack::{Lhs, Weights};
 pub use matmul::tile::NR;
 pub use norm::RmsNorm;
-pub use peak::fma_peak;
 pub use pool::Pool;
 pub use rope::Rope;

@@ -1,9 +1,9 @@
-//! The flags of `ironrank serve` as clap knows them, vLLM's ignored ones included.
+//! The flags of `ironrank serve` and `ironrank bench` as clap knows them, vLLM's ignored ones included.
 //!
 //! Invariant: no default stands here (they are in `options`), and an ignored flag is declared with the number of
 //! values that vLLM gives it, so that it never swallows or leaves behind a neighbour. Called by `options::parse`.
 
-use super::values;
+use super::{Workload, values};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use std::time::Duration;
@@ -11,6 +11,31 @@ use std::time::Duration;
 /// The arguments of `serve`, still without defaults.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// The arguments of `bench`, still without defaults.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What is asked of the model [default: rag]
+    #[arg(long, value_enum, help_heading = "Benchmark")]
+    pub workload: Option<Workload>,
+    /// Requests that are timed [default: by workload]
+    #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true, help_heading = "Benchmark")]
+    pub requests: Option<usize>,
+    /// Print one JSON object instead of a table
+    #[arg(long, help_heading = "Benchmark")]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// What a model is loaded and run with.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
     /// Model directory (config.json, tokenizer.json, *.safetensors); without it a built-in dummy model is served
     #[arg(value_name = "MODEL")]
     pub model_tag: Option<String>,
@@ -20,9 +45,6 @@ pub struct ServeArgs {
     /// Directory of tokenizer.json [default: the model's]
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub tokenizer: Option<String>,
-    /// Names that requests may use; answers carry the first [default: MODEL as given]
-    #[arg(long, value_name = "NAME", num_args = 1.., action = ArgAction::Set, help_heading = "Model")]
-    pub served_model_name: Vec<String>,
     /// Longest prompt in tokens; 8k is 8000, 8K is 8192 [default: the model's]
     #[arg(long, value_name = "N", value_parser = values::model_len, allow_hyphen_values = true, help_heading = "Model")]
     pub max_model_len: Option<values::ModelLen>,
@@ -47,19 +69,6 @@ pub struct ServeArgs {
     /// Accepted; no code of a model is ever run
     #[arg(long, help_heading = "Model")]
     pub trust_remote_code: bool,
-
-    /// Address to listen on [default: 0.0.0.0]
-    #[arg(long, help_heading = "Server")]
-    pub host: Option<String>,
-    /// TCP port [default: 8000]
-    #[arg(long, value_parser = values::port, allow_hyphen_values = true, help_heading = "Server")]
-    pub port: Option<u16>,
-    /// Keys that open the API; the last flag counts, and it may list several [env: VLLM_API_KEY]
-    #[arg(long, value_name = "KEY", num_args = 1.., action = ArgAction::Set, help_heading = "Server")]
-    pub api_key: Vec<String>,
-    /// Seconds that running requests get when the server is told to stop; 0 aborts them [default: 30; vLLM's: 0]
-    #[arg(long, value_name = "S", value_parser = values::seconds, allow_hyphen_values = true, help_heading = "Server")]
-    pub shutdown_timeout: Option<Duration>,
 
     /// Tokens that go through the model together [default: 2048]
     #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true, help_heading = "Speed")]
@@ -88,6 +97,26 @@ pub struct ServeArgs {
     /// Instruction set, an error if this CPU lacks it [default: the best] [env: IRONRANK_ISA]
     #[arg(long, value_name = "NAME", help_heading = "Speed")]
     pub isa: Option<String>,
+}
+
+/// What is served, to whom.
+#[derive(Debug, Default, Args)]
+pub struct ServerArgs {
+    /// Names that requests may use; answers carry the first [default: MODEL as given]
+    #[arg(long, value_name = "NAME", num_args = 1.., action = ArgAction::Set, help_heading = "Server")]
+    pub served_model_name: Vec<String>,
+    /// Address to listen on [default: 0.0.0.0]
+    #[arg(long, help_heading = "Server")]
+    pub host: Option<String>,
+    /// TCP port [default: 8000]
+    #[arg(long, value_parser = values::port, allow_hyphen_values = true, help_heading = "Server")]
+    pub port: Option<u16>,
+    /// Keys that open the API; the last flag counts, and it may list several [env: VLLM_API_KEY]
+    #[arg(long, value_name = "KEY", num_args = 1.., action = ArgAction::Set, help_heading = "Server")]
+    pub api_key: Vec<String>,
+    /// Seconds that running requests get when the server is told to stop; 0 aborts them [default: 30; vLLM's: 0]
+    #[arg(long, value_name = "S", value_parser = values::seconds, allow_hyphen_values = true, help_heading = "Server")]
+    pub shutdown_timeout: Option<Duration>,
 }
 
 /// vLLM's switches that mean nothing here; each also exists as `--no-...`.
@@ -165,6 +194,10 @@ pub fn command() -> Command {
         .args_override_self(true)
         .infer_long_args(true)
         .after_help("vLLM's other flags are accepted and ignored with a line in the log; unknown flags are errors.");
+    let bench = BenchArgs::augment_args(Command::new("bench"))
+        .about("Measure how fast this machine scores, and how near that is to its limits")
+        .args_override_self(true)
+        .infer_long_args(true);
     Command::new("ironrank")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Serves Qwen3 rerankers on ordinary CPUs, behind vLLM's score and rerank API")
@@ -172,6 +205,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand_required(true)
         .subcommand(serve)
+        .subcommand(bench)
 }
 
 fn ignored_args() -> Vec<Arg> {

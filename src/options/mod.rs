@@ -43,6 +43,36 @@ pub enum LoadFormat {
     Dummy,
 }
 
+/// What `bench` asks of the model: documents a request, and their words, stand in `bench::workload`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Workload {
+    /// One document of 60 words, a new query each time.
+    Pair,
+    /// 32 documents of 40 words.
+    Short,
+    /// 32 documents of 200 words.
+    Rag,
+    /// 64 documents of 350 words.
+    Chunk,
+    /// 4 documents of 1,500 words.
+    Long,
+    /// One document of 5,600 words.
+    Max,
+}
+
+/// A benchmark.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BenchOptions {
+    /// What the model is loaded and run with; what concerns the server is at its defaults.
+    pub options: Options,
+    /// What is asked of it.
+    pub workload: Workload,
+    /// Requests that are timed; `None` is the workload's own number.
+    pub requests: Option<usize>,
+    /// Whether the report is JSON.
+    pub json: bool,
+}
+
 /// Everything the program was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -97,6 +127,8 @@ pub struct Options {
 pub enum Command {
     /// Serve a model.
     Serve(Box<Options>),
+    /// Measure this machine.
+    Bench(Box<BenchOptions>),
     /// Print `text` and exit: help and version on stdout with code 0, mistakes on stderr with code 2.
     Say {
         /// What to print, newline included.
@@ -115,16 +147,26 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             return Command::Say { text: err.render().to_string(), code: u8::try_from(err.exit_code()).unwrap_or(2) };
         }
     };
-    let Some(("serve", serve)) = matches.subcommand() else {
-        return mistake("The only command is `serve`.".to_owned());
+    let built = match matches.subcommand() {
+        Some(("serve", serve)) => flags::ServeArgs::from_arg_matches(serve)
+            .map_err(|err| err.to_string())
+            .and_then(|args| build(args.engine, args.server, flags::ignored_in(serve), env))
+            .map(|options| Command::Serve(Box::new(options))),
+        Some(("bench", bench)) => {
+            flags::BenchArgs::from_arg_matches(bench).map_err(|err| err.to_string()).and_then(|args| {
+                let options = build(args.engine, flags::ServerArgs::default(), Vec::new(), env)?;
+                let workload = args.workload.unwrap_or(Workload::Rag);
+                Ok(Command::Bench(Box::new(BenchOptions {
+                    options,
+                    workload,
+                    requests: args.requests,
+                    json: args.json,
+                })))
+            })
+        }
+        _ => Err("The commands are `serve` and `bench`.".to_owned()),
     };
-    let built = flags::ServeArgs::from_arg_matches(serve)
-        .map_err(|err| err.to_string())
-        .and_then(|args| build(args, flags::ignored_in(serve), env));
-    match built {
-        Ok(options) => Command::Serve(Box::new(options)),
-        Err(sentence) => mistake(sentence),
-    }
+    built.unwrap_or_else(mistake)
 }
 
 fn mistake(sentence: String) -> Command {
@@ -132,7 +174,8 @@ fn mistake(sentence: String) -> Command {
 }
 
 fn build(
-    args: flags::ServeArgs,
+    args: flags::EngineArgs,
+    server: flags::ServerArgs,
     ignored: Vec<String>,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Options, String> {
@@ -164,7 +207,7 @@ fn build(
         (None, Some(json)) => values::json_object("VLLM_HF_OVERRIDES", &json)?,
         (None, None) => Map::new(),
     };
-    let served_model_names = match args.served_model_name {
+    let served_model_names = match server.served_model_name {
         names if !names.is_empty() => names,
         _ => vec![model.clone().unwrap_or_else(|| BUILTIN_MODEL_NAME.to_owned())],
     };
@@ -172,7 +215,7 @@ fn build(
         Some(text) => values::seconds(&text).map_err(|err| format!("VLLM_HTTP_TIMEOUT_KEEP_ALIVE: {err}"))?,
         None => DEFAULT_KEEP_ALIVE,
     };
-    let api_keys = match args.api_key {
+    let api_keys = match server.api_key {
         keys if !keys.is_empty() => keys,
         _ => env("VLLM_API_KEY").into_iter().collect(),
     };
@@ -181,8 +224,8 @@ fn build(
         model: model.map(PathBuf::from),
         tokenizer: args.tokenizer.map(PathBuf::from),
         served_model_names,
-        host: args.host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-        port: args.port.unwrap_or(DEFAULT_PORT),
+        host: server.host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+        port: server.port.unwrap_or(DEFAULT_PORT),
         max_model_len: args.max_model_len.and_then(|len| len.0),
         max_num_batched_tokens: args.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
         max_num_seqs: args.max_num_seqs,
@@ -203,7 +246,7 @@ fn build(
         hf_overrides,
         api_keys: api_keys.into_iter().filter(|key| !key.is_empty()).collect(),
         skip_model_name_validation: env("VLLM_SKIP_MODEL_NAME_VALIDATION").is_some_and(|value| values::truthy(&value)),
-        shutdown_timeout: args.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
+        shutdown_timeout: server.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
         keep_alive,
         max_body_bytes: DEFAULT_MAX_BODY_BYTES,
         log_filter: env("RUST_LOG").unwrap_or_else(|| values::log_level(env("VLLM_LOGGING_LEVEL").as_deref())),

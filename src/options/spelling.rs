@@ -4,7 +4,7 @@
 //! `options::parse`. Further spellings (dotted JSON, `--config FILE`) are further steps of [`normalise`].
 
 /// Commands; anything else in the first place means `serve`.
-const COMMANDS: [&str; 6] = ["serve", "help", "-h", "--help", "-V", "--version"];
+const COMMANDS: [&str; 7] = ["serve", "bench", "help", "-h", "--help", "-V", "--version"];
 
 /// vLLM's one-dash flags of more than one letter.
 const SHORT: [(&str, &str); 4] = [

@@ -1,6 +1,6 @@
 //! The parser as a table: command lines, good and bad, and what becomes of them.
 
-use super::{Command, DEFAULT_PREFIX_CACHE_BYTES, LoadFormat, Options, parse};
+use super::{Command, DEFAULT_PREFIX_CACHE_BYTES, LoadFormat, Options, Workload, parse};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ fn options_in(line: &str, env: &[(&str, &str)]) -> Options {
     match run(line, env) {
         Command::Serve(options) => *options,
         Command::Say { text, .. } => panic!("'{line}' was refused: {text}"),
+        Command::Bench(_) => panic!("'{line}' is a benchmark"),
     }
 }
 
@@ -189,4 +190,21 @@ fn packed_weights_are_kept_in_the_users_cache_unless_told_otherwise() {
     assert_eq!(place("m", &[]), None, "without a home");
     assert_eq!(place("m --weight-cache /w", &home), Some(PathBuf::from("/w")));
     assert_eq!(place("m --weight-cache off", &home), None);
+}
+
+#[test]
+fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
+    let bench = |line: &str| match run(line, &[]) {
+        Command::Bench(bench) => *bench,
+        other => panic!("'{line}' gave {other:?}"),
+    };
+    let plain = bench("bench");
+    assert_eq!((plain.workload, plain.requests, plain.json), (Workload::Rag, None, false));
+    assert_eq!(plain.options, options("serve"));
+    let full = bench("bench /m --workload short --requests 3 --json --isa sse2 --threads 2 --max_model_len 8k");
+    assert_eq!((full.workload, full.requests, full.json), (Workload::Short, Some(3), true));
+    assert_eq!(full.options, options("serve /m --isa sse2 --threads 2 --max-model-len 8k"));
+    for line in ["bench --workload huge", "bench --port 8000", "bench --requests 0"] {
+        assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
+    }
 }

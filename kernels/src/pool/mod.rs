@@ -56,6 +56,11 @@ impl Pool {
         self.workers.install(f)
     }
 
+    /// Runs `f` once on every worker, all at the same time.
+    pub(crate) fn on_each<R: Send>(&self, f: impl Fn() -> R + Sync) -> Vec<R> {
+        self.workers.broadcast(|_| f())
+    }
+
     /// Runs tasks `0..tasks` of `job`, each with `scratch` values of scratch memory. Workers claim the next task as
     /// they finish one, in order: put long tasks first.
     pub(crate) fn run<J: Job>(&self, isa: Isa, tasks: usize, scratch: usize, job: &J) {

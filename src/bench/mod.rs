@@ -1,0 +1,177 @@
+//! `ironrank bench`: how fast this machine scores, beside what its cores and its memory could do at most.
+//!
+//! The engine runs in this process, as it does under the server; what is left out is HTTP. The limits are measured
+//! right before and after, since the clock of most machines drifts. Called by `main`.
+
+mod report;
+mod workload;
+
+pub use report::{Limits, Memory, Passages, Report};
+
+use crate::checkpoint::Config;
+use crate::engine::{Engine, Work};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{BenchOptions, Options};
+use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
+use crate::startup::{self, Loaded};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use workload::{Request, Requests};
+
+/// Passages of the question that everybody has, and the tokens of each.
+const PASSAGES: usize = 64;
+const PASSAGE_TOKENS: usize = 512;
+
+/// The answer is measured when it is likely to take no longer than this, in seconds, and computed otherwise.
+const PATIENCE: f64 = 60.0;
+
+/// How often the progress bar moves.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Loads the model, runs the workload and says what was measured.
+pub fn run(options: &BenchOptions) -> Result<Report> {
+    let BenchOptions { options, workload, requests, .. } = options;
+    let before = limits(options)?;
+    let start = Instant::now();
+    let Loaded { engine, encoder, config, .. } = startup::load(options)?;
+    let ready = start.elapsed();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|err| Error::new(ErrorKind::Internal, format!("No timer can be had: {err}.")))?;
+
+    let mut source = Requests::new(1);
+    let encode = |request: &Request, options: &PromptOptions| {
+        let documents: Vec<&str> = request.documents.iter().map(String::as_str).collect();
+        encoder.encode_many(&request.query, &documents, options)
+    };
+    let as_it_is = PromptOptions::default();
+    let warm_up = encode(&source.next_of(*workload), &as_it_is)?;
+    let timed: Vec<Vec<Prompt>> = (0..requests.unwrap_or(workload.requests()))
+        .map(|_| encode(&source.next_of(*workload), &as_it_is))
+        .collect::<Result<_>>()?;
+    let measured = runtime.block_on(async {
+        // One document is enough to touch every weight.
+        engine.margins(warm_up[..1].to_vec(), 0).await?;
+        measure(&engine, &timed, workload.name()).await
+    })?;
+    let passages = passages(&engine, &encoder, &measured, &mut source, &runtime)?;
+    let memory = Memory::of_this_process();
+    let cpu = startup::cpu(options)?;
+    let (isa, threads) = (cpu.isa().name(), cpu.threads());
+    drop(cpu);
+    let limits = before.or_better(limits(options)?);
+
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION"),
+        model: options.served_model_names[0].clone(),
+        isa,
+        threads,
+        workload: workload.name(),
+        documents: workload.documents(),
+        words: workload.words(),
+        pairs: timed.iter().map(Vec::len).sum(),
+        tokens: measured.work.tokens,
+        computed_tokens: measured.work.computed_tokens,
+        flop: measured.work.flop,
+        naive_flop: timed.iter().flatten().map(|prompt| naive_flop(&config, prompt.token_ids.len())).sum(),
+        latencies: measured.latencies,
+        ready,
+        limits,
+        memory,
+        passages,
+    })
+}
+
+/// What this machine can do at most, on the threads and with the instruction set that were asked for.
+fn limits(options: &Options) -> Result<Limits> {
+    let cpu = startup::cpu(options)?;
+    // What the compiler made of portable code has no peak of its own.
+    let has_peak = cpu.isa().name() != "portable";
+    Ok(Limits { gflops: has_peak.then(|| cpu.fma_peak()), gigabytes_per_s: cpu.read_bandwidth() })
+}
+
+struct Measured {
+    /// Of each request, in the order they were sent.
+    latencies: Vec<Duration>,
+    work: Work,
+}
+
+/// Sends requests one after the other.
+async fn measure(engine: &Engine, requests: &[Vec<Prompt>], name: &str) -> Result<Measured> {
+    let tokens: usize = requests.iter().flatten().map(|prompt| prompt.token_ids.len()).sum();
+    let bar = ProgressBar::new(tokens as u64).with_message(name.to_owned()).with_style(
+        ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} tokens, {eta} left").expect("the template is right"),
+    );
+    let before = engine.work();
+    let mut latencies = Vec::with_capacity(requests.len());
+    for request in requests {
+        let start = Instant::now();
+        let mut answer = pin!(engine.margins(request.clone(), 0));
+        loop {
+            if let Ok(answer) = tokio::time::timeout(TICK, &mut answer).await {
+                answer?;
+                break;
+            }
+            bar.set_position(engine.work().tokens - before.tokens);
+        }
+        latencies.push(start.elapsed());
+    }
+    bar.finish_and_clear();
+    let after = engine.work();
+    let work = Work {
+        tokens: after.tokens - before.tokens,
+        computed_tokens: after.computed_tokens - before.computed_tokens,
+        cached_tokens: after.cached_tokens - before.cached_tokens,
+        flop: after.flop - before.flop,
+    };
+    Ok(Measured { latencies, work })
+}
+
+/// How long [`PASSAGES`] passages of [`PASSAGE_TOKENS`] tokens take.
+fn passages(
+    engine: &Engine,
+    encoder: &PromptEncoder,
+    measured: &Measured,
+    source: &mut Requests,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Passages> {
+    let rate = measured.work.computed_tokens as f64 / measured.latencies.iter().sum::<Duration>().as_secs_f64();
+    let estimate = (PASSAGES * PASSAGE_TOKENS) as f64 / rate;
+    if estimate > PATIENCE {
+        return Ok(Passages { count: PASSAGES, tokens: PASSAGE_TOKENS, seconds: estimate, measured: false });
+    }
+    let query = source.text(12);
+    // A word has at least one token.
+    let texts: Vec<String> = (0..PASSAGES).map(|_| source.text(PASSAGE_TOKENS)).collect();
+    let documents: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let cut = PromptOptions { max_tokens_per_doc: PASSAGE_TOKENS, ..PromptOptions::default() };
+    let request = encoder.encode_many(&query, &documents, &cut)?;
+    let measured = runtime.block_on(measure(engine, &[request], "64 passages"))?;
+    let seconds = measured.latencies.iter().sum::<Duration>().as_secs_f64();
+    Ok(Passages { count: PASSAGES, tokens: PASSAGE_TOKENS, seconds, measured: true })
+}
+
+/// FLOP of a prompt of `tokens` tokens when nothing is shared and nothing left out: two for each weight of the layers'
+/// matrices a token, and four for each channel of the heads and key that a token attends to.
+pub fn naive_flop(config: &Config, tokens: usize) -> u64 {
+    let (queries, keys) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+    let weights = config.hidden_size * (2 * queries + 2 * keys + 3 * config.intermediate_size);
+    let attended = tokens * (tokens + 1) / 2;
+    (config.num_hidden_layers * (2 * weights * tokens + 4 * queries * attended)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Checkpoint, Overrides};
+
+    #[test]
+    fn the_naive_count_of_the_06b_shape_is_the_one_worked_out_by_hand() {
+        let checkpoint = Checkpoint::dummy(None, &Overrides::new()).unwrap();
+        // A layer: q 1024x2048, k and v 1024x1024, o 2048x1024, gate, up and down 1024x3072: 15,728,640 weights.
+        assert_eq!(naive_flop(checkpoint.config(), 1), 28 * (2 * 15_728_640 + 4 * 2048));
+        assert_eq!(naive_flop(checkpoint.config(), 300), 300 * 880_803_840 + 114_688 * 300 * 301);
+    }
+}

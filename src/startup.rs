@@ -1,0 +1,86 @@
+//! From options to a model that is ready to score: what `serve` and `bench` have in common.
+
+use crate::checkpoint::{Checkpoint, Config};
+use crate::engine::{Engine, Limits};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model;
+use crate::options::{LoadFormat, Options};
+use crate::prompt::PromptEncoder;
+use ironrank_kernels::{Cpu, Isa, Pool};
+use std::time::Instant;
+
+/// A model that is ready to score.
+pub struct Loaded {
+    /// Runs the model.
+    pub engine: Engine,
+    /// Makes its prompts.
+    pub encoder: PromptEncoder,
+    /// Its shape.
+    pub config: Config,
+    /// Longest prompt in tokens: the option, or what the model's configuration says.
+    pub max_model_len: usize,
+}
+
+/// Reads the model, packs or maps its weights and starts the engine.
+pub fn load(options: &Options) -> Result<Loaded> {
+    let start = Instant::now();
+    let cpu = cpu(options)?;
+    let (isa, threads) = (cpu.isa().name(), cpu.threads());
+    let checkpoint = match (&options.model, options.load_format) {
+        (Some(dir), LoadFormat::Safetensors) => Checkpoint::open(dir, &options.hf_overrides)?,
+        (dir, _) => {
+            tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
+            Checkpoint::dummy(dir.as_deref(), &options.hf_overrides)?
+        }
+    };
+    let config = checkpoint.config();
+    let max_model_len = model_len(options, config)?;
+    let encoder = match options.tokenizer.as_deref().or(options.model.as_deref()) {
+        Some(dir) => PromptEncoder::open(dir, max_model_len)?,
+        None => PromptEncoder::builtin(max_model_len)?,
+    };
+    tracing::info!(
+        "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {threads} threads of {isa}",
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        checkpoint.bytes() as f64 / 1e9,
+    );
+    let model = model::load(cpu, &checkpoint, &encoder, max_model_len, options.weight_cache.as_deref())?;
+    tracing::info!(
+        "loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",
+        start.elapsed().as_secs_f64(),
+        model.bytes() as f64 / 1e9,
+    );
+    let limits = Limits {
+        tokens: options.max_num_batched_tokens,
+        sequences: options.max_num_seqs.unwrap_or(usize::MAX),
+        prefix_cache_bytes: options.prefix_cache_bytes,
+    };
+    let engine = Engine::start(model, limits);
+    Ok(Loaded { engine, encoder, config: config.clone(), max_model_len })
+}
+
+/// The instruction set and the threads that were asked for.
+pub fn cpu(options: &Options) -> Result<Cpu> {
+    let isa = match &options.isa {
+        Some(name) => Isa::named(name).map_err(|err| Error::new(ErrorKind::Options, err.to_string()))?,
+        None => Isa::best(),
+    };
+    Ok(Cpu::new(isa, Pool::new(options.threads, options.pin)))
+}
+
+/// The asked model length, which the positions that the model was trained for limit.
+fn model_len(options: &Options, config: &Config) -> Result<usize> {
+    let limit = config.max_position_embeddings;
+    match options.max_model_len {
+        Some(asked) if asked > limit => Err(Error::new(
+            ErrorKind::Options,
+            format!(
+                "--max-model-len {asked} is more than the {limit} positions of the model (max_position_embeddings)."
+            ),
+        )),
+        asked => Ok(asked.unwrap_or(limit)),
+    }
+}

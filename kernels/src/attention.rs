@@ -1,6 +1,7 @@
 //! Causal grouped-query attention over ragged runs of tokens, shaped as two matrix products.
 //!
-//! Queries stand in lanes: a panel is up to 32 (token, head) pairs that share a key head, `[channel][lane]`. Scores
+//! Queries stand in lanes: a panel is up to 32 (token, head) pairs that share a key head, `[channel][lane]`, of as few
+//! tokens as possible, since all its lanes meet every key that its last token sees. Scores
 //! of a block of keys are then `S[key][lane] = K[key] . Q[lane]`, a tile product whose left operand is the stored
 //! block of keys; softmax runs down the columns, so that no lane is ever reduced; and
 //! `O[channel][lane] = sum_key V[key][channel] * P[key][lane]` is a tile product whose left operand is the stored block of
@@ -250,8 +251,7 @@ impl Cpu {
         let group = shape.group();
         let rows = runs.last().map_or(0, |run| run.rows.end);
         let out = out.blocks(rows, shape.heads * d, ROWS, group * d);
-        let panels = (ROWS * group).div_ceil(NR);
-        let scratch = panels * Panel::len(d) + (KV_BLOCK + d) * NR;
+        let scratch = Lanes::panels(ROWS, group) * Panel::len(d) + (KV_BLOCK + d) * NR;
         let tasks = rows.div_ceil(ROWS) * kv_heads;
         self.run(tasks, scratch, &Attention { queries, prepare, runs, kv, out, tasks, kv_heads, group, d });
     }
@@ -293,7 +293,7 @@ impl Job for StoreKv<'_> {
             for tile in slot / S::MR..end.div_ceil(S::MR) {
                 let (from, to) = (slot.max(tile * S::MR), end.min((tile + 1) * S::MR));
                 let tile = &mut keys[tile * S::MR * d..][..S::MR * d];
-                transpose(&scratch[(from - slot) * d..], d, d, to - from, &mut tile[from % S::MR..], S::MR);
+                transpose(s, &scratch[(from - slot) * d..], d, d, to - from, &mut tile[from % S::MR..], S::MR);
             }
         }
     }
@@ -335,8 +335,39 @@ struct Segment<'a> {
     run: &'a Run<'a>,
 }
 
-/// Up to [`NR`] lanes of queries with their softmax state. Lane `l` of panel `p` is query `p * NR + l`, and query
-/// `g * tokens + t` is token `t` under the group's head `g`.
+/// What a panel's lanes are: some tokens of a segment under some heads of the group, head after head.
+struct Lanes {
+    tokens: Range<usize>,
+    heads: Range<usize>,
+}
+
+impl Lanes {
+    /// Heads of a panel, and its tokens.
+    fn split(group: usize) -> (usize, usize) {
+        let heads = group.min(NR);
+        (heads, NR / heads)
+    }
+
+    /// Panels of a segment.
+    fn panels(tokens: usize, group: usize) -> usize {
+        let (heads, width) = Self::split(group);
+        tokens.div_ceil(width) * group.div_ceil(heads)
+    }
+
+    /// Those of panel `p`.
+    fn of_panel(p: usize, tokens: usize, group: usize) -> Self {
+        let (heads, width) = Self::split(group);
+        let (t, g) = (p / group.div_ceil(heads) * width, p % group.div_ceil(heads) * heads);
+        Self { tokens: t..tokens.min(t + width), heads: g..group.min(g + heads) }
+    }
+
+    /// The lane of a head's first token; the others follow.
+    fn first(&self, head: usize) -> usize {
+        (head - self.heads.start) * self.tokens.len()
+    }
+}
+
+/// Up to [`NR`] lanes of queries with their softmax state.
 struct Panel<'a> {
     /// `[channel][lane]`
     queries: &'a mut [f32],
@@ -368,38 +399,38 @@ impl Attention<'_> {
         let Self { d, group, .. } = *self;
         let Segment { rows, head, run } = segment;
         let tokens = rows.len();
-        let queries = tokens * group;
         let start = run.start + rows.start - run.rows.start;
         let (shared, panels) = scratch.split_at_mut((KV_BLOCK + d) * NR);
         let (scores, staging) = shared.split_at_mut(KV_BLOCK * NR);
-        let panels = &mut panels[..queries.div_ceil(NR) * Panel::len(d)];
+        let panels = &mut panels[..Lanes::panels(tokens, group) * Panel::len(d)];
 
         for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
             let panel = Panel::new(memory, d);
-            let lanes = NR.min(queries - p * NR);
+            let lanes = Lanes::of_panel(p, tokens, group);
             panel.maxima.fill(f32::NEG_INFINITY);
             panel.sums.fill(0.0);
-            panel.positions.fill(start as f32);
+            panel.positions.fill((start + lanes.tokens.start) as f32);
             panel.outputs.fill(0.0);
-            for lane in 0..lanes {
-                let (g, t) = ((p * NR + lane) / tokens, (p * NR + lane) % tokens);
-                let q = &mut staging[lane * d..][..d];
-                let x = self.queries.head(rows.start + t, head * group + g, d);
-                self.prepare.apply(s, x, start + t, 1.0 / (d as f32).sqrt(), q);
-                panel.positions[lane] = (start + t) as f32;
+            for g in lanes.heads.clone() {
+                for (i, t) in lanes.tokens.clone().enumerate() {
+                    let lane = lanes.first(g) + i;
+                    let q = &mut staging[lane * d..][..d];
+                    let x = self.queries.head(rows.start + t, head * group + g, d);
+                    self.prepare.apply(s, x, start + t, 1.0 / (d as f32).sqrt(), q);
+                    panel.positions[lane] = (start + t) as f32;
+                }
             }
-            staging[lanes * d..].fill(0.0);
-            transpose(staging, d, d, NR, panel.queries, NR);
+            staging[lanes.first(lanes.heads.end) * d..].fill(0.0);
+            transpose(s, staging, d, d, NR, panel.queries, NR);
         }
 
         let keys = start + tokens;
         for (b, &block) in run.blocks[..keys.div_ceil(KV_BLOCK)].iter().enumerate() {
             let (block_keys, block_values) = (self.kv.keys(block, *head), self.kv.values(block, *head));
-            for memory in panels.chunks_exact_mut(Panel::len(d)) {
+            for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
                 let panel = Panel::new(memory, d);
-                let (low, high) =
-                    panel.positions.iter().fold((f32::INFINITY, 0.0_f32), |(low, high), &x| (low.min(x), high.max(x)));
-                let visible = (high as usize + 1).saturating_sub(b * KV_BLOCK).min(KV_BLOCK);
+                let lanes = Lanes::of_panel(p, tokens, group);
+                let visible = (start + lanes.tokens.end).saturating_sub(b * KV_BLOCK).min(KV_BLOCK);
                 if visible == 0 {
                     continue;
                 }
@@ -421,7 +452,7 @@ impl Attention<'_> {
                     );
                 }
                 let scores = &mut scores[..visible * NR];
-                if b * KV_BLOCK + visible - 1 > low as usize {
+                if b * KV_BLOCK + visible - 1 > start + lanes.tokens.start {
                     mask::<S>(s, scores, b * KV_BLOCK, panel.positions);
                 }
                 let mut scale = [0.0; NR];
@@ -448,13 +479,31 @@ impl Attention<'_> {
 
         for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
             let panel = Panel::new(memory, d);
-            for lane in 0..NR.min(queries - p * NR) {
-                let (g, t) = ((p * NR + lane) / tokens, (p * NR + lane) % tokens);
-                let row = rows.start + t - origin;
-                let inverse = 1.0 / panel.sums[lane];
-                let tile = out.row_mut(row / S::MR);
-                for channel in 0..d {
-                    tile[(g * d + channel) * S::MR + row % S::MR] = panel.outputs[channel * NR + lane] * inverse;
+            let lanes = Lanes::of_panel(p, tokens, group);
+            for sum in panel.sums.iter_mut() {
+                *sum = 1.0 / *sum;
+            }
+            for g in lanes.heads.clone() {
+                let mut t = lanes.tokens.start;
+                while t < lanes.tokens.end {
+                    let (row, lane) = (rows.start + t - origin, lanes.first(g) + t - lanes.tokens.start);
+                    let count = (S::MR - row % S::MR).min(lanes.tokens.end - t);
+                    let tile = &mut out.row_mut(row / S::MR)[g * d * S::MR..][..d * S::MR];
+                    let inverse = &panel.sums[lane..lane + count];
+                    let outputs = panel.outputs.chunks_exact(NR).map(|row| &row[lane..lane + count]);
+                    for (outputs, tile) in outputs.zip(tile.chunks_exact_mut(S::MR)) {
+                        if count == S::MR {
+                            // A known length: the compiler makes vectors of it.
+                            for i in 0..S::MR {
+                                tile[i] = outputs[i] * inverse[i];
+                            }
+                        } else {
+                            for ((y, x), inverse) in tile[row % S::MR..].iter_mut().zip(outputs).zip(inverse) {
+                                *y = x * inverse;
+                            }
+                        }
+                    }
+                    t += count;
                 }
             }
         }

@@ -89,9 +89,9 @@ struct PackTiles<'a> {
 
 impl Job for PackTiles<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, t: usize, _: &mut [f32]) {
+    fn run<S: Simd>(&self, s: S, t: usize, _: &mut [f32]) {
         let x = &self.x[t * S::MR * self.k..];
-        pack_tiles::<S>(&x[..x.len().min(S::MR * self.k)], self.k, self.k, &mut self.out.take(t, 0));
+        pack_tiles(s, &x[..x.len().min(S::MR * self.k)], self.k, self.k, &mut self.out.take(t, 0));
     }
 }
 
@@ -111,6 +111,6 @@ impl Job for NormTiles<'_> {
         for (x, y) in x.chunks_exact(k).zip(scratch.chunks_exact_mut(k)) {
             self.norm.apply(s, x, 1.0, y);
         }
-        pack_tiles::<S>(&scratch[..x.len()], k, k, &mut self.out.take(t, 0));
+        pack_tiles(s, &scratch[..x.len()], k, k, &mut self.out.take(t, 0));
     }
 }

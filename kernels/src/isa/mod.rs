@@ -67,6 +67,34 @@ pub trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn prefetch_l2(self, _p: *const f32) {}
 
+    /// `out[q * width + i] = rows[i * stride + q]` for `i` and `q` below 4. Panics where they do not lie within.
+    #[inline(always)]
+    fn transpose_4x4(self, rows: &[f32], stride: usize, out: &mut [f32], width: usize) {
+        assert!(rows.len() >= 3 * stride + 4 && out.len() >= 3 * width + 4, "four rows and columns do not lie within");
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
+            let (rows, out) = (rows.as_ptr(), out.as_mut_ptr());
+            // SAFETY: four values from each of four rows, in and out, lie within the slices, as asserted; SSE is part of
+            // x86-64.
+            unsafe {
+                let (mut a, mut b) = (_mm_loadu_ps(rows), _mm_loadu_ps(rows.add(stride)));
+                let (mut c, mut d) = (_mm_loadu_ps(rows.add(2 * stride)), _mm_loadu_ps(rows.add(3 * stride)));
+                _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+                _mm_storeu_ps(out, a);
+                _mm_storeu_ps(out.add(width), b);
+                _mm_storeu_ps(out.add(2 * width), c);
+                _mm_storeu_ps(out.add(3 * width), d);
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        for i in 0..4 {
+            for q in 0..4 {
+                out[q * width + i] = rows[i * stride + q];
+            }
+        }
+    }
+
     /// The first `x.len() < LANES` values, then zeros.
     #[inline(always)]
     fn load_partial(self, x: &[f32]) -> Self::V {

@@ -212,14 +212,14 @@ impl Epilogue for SiluMul<'_> {
             }
         }
         let mut block = self.out.take(i, j);
-        pack_tiles::<S>(c, width, half, &mut block);
+        pack_tiles(s, c, width, half, &mut block);
     }
 }
 
 /// Rows of `c` (the first `k` of `stride` columns) into the tiles of a block of an [`Lhs`].
 #[inline(always)]
-pub(crate) fn pack_tiles<S: Simd>(c: &[f32], stride: usize, k: usize, block: &mut Block) {
+pub(crate) fn pack_tiles<S: Simd>(s: S, c: &[f32], stride: usize, k: usize, block: &mut Block) {
     for (t, rows) in c.chunks(S::MR * stride).enumerate() {
-        pack::transpose(rows, stride, k, rows.len() / stride, block.row_mut(t), S::MR);
+        pack::transpose(s, rows, stride, k, rows.len() / stride, block.row_mut(t), S::MR);
     }
 }

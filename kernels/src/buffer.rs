@@ -78,6 +78,15 @@ impl MappedFile {
         Ok(Self { map: Some(map) })
     }
 
+    /// Asks for huge pages: what is read all over, again and again, then costs fewer translations of addresses.
+    pub fn prefer_huge_pages(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(map) = &self.map {
+            // Advice only: a kernel or a file system without huge pages for files refuses, and all works the same.
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+    }
+
     /// Gives back the memory of what was read; the next read takes it from the file again.
     pub fn release(&self) {
         #[cfg(target_os = "linux")]

@@ -150,6 +150,7 @@ impl<'a> PackedFile<'a> {
     /// Maps the file and checks all of it.
     fn open(&self, cpu: &Cpu) -> io::Result<Vec<Weights>> {
         let file = Arc::new(MappedFile::open(&File::open(&self.path)?)?);
+        file.prefer_huge_pages();
         let stale = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let words = FIXED_WORDS + ENTRY_WORDS * self.shapes.len();
         let header = file.get(..8 * (words + 1)).ok_or_else(|| stale("it is truncated"))?;

@@ -26,6 +26,12 @@ pub fn load(options: &Options) -> Result<Loaded> {
     let start = Instant::now();
     let cpu = cpu(options)?;
     let (isa, threads) = (cpu.isa().name(), cpu.threads());
+    if cpu.memory_nodes() > 1 {
+        tracing::info!(
+            "weights are spread over {} memory nodes (--numa off leaves that to the system)",
+            cpu.memory_nodes()
+        );
+    }
     let checkpoint = match (&options.model, options.load_format) {
         (Some(dir), LoadFormat::Safetensors) => Checkpoint::open(dir, &options.hf_overrides)?,
         (dir, _) => {
@@ -68,7 +74,8 @@ pub fn cpu(options: &Options) -> Result<Cpu> {
         Some(name) => Isa::named(name).map_err(|err| Error::new(ErrorKind::Options, err.to_string()))?,
         None => Isa::best(),
     };
-    Ok(Cpu::new(isa, Pool::new(options.threads, options.pin)))
+    let pool = Pool::new(options.threads, options.pin);
+    Ok(Cpu::new(isa, if options.numa { pool } else { pool.without_numa() }))
 }
 
 /// The asked model length, which the positions that the model was trained for limit.

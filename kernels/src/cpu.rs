@@ -26,6 +26,17 @@ impl Cpu {
         self.pool.threads()
     }
 
+    /// Memory nodes of the machine that [`Cpu::spread`] uses.
+    pub fn memory_nodes(&self) -> usize {
+        self.pool.memory_nodes()
+    }
+
+    /// Runs `f`, which makes what all threads will read alike: on a machine with several memory nodes the pages are
+    /// spread over them, on others nothing happens.
+    pub fn spread<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.pool.spread(f)
+    }
+
     /// Runs `f` on one of the pool's threads: wrap a sequence of kernel calls in it.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.pool.install(f)

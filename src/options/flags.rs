@@ -94,6 +94,9 @@ pub struct EngineArgs {
     /// Leave it to the system which core a compute thread runs on
     #[arg(long, help_heading = "Speed")]
     pub no_pin: bool,
+    /// auto spreads weights over the memory nodes of the machine, off leaves placement to the system [default: auto]
+    #[arg(long, value_name = "auto|off", value_parser = values::numa, help_heading = "Speed")]
+    pub numa: Option<bool>,
     /// Instruction set, an error if this CPU lacks it [default: the best] [env: IRONRANK_ISA]
     #[arg(long, value_name = "NAME", help_heading = "Speed")]
     pub isa: Option<String>,

@@ -100,6 +100,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Whether compute threads are pinned to cores.
     pub pin: bool,
+    /// Whether weights are spread over the memory nodes.
+    pub numa: bool,
     /// Instruction set to use; `None` is the best available.
     pub isa: Option<String>,
     /// Where the weights come from.
@@ -241,6 +243,7 @@ fn build(
         },
         threads: args.threads,
         pin,
+        numa: args.numa.unwrap_or(true),
         isa: args.isa.or_else(|| env("IRONRANK_ISA")),
         load_format,
         hf_overrides,

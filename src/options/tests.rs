@@ -201,6 +201,7 @@ fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
     let plain = bench("bench");
     assert_eq!((plain.workload, plain.requests, plain.json), (Workload::Rag, None, false));
     assert_eq!(plain.options, options("serve"));
+    assert!(plain.options.numa && !bench("bench --numa off").options.numa);
     let full = bench("bench /m --workload short --requests 3 --json --isa sse2 --threads 2 --max_model_len 8k");
     assert_eq!((full.workload, full.requests, full.json), (Workload::Short, Some(3), true));
     assert_eq!(full.options, options("serve /m --isa sse2 --threads 2 --max-model-len 8k"));

@@ -110,6 +110,11 @@ pub fn load_format(text: &str) -> Result<String, String> {
     one_of(text, &["auto", "safetensors", "dummy"], "weights are read from safetensors files")
 }
 
+/// `--numa`: whether memory nodes are looked at.
+pub fn numa(text: &str) -> Result<bool, String> {
+    one_of(text, &["auto", "off"], "memory nodes are used or not").map(|choice| choice == "auto")
+}
+
 fn one_of(text: &str, choices: &[&str], why: &str) -> Result<String, String> {
     if choices.contains(&text) {
         return Ok(text.to_owned());

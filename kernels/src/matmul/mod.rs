@@ -70,10 +70,7 @@ impl Cpu {
     fn plan(&self, lhs: &Lhs, weights: &Weights, panels: Range<usize>, multiple: usize) -> Plan {
         lhs.check_layout(self.isa());
         assert_eq!(lhs.k(), weights.k(), "the operands' depths differ");
-        // Few rows make few blocks of rows: narrower groups keep every thread busy, four tasks each.
-        let row_blocks = lhs.rows().div_ceil(MC).max(1);
-        let wanted = (4 * self.threads()).div_ceil(row_blocks);
-        let group = (panels.len() / wanted).clamp(1, GROUP).next_multiple_of(multiple);
+        let group = group(lhs.rows(), panels.len(), multiple, self.threads());
         Plan { panels, rows: MC, group }
     }
 
@@ -86,6 +83,13 @@ impl Cpu {
             &Multiply { lhs, weights, epilogue, plan, row_blocks },
         );
     }
+}
+
+/// Panels of a task, a multiple of `multiple`. Few rows make few blocks of rows: narrower groups keep every thread
+/// busy, four tasks each.
+fn group(rows: usize, panels: usize, multiple: usize, threads: usize) -> usize {
+    let wanted = (4 * threads).div_ceil(rows.div_ceil(MC).max(1));
+    (panels / wanted).clamp(1, GROUP).next_multiple_of(multiple)
 }
 
 /// Which panels of the weights meet the left operand, in tasks of `rows` by `group` panels.
@@ -221,5 +225,45 @@ impl Epilogue for SiluMul<'_> {
 pub(crate) fn pack_tiles<S: Simd>(s: S, c: &[f32], stride: usize, k: usize, block: &mut Block) {
     for (t, rows) in c.chunks(S::MR * stride).enumerate() {
         pack::transpose(s, rows, stride, k, rows.len() / stride, block.row_mut(t), S::MR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Share of the threads' time that is spent on tasks when each takes the next one as it finishes its last, tasks
+    /// taking time by their rows and panels.
+    fn balance(rows: usize, panels: usize, multiple: usize, threads: usize) -> f64 {
+        let group = group(rows, panels, multiple, threads);
+        let (mut busy, mut total) = (vec![0; threads], 0);
+        for j in 0..panels.div_ceil(group) {
+            for i in 0..rows.div_ceil(MC) {
+                let task = MC.min(rows - i * MC) * group.min(panels - j * group);
+                let next = (0..threads).min_by_key(|&thread| busy[thread]).expect("there are threads");
+                busy[next] += task;
+                total += task;
+            }
+        }
+        total as f64 / (threads * busy.iter().max().expect("there are threads")) as f64
+    }
+
+    #[test]
+    fn a_chunk_keeps_up_to_64_threads_busy() {
+        // The products of the 0.6B shape on a chunk: q, k and v; output and down; gate and up.
+        for (columns, multiple) in [(4096, 1), (1024, 1), (6144, 2)] {
+            for threads in [1, 2, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64] {
+                let busy = balance(768, columns / NR, multiple, threads);
+                println!("{columns} columns, {threads} threads: {:.0} %", 100.0 * busy);
+                assert!(busy > 0.75, "{columns} columns on {threads} threads: {:.0} % busy", 100.0 * busy);
+            }
+        }
+    }
+
+    #[test]
+    fn one_row_reaches_every_thread_that_it_has_panels_for() {
+        for threads in [1, 2, 4, 8, 16, 32, 64] {
+            assert!(balance(1, 4096 / NR, 1, threads) > 0.99, "{threads} threads");
+        }
     }
 }

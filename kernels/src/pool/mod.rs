@@ -4,6 +4,7 @@
 //! scratch memory of its own, reused from call to call. Between calls the workers sleep.
 
 mod blocks;
+mod numa;
 mod topology;
 
 pub(crate) use blocks::{Block, Blocks};
@@ -23,6 +24,8 @@ pub(crate) trait Job: Sync {
 pub struct Pool {
     workers: rayon::ThreadPool,
     scratch: Vec<Mutex<Buffer>>,
+    /// Memory nodes that weights are spread over; fewer than two leave everything to the system.
+    nodes: Vec<usize>,
 }
 
 impl Pool {
@@ -43,7 +46,33 @@ impl Pool {
             })
             .build()
             .expect("the operating system starts the worker threads");
-        Self { workers, scratch: (0..threads).map(|_| Mutex::new(Buffer::zeroed(0))).collect() }
+        let scratch = (0..threads).map(|_| Mutex::new(Buffer::zeroed(0))).collect();
+        Self { workers, scratch, nodes: numa::memory_nodes() }
+    }
+
+    /// The same pool, placing memory as the system does of itself.
+    pub fn without_numa(self) -> Self {
+        Self { nodes: Vec::new(), ..self }
+    }
+
+    /// Memory nodes that [`Pool::spread`] spreads pages over.
+    pub fn memory_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Runs `f`, the pages that the caller or a worker touches first meanwhile being spread over the memory nodes.
+    pub(crate) fn spread<R>(&self, f: impl FnOnce() -> R) -> R {
+        if self.nodes.len() < 2 {
+            return f();
+        }
+        let place = |nodes: &[usize]| {
+            numa::spread_new_pages(nodes);
+            self.workers.broadcast(|_| numa::spread_new_pages(nodes));
+        };
+        place(&self.nodes);
+        let result = f();
+        place(&[]);
+        result
     }
 
     /// Number of workers.

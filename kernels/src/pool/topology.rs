@@ -48,7 +48,7 @@ fn allowed_cpus() -> Vec<usize> {
 }
 
 /// `0-2,5` as 0, 1, 2, 5; what does not parse is left out.
-fn parse_cpu_list(list: &str) -> Vec<usize> {
+pub(super) fn parse_cpu_list(list: &str) -> Vec<usize> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.trim().parse::<usize>().ok()?..=last.trim().parse::<usize>().ok()?)

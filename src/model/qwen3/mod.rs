@@ -55,7 +55,7 @@ impl Qwen3 {
         max_model_len: usize,
         cache: Option<&Path>,
     ) -> Result<Self> {
-        let weights = ModelWeights::load(&cpu, checkpoint, answers, max_model_len, cache)?;
+        let weights = cpu.spread(|| ModelWeights::load(&cpu, checkpoint, answers, max_model_len, cache))?;
         let lane = || LaneState { workspace: Workspace::new(cpu.isa(), weights.widths, CHUNK), pass: None };
         let lanes = [lane(), lane()];
         Ok(Self { cpu, weights, lanes })

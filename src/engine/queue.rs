@@ -77,7 +77,7 @@ impl Queue {
     }
 
     /// Fills a batch in turn, as far as `limit` and `sequences` allow; only with small requests if `small`. The first
-    /// prompt always fits.
+    /// prompt always fits. Small requests and others never share a batch: a small one would wait for the whole of it.
     pub fn take(
         &mut self,
         limit: Cost,
@@ -87,10 +87,11 @@ impl Queue {
     ) -> (BatchBuilder, Vec<Ticket>) {
         let (mut batch, mut tickets) = (BatchBuilder::default(), Vec::new());
         let mut used = Cost { tokens: 0, blocks: 0 };
+        let mut size = small.then_some(true);
         while let Some((&id, request)) = self
             .requests
             .iter_mut()
-            .filter(|(_, request)| request.waits() && (!small || request.small.is_some()))
+            .filter(|(_, request)| request.waits() && size.is_none_or(|small| request.small.is_some() == small))
             .min_by_key(|(_, request)| request.time)
         {
             let prompt = &request.prompts[request.next];
@@ -101,6 +102,7 @@ impl Queue {
             }
             used = Cost { tokens: used.tokens + cost.tokens, blocks: used.blocks + cost.blocks };
             batch.push(prompt);
+            size = Some(request.small.is_some());
             tickets.push((id, request.next));
             request.next += 1;
             self.now = self.now.max(request.time);
@@ -161,5 +163,40 @@ fn finite(margins: Vec<f32>) -> Result<Vec<f32>> {
             ErrorKind::Internal,
             "The model's answer is not a finite number: the weights are damaged or overflow in float32.",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// A request of `count` prompts that have `tokens` tokens each and nothing in common.
+    fn request(first: u32, count: u32, tokens: u32) -> (Request, oneshot::Receiver<Result<Vec<f32>>>) {
+        let prompts = (0..count)
+            .map(|i| {
+                let start = first + i * tokens;
+                Prompt { token_ids: (start..start + tokens).collect(), prefix: 0 }
+            })
+            .collect();
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { pairs: 0, state: Arc::default() };
+        (Request { prompts, priority: 0, reply, pending }, answer)
+    }
+
+    #[test]
+    fn a_small_request_has_a_batch_of_its_own_between_those_of_a_large_one() {
+        let (mut queue, cache) = (Queue::default(), PrefixCache::new(0));
+        let (large, _large_answer) = request(0, 20, 200);
+        let (small, _small_answer) = request(100_000, 1, 100);
+        queue.push(large, 512, &cache);
+        queue.push(small, 512, &cache);
+        let limit = Cost { tokens: 2048, blocks: 1000 };
+        let mut take =
+            || queue.take(limit, usize::MAX, false, &cache).1.iter().map(|ticket| ticket.0).collect::<Vec<_>>();
+        assert_eq!(take(), [1; 10]);
+        assert_eq!(take(), [2]);
+        assert_eq!(take(), [1; 10]);
+        assert!(take().is_empty());
     }
 }

@@ -18,7 +18,7 @@
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`server`]: HTTP; requests and answers field for field.
-//! - [`bench`]: how fast this machine scores, beside what it could do at most.
+//! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
 //! A request crosses each arrow once. The one async boundary is the channel into the engine's thread. There is no

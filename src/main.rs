@@ -5,9 +5,10 @@
 
 use actix_web::rt::System;
 use ironrank::bench;
+use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
-use ironrank::options::{self, BenchOptions, Command, Options};
-use ironrank::server::{self, Lifecycle, Settings, State};
+use ironrank::options::{self, BenchOptions, Command, Listen, LogOptions, Options, ServerOptions};
+use ironrank::server::{self, Lifecycle, Reserved, Settings, State};
 use ironrank::startup::{Loaded, load};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,15 +26,15 @@ fn main() -> ExitCode {
             }
             ExitCode::from(code)
         }
-        Command::Serve(options) => run(&options, || serve(&options)),
-        Command::Bench(bench) => run(&bench.options, || measure(&bench)),
+        Command::Serve(options) => run(&options.log, || serve(&options)),
+        Command::Bench(bench) => run(&bench.log, || measure(&bench)),
     }
 }
 
 /// Runs a command with the log open; what goes wrong is the log's last line and the exit code.
-fn run(options: &Options, command: impl FnOnce() -> Result<()>) -> ExitCode {
-    start_logging(&options.log_filter);
-    for notice in &options.notices {
+fn run(log: &LogOptions, command: impl FnOnce() -> Result<()>) -> ExitCode {
+    start_logging(&log.filter);
+    for notice in &log.notices {
         tracing::warn!("{notice}");
     }
     match command() {
@@ -55,32 +56,54 @@ fn measure(options: &BenchOptions) -> Result<()> {
 }
 
 fn serve(options: &Options) -> Result<()> {
-    let reserved = server::reserve(&options.host, options.port)?;
-    let Loaded { engine, encoder, max_model_len, .. } = load(options)?;
+    let reserved = reserve(&options.server)?;
+    let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
+    let [queued_pairs, queued_tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
+    let queue = Limits { queued_pairs, queued_tokens, ..Limits::default() };
+    let Loaded { engine, encoder, max_model_len, .. } = load(&options.engine, queue)?;
     let settings = settings(options, max_model_len);
     let names = settings.served_model_names.join(", ");
     let state = State::new(settings, engine, Arc::new(encoder))?;
-    let lifecycle = Lifecycle { keep_alive: options.keep_alive, shutdown_timeout: options.shutdown_timeout };
+    let ServerOptions { keep_alive, shutdown_timeout, .. } = options.server;
+    let lifecycle = Lifecycle { keep_alive, shutdown_timeout };
     System::new().block_on(async {
         let stop = stop_signal()?;
-        let address = reserved.address();
+        let url = reserved.url();
         let listening = reserved.listen()?;
-        tracing::info!("ready: serving {names} on http://{address}");
+        tracing::info!("ready: serving {names} on {url}");
         server::run(state, listening, lifecycle, stop).await?;
         tracing::info!("stopped");
         Ok(())
     })
 }
 
+/// Takes the place that clients will connect to, with its certificates, so that what is wrong there is said at once.
+fn reserve(options: &ServerOptions) -> Result<Reserved> {
+    let reserved = match &options.listen {
+        Listen::Tcp { host, port } => server::reserve(host, *port)?,
+        Listen::Unix(path) => server::reserve_unix(path)?,
+    };
+    match &options.tls {
+        Some(tls) => reserved.secured(tls),
+        None => Ok(reserved),
+    }
+}
+
 fn settings(options: &Options, max_model_len: usize) -> Settings {
-    let root = options.model.as_ref().map(|model| model.to_string_lossy().into_owned());
+    let server = options.server.clone();
     Settings {
-        served_model_names: options.served_model_names.clone(),
-        root: root.unwrap_or_else(|| options::BUILTIN_MODEL_NAME.to_owned()),
+        served_model_names: server.served_model_names,
+        root: options.engine.model_name(),
         max_model_len,
-        api_keys: options.api_keys.clone(),
-        skip_model_name_validation: options.skip_model_name_validation,
-        max_body_bytes: options.max_body_bytes,
+        api_keys: server.api_keys,
+        skip_model_name_validation: server.skip_model_name_validation,
+        max_body_bytes: server.max_body_bytes,
+        root_path: server.root_path,
+        cors: server.cors,
+        chat_template: server.chat_template,
+        overflow: server.overflow,
+        pooling: server.pooling,
+        log_requests: server.log_requests,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::checkpoint::{Checkpoint, Config};
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model;
-use crate::options::{LoadFormat, Options};
+use crate::options::{EngineOptions, LoadFormat};
 use crate::prompt::PromptEncoder;
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::time::Instant;
@@ -21,8 +21,8 @@ pub struct Loaded {
     pub max_model_len: usize,
 }
 
-/// Reads the model, packs or maps its weights and starts the engine.
-pub fn load(options: &Options) -> Result<Loaded> {
+/// Reads the model, packs or maps its weights and starts the engine, with the limits that `options` add to `queue`.
+pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
     let start = Instant::now();
     let cpu = cpu(options)?;
     let (isa, threads) = (cpu.isa().name(), cpu.threads());
@@ -63,23 +63,28 @@ pub fn load(options: &Options) -> Result<Loaded> {
         tokens: options.max_num_batched_tokens,
         sequences: options.max_num_seqs.unwrap_or(usize::MAX),
         prefix_cache_bytes: options.prefix_cache_bytes,
+        ..queue
     };
     let engine = Engine::start(model, limits);
     Ok(Loaded { engine, encoder, config: config.clone(), max_model_len })
 }
 
 /// The instruction set and the threads that were asked for.
-pub fn cpu(options: &Options) -> Result<Cpu> {
+pub fn cpu(options: &EngineOptions) -> Result<Cpu> {
     let isa = match &options.isa {
         Some(name) => Isa::named(name).map_err(|err| Error::new(ErrorKind::Options, err.to_string()))?,
         None => Isa::best(),
     };
-    let pool = Pool::new(options.threads, options.pin);
+    let pool = match &options.cores {
+        Some(cores) => Pool::on(cores, options.threads, options.pin)
+            .map_err(|why| Error::new(ErrorKind::Options, format!("VLLM_CPU_OMP_THREADS_BIND: {why}")))?,
+        None => Pool::new(options.threads, options.pin),
+    };
     Ok(Cpu::new(isa, if options.numa { pool } else { pool.without_numa() }))
 }
 
 /// The asked model length, which the positions that the model was trained for limit.
-fn model_len(options: &Options, config: &Config) -> Result<usize> {
+fn model_len(options: &EngineOptions, config: &Config) -> Result<usize> {
     let limit = config.max_position_embeddings;
     match options.max_model_len {
         Some(asked) if asked > limit => Err(Error::new(

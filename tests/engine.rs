@@ -96,10 +96,13 @@ struct Bench {
 
 /// An engine over a held model; batches of at most `tokens` tokens.
 fn bench(tokens: usize) -> Bench {
+    bench_within(Limits { tokens, ..Limits::default() })
+}
+
+fn bench_within(limits: Limits) -> Bench {
     let (call_sender, calls) = channel();
     let (steps, step_receiver) = channel();
     let model = Box::new(Held { calls: call_sender, steps: step_receiver, lanes: [None, None] });
-    let limits = Limits { tokens, sequences: usize::MAX, prefix_cache_bytes: 0 };
     Bench { engine: Engine::start(model, limits), calls, steps }
 }
 
@@ -260,6 +263,30 @@ async fn a_request_whose_client_left_is_not_computed_any_further() {
     assert_eq!(bench.calls.recv().unwrap(), bulk([100]), "the next batch has nothing of the one who left");
     bench.steps.send(Step::Done(0.0)).unwrap();
     assert_eq!(other.await.unwrap().unwrap(), [100.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_until_there_is_a_place_again() {
+    for (limits, named) in [
+        (Limits { queued_pairs: 4, ..Limits::default() }, "4 pairs wait or run"),
+        (Limits { queued_tokens: 8, ..Limits::default() }, "8 tokens wait or run"),
+    ] {
+        let bench = bench_within(Limits { tokens: 3, ..limits });
+        // The last one in may pass the limit by itself.
+        let first = bench.request(long_prompts([1, 2, 3, 4], 2), 0);
+        assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1], 2));
+        let refused = bench.request(prompts([5]), 0).await.unwrap().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+        assert!(refused.to_string().contains(named), "{refused}");
+        assert_eq!(bench.engine.waiting(), 3, "what was refused is not counted");
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        bench.steps.send(Step::Done(0.0)).unwrap();
+        bench.until(|engine| engine.waiting() == 0).await;
+        let next = bench.request(prompts([6]), 0);
+        bench.steps.send(Step::Done(0.0)).unwrap();
+        assert_eq!(next.await.unwrap().unwrap(), [6.0]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

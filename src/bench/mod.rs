@@ -9,9 +9,9 @@ mod workload;
 pub use report::{Limits, Memory, Passages, Report};
 
 use crate::checkpoint::Config;
-use crate::engine::{Engine, Work};
+use crate::engine::{self, Engine, Work};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{BenchOptions, Options};
+use crate::options::{BenchOptions, EngineOptions};
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
 use crate::startup::{self, Loaded};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,10 +31,10 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Loads the model, runs the workload and says what was measured.
 pub fn run(options: &BenchOptions) -> Result<Report> {
-    let BenchOptions { options, workload, requests, .. } = options;
+    let BenchOptions { engine: options, workload, requests, .. } = options;
     let before = limits(options)?;
     let start = Instant::now();
-    let Loaded { engine, encoder, config, .. } = startup::load(options)?;
+    let Loaded { engine, encoder, config, .. } = startup::load(options, engine::Limits::default())?;
     let ready = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -65,7 +65,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
 
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
-        model: options.served_model_names[0].clone(),
+        model: options.model_name(),
         isa,
         threads,
         workload: workload.name(),
@@ -85,7 +85,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
 }
 
 /// What this machine can do at most, on the threads and with the instruction set that were asked for.
-fn limits(options: &Options) -> Result<Limits> {
+fn limits(options: &EngineOptions) -> Result<Limits> {
     let cpu = startup::cpu(options)?;
     // What the compiler made of portable code has no peak of its own.
     let has_peak = cpu.isa().name() != "portable";

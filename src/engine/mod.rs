@@ -19,6 +19,7 @@ use worker::Worker;
 #[derive(Clone)]
 pub struct Engine {
     requests: mpsc::UnboundedSender<Request>,
+    limits: Limits,
     state: Arc<State>,
 }
 
@@ -31,6 +32,18 @@ pub struct Limits {
     pub sequences: usize,
     /// Bytes of the prefix cache; 0 turns it off.
     pub prefix_cache_bytes: usize,
+    /// Pairs that may wait or run before new requests are refused.
+    pub queued_pairs: usize,
+    /// Tokens of their prompts, the same.
+    pub queued_tokens: usize,
+}
+
+impl Default for Limits {
+    /// Nothing limited, nothing kept.
+    fn default() -> Self {
+        let none = usize::MAX;
+        Self { tokens: none, sequences: none, prefix_cache_bytes: 0, queued_pairs: none, queued_tokens: none }
+    }
 }
 
 /// What has been done since the start.
@@ -52,6 +65,8 @@ struct State {
     dead: AtomicBool,
     /// Pairs accepted and not yet answered.
     pending: AtomicUsize,
+    /// Tokens of the requests that are not answered.
+    pending_tokens: AtomicUsize,
     /// Pairs of the batches that run now.
     running: AtomicUsize,
     tokens: AtomicU64,
@@ -71,10 +86,35 @@ struct Request {
 
 struct Pending {
     pairs: usize,
+    tokens: usize,
     state: Arc<State>,
 }
 
 impl Pending {
+    /// Counts a request in, unless what is there has reached a limit. A request that is larger than a limit is let in
+    /// when nothing else is there: it could never be answered otherwise.
+    fn admit(pairs: usize, tokens: usize, limits: &Limits, state: &Arc<State>) -> Result<Self> {
+        let count = |counter: &AtomicUsize, more: usize, limit: usize| {
+            counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < limit).then_some(now + more))
+        };
+        count(&state.pending, pairs, limits.queued_pairs).map_err(|now| {
+            let sentence = "The engine is currently busy and cannot accept new requests. Please try again later or on \
+                            a different instance.";
+            let limit = limits.queued_pairs;
+            full(format!("{sentence} ({now} pairs wait or run, --max-num-queued-reqs is {limit}.)"))
+        })?;
+        // From here on a refusal gives back what was counted.
+        let mut admitted = Self { pairs, tokens: 0, state: state.clone() };
+        count(&state.pending_tokens, tokens, limits.queued_tokens).map_err(|now| {
+            let sentence = "The engine has reached its prefill token backlog limit. Please try again later or on a \
+                            different instance.";
+            let limit = limits.queued_tokens;
+            full(format!("{sentence} ({now} tokens wait or run, --max-num-queued-tokens is {limit}.)"))
+        })?;
+        admitted.tokens = tokens;
+        Ok(admitted)
+    }
+
     fn done(&mut self, pairs: usize) {
         self.pairs -= pairs;
         self.state.pending.fetch_sub(pairs, Ordering::Relaxed);
@@ -84,6 +124,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         self.state.pending.fetch_sub(self.pairs, Ordering::Relaxed);
+        self.state.pending_tokens.fetch_sub(self.tokens, Ordering::Relaxed);
     }
 }
 
@@ -98,18 +139,19 @@ impl Engine {
             .name("engine".to_owned())
             .spawn(move || worker.run())
             .expect("the operating system starts the engine thread");
-        Self { requests: sender, state }
+        Self { requests: sender, limits, state }
     }
 
     /// The margin `logit(yes) - logit(no)` of every prompt, in order; the score is [`sigmoid`] of it. Among requests
-    /// that wait, those of a lower `priority` go first; 0 is the usual. Dropping the future frees the work.
+    /// that wait, those of a lower `priority` go first; 0 is the usual. Dropping the future frees the work. An error if the
+    /// queue is full.
     pub async fn margins(&self, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<f32>> {
         if prompts.is_empty() {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        self.state.pending.fetch_add(prompts.len(), Ordering::Relaxed);
-        let pending = Pending { pairs: prompts.len(), state: self.state.clone() };
+        let tokens = prompts.iter().map(|prompt| prompt.token_ids.len()).sum();
+        let pending = Pending::admit(prompts.len(), tokens, &self.limits, &self.state)?;
         self.requests.send(Request { prompts, priority, reply, pending }).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
@@ -141,6 +183,10 @@ impl Engine {
     pub fn prefix_cache_bytes(&self) -> usize {
         self.state.prefix_cache_bytes.load(Ordering::Relaxed)
     }
+}
+
+fn full(sentence: String) -> Error {
+    Error::new(ErrorKind::Unavailable, sentence)
 }
 
 fn stopped() -> Error {

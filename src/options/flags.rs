@@ -1,20 +1,209 @@
-//! The flags of `ironrank serve` and `ironrank bench` as clap knows them, vLLM's ignored ones included.
+//! The flags of `serve` and `bench` that mean something here, as clap knows them, in groups that subcommands share.
 //!
-//! Invariant: no default stands here (they are in `options`), and an ignored flag is declared with the number of
-//! values that vLLM gives it, so that it never swallows or leaves behind a neighbour. Called by `options::parse`.
+//! Invariants: no default stands here (they are in `options`); every switch has a `--no-...` twin, of which the last
+//! one given counts. Called by `options::parse`.
 
-use super::{Workload, values};
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command};
+use super::{Workload, ignored, values};
+use clap::{Arg, ArgAction, Args, Command};
 use std::time::Duration;
+
+/// Which model, and what is made of its files.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Model directory (config.json, tokenizer.json, *.safetensors); without it a built-in dummy model is served
+    #[arg(value_name = "MODEL", help_heading = None::<&str>)]
+    pub model_tag: Option<String>,
+    /// Model directory, in place of the positional
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<String>,
+    /// Directory of tokenizer.json [default: the model's]
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<String>,
+    /// Longest prompt in tokens; 8k is 8000, 8K is 8192, auto is the model's [default: auto]
+    #[arg(long, value_name = "N", value_parser = values::model_len, allow_hyphen_values = true)]
+    pub max_model_len: Option<values::ModelLen>,
+    /// auto or float32; bfloat16, half and float16 are computed in float32 too, unlike in vLLM [default: float32]
+    #[arg(long, value_parser = values::dtype)]
+    pub dtype: Option<String>,
+    /// auto, safetensors, or dummy (weights made up, scores without meaning) [default: auto]
+    #[arg(long, value_name = "FORMAT", value_parser = values::load_format)]
+    pub load_format: Option<String>,
+    /// Replacements for keys of config.json: JSON, or dotted as in --hf-overrides.num_labels 1
+    /// [env: VLLM_HF_OVERRIDES, which vLLM ignores]
+    #[arg(long, value_name = "JSON")]
+    pub hf_overrides: Option<String>,
+    /// score, classify or auto; vLLM removed this flag, here it still works
+    #[arg(long, value_parser = values::task)]
+    pub task: Option<String>,
+    /// auto or pooling
+    #[arg(long, value_parser = values::runner)]
+    pub runner: Option<String>,
+    /// auto, none or classify
+    #[arg(long, value_parser = values::convert)]
+    pub convert: Option<String>,
+    /// Accepted; no code of a model is ever run
+    #[arg(long)]
+    pub trust_remote_code: bool,
+    #[arg(long, hide = true, value_parser = values::quantization)]
+    pub quantization: Option<String>,
+    #[arg(long, hide = true)]
+    pub rope_scaling: Option<String>,
+    #[arg(long, hide = true)]
+    pub rope_theta: Option<f64>,
+    #[arg(long, hide = true)]
+    pub hf_config_path: Option<String>,
+}
+
+/// How the machine is used.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Speed")]
+pub struct EngineArgs {
+    /// Tokens that go through the model together [default: 2048]
+    #[arg(long, value_name = "N", value_parser = values::batch_tokens, allow_hyphen_values = true)]
+    pub max_num_batched_tokens: Option<usize>,
+    /// Pairs that go through the model together [default: as the tokens allow; vLLM's: 128]
+    #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true)]
+    pub max_num_seqs: Option<usize>,
+    /// Memory for keys and values of prompts' beginnings that come again, in MiB; 0 turns it off [default: 256]
+    #[arg(long, value_name = "MIB", value_parser = values::mebibytes, allow_hyphen_values = true)]
+    pub prefix_cache_mib: Option<usize>,
+    /// As --prefix-cache-mib 0, in vLLM's words
+    #[arg(long)]
+    pub no_enable_prefix_caching: bool,
+    /// Directory where weights are kept as the kernels read them, packed at the first start and mapped by the next;
+    /// off packs into memory at every start [default: ~/.cache/ironrank]
+    #[arg(long, value_name = "DIR|off")]
+    pub weight_cache: Option<String>,
+    /// Compute threads [default: one per physical core this process may use, or per core of
+    /// VLLM_CPU_OMP_THREADS_BIND]
+    #[arg(long, value_name = "N", value_parser = values::threads, allow_hyphen_values = true)]
+    pub threads: Option<usize>,
+    /// Leave it to the system which core a compute thread runs on
+    #[arg(long)]
+    pub no_pin: bool,
+    /// auto spreads weights over the memory nodes of the machine, off leaves placement to the system [default: auto]
+    #[arg(long, value_name = "auto|off", value_parser = values::numa)]
+    pub numa: Option<bool>,
+    /// Instruction set, an error if this CPU lacks it [default: the best] [env: IRONRANK_ISA]
+    #[arg(long, value_name = "NAME")]
+    pub isa: Option<String>,
+}
+
+/// What becomes of a pair of texts.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scores")]
+pub struct ScoreArgs {
+    /// File or text of a Jinja template, rendered as vLLM does [default: the model card's prompt; vLLM's: none]
+    #[arg(long, value_name = "FILE|TEXT")]
+    pub chat_template: Option<String>,
+    /// What becomes of a pair longer than --max-model-len: error (400, as vLLM) or truncate (its document is
+    /// shortened; not in vLLM) [default: error]
+    #[arg(long, value_name = "error|truncate", value_parser = values::overflow)]
+    pub overflow: Option<super::Overflow>,
+    /// use_activation (false: scores are raw logits), logit_mean, logit_sigma: JSON, or dotted as in
+    /// --pooler-config.use_activation false
+    #[arg(long, value_name = "JSON", alias = "override-pooler-config")]
+    pub pooler_config: Option<String>,
+}
+
+/// Where and to whom it is served.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// Names that requests may use; answers carry the first [default: MODEL as given]
+    #[arg(long, value_name = "NAME", num_args = 1.., action = ArgAction::Set)]
+    pub served_model_name: Vec<String>,
+    /// Address to listen on [default: 0.0.0.0]
+    #[arg(long)]
+    pub host: Option<String>,
+    /// TCP port, 0 for any free one [default: 8000]
+    #[arg(long, value_parser = values::port, allow_hyphen_values = true)]
+    pub port: Option<u16>,
+    /// Unix socket to listen on, in place of host and port
+    #[arg(long, value_name = "PATH")]
+    pub uds: Option<String>,
+    /// Prefix that a proxy puts before every path; paths without it are served too
+    #[arg(long, value_name = "PATH", value_parser = values::root_path)]
+    pub root_path: Option<String>,
+    /// Keys that open the API, /score and /rerank included, which vLLM leaves open; the last flag counts, and it may
+    /// list several [env: VLLM_API_KEY]
+    #[arg(long, value_name = "KEY", num_args = 1.., action = ArgAction::Set)]
+    pub api_key: Vec<String>,
+    /// Pairs that may wait or run; with so many a new request is answered with 503. vLLM also refuses a request that
+    /// would pass the limit by itself [default: no limit]
+    #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true)]
+    pub max_num_queued_reqs: Option<usize>,
+    /// The same, counted in tokens of the prompts [default: no limit]
+    #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true)]
+    pub max_num_queued_tokens: Option<usize>,
+    /// Seconds that running requests get when the server is told to stop; 0 aborts them [default: 30; vLLM's: 0]
+    #[arg(long, value_name = "S", value_parser = values::seconds, allow_hyphen_values = true)]
+    pub shutdown_timeout: Option<Duration>,
+    /// Origins of web pages that may call the API, as a JSON list; ["*"] is any [default: []]
+    #[arg(long, value_name = "JSON", value_parser = values::string_list)]
+    pub allowed_origins: Option<values::StringList>,
+    /// Methods that such pages may use [default: ["*"]]
+    #[arg(long, value_name = "JSON", value_parser = values::string_list)]
+    pub allowed_methods: Option<values::StringList>,
+    /// Headers that such pages may send [default: ["*"]]
+    #[arg(long, value_name = "JSON", value_parser = values::string_list)]
+    pub allowed_headers: Option<values::StringList>,
+    /// Whether such pages may send cookies
+    #[arg(long)]
+    pub allow_credentials: bool,
+}
+
+/// Encryption.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArgs {
+    /// Certificate chain (PEM); the server then speaks https
+    #[arg(long, value_name = "FILE")]
+    pub ssl_certfile: Option<String>,
+    /// Its private key (PEM) [default: in --ssl-certfile]
+    #[arg(long, value_name = "FILE")]
+    pub ssl_keyfile: Option<String>,
+    /// Authorities (PEM) that client certificates are checked against
+    #[arg(long, value_name = "FILE")]
+    pub ssl_ca_certs: Option<String>,
+    /// Client certificates: 0 are not asked for, 1 are checked if sent, 2 are required [default: 0]
+    #[arg(long, value_name = "0|1|2", value_parser = values::cert_reqs, allow_hyphen_values = true)]
+    pub ssl_cert_reqs: Option<super::ClientCertificates>,
+}
+
+/// What is written to the log.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// One line per request, without its texts
+    #[arg(long)]
+    pub enable_log_requests: bool,
+    #[arg(long, hide = true, overrides_with = "enable_log_requests")]
+    pub disable_log_requests: bool,
+    /// Level of the HTTP server's own lines: critical, error, warning, info, debug (every request) or trace
+    #[arg(long, value_name = "LEVEL", value_parser = values::uvicorn_log_level)]
+    pub uvicorn_log_level: Option<&'static str>,
+}
 
 /// The arguments of `serve`, still without defaults.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
+    /// YAML file whose keys are these flags; the command line wins over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
     #[command(flatten)]
-    pub engine: EngineArgs,
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub score: ScoreArgs,
     #[command(flatten)]
     pub server: ServerArgs,
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// The arguments of `bench`, still without defaults.
@@ -30,173 +219,25 @@ pub struct BenchArgs {
     #[arg(long, help_heading = "Benchmark")]
     pub json: bool,
     #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
     pub engine: EngineArgs,
 }
 
-/// What a model is loaded and run with.
-#[derive(Debug, Args)]
-pub struct EngineArgs {
-    /// Model directory (config.json, tokenizer.json, *.safetensors); without it a built-in dummy model is served
-    #[arg(value_name = "MODEL")]
-    pub model_tag: Option<String>,
-    /// Model directory, in place of the positional
-    #[arg(long, help_heading = "Model")]
-    pub model: Option<String>,
-    /// Directory of tokenizer.json [default: the model's]
-    #[arg(long, value_name = "DIR", help_heading = "Model")]
-    pub tokenizer: Option<String>,
-    /// Longest prompt in tokens; 8k is 8000, 8K is 8192 [default: the model's]
-    #[arg(long, value_name = "N", value_parser = values::model_len, allow_hyphen_values = true, help_heading = "Model")]
-    pub max_model_len: Option<values::ModelLen>,
-    /// auto, float32; others are accepted and computed in float32
-    #[arg(long, value_parser = values::dtype, help_heading = "Model")]
-    pub dtype: Option<String>,
-    /// auto, safetensors, or dummy (weights made up, scores without meaning)
-    #[arg(long, value_name = "FORMAT", value_parser = values::load_format, help_heading = "Model")]
-    pub load_format: Option<String>,
-    /// Replacements for keys of config.json, as a JSON object [env: VLLM_HF_OVERRIDES]
-    #[arg(long, value_name = "JSON", help_heading = "Model")]
-    pub hf_overrides: Option<String>,
-    /// score; vLLM removed this flag, here it still works
-    #[arg(long, value_parser = values::task, help_heading = "Model")]
-    pub task: Option<String>,
-    /// auto or pooling
-    #[arg(long, value_parser = values::runner, help_heading = "Model")]
-    pub runner: Option<String>,
-    /// auto, none or classify
-    #[arg(long, value_parser = values::convert, help_heading = "Model")]
-    pub convert: Option<String>,
-    /// Accepted; no code of a model is ever run
-    #[arg(long, help_heading = "Model")]
-    pub trust_remote_code: bool,
-
-    /// Tokens that go through the model together [default: 2048]
-    #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true, help_heading = "Speed")]
-    pub max_num_batched_tokens: Option<usize>,
-    /// Pairs that go through the model together [default: as the tokens allow]
-    #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true, help_heading = "Speed")]
-    pub max_num_seqs: Option<usize>,
-    /// Memory for keys and values of prompts' beginnings that come again, in MiB; 0 turns it off [default: 256]
-    #[arg(long, value_name = "MIB", value_parser = values::mebibytes, allow_hyphen_values = true, help_heading = "Speed")]
-    pub prefix_cache_mib: Option<usize>,
-    #[arg(long, hide = true, overrides_with = "no_enable_prefix_caching")]
-    pub enable_prefix_caching: bool,
-    /// As --prefix-cache-mib 0, in vLLM's words
-    #[arg(long, help_heading = "Speed")]
-    pub no_enable_prefix_caching: bool,
-    /// Directory where weights are kept as the kernels read them, packed at the first start and mapped by the next;
-    /// off packs into memory at every start [default: ~/.cache/ironrank]
-    #[arg(long, value_name = "DIR|off", help_heading = "Speed")]
-    pub weight_cache: Option<String>,
-    /// Compute threads [default: one per physical core this process may use]
-    #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true, help_heading = "Speed")]
-    pub threads: Option<usize>,
-    /// Leave it to the system which core a compute thread runs on
-    #[arg(long, help_heading = "Speed")]
-    pub no_pin: bool,
-    /// auto spreads weights over the memory nodes of the machine, off leaves placement to the system [default: auto]
-    #[arg(long, value_name = "auto|off", value_parser = values::numa, help_heading = "Speed")]
-    pub numa: Option<bool>,
-    /// Instruction set, an error if this CPU lacks it [default: the best] [env: IRONRANK_ISA]
-    #[arg(long, value_name = "NAME", help_heading = "Speed")]
-    pub isa: Option<String>,
-}
-
-/// What is served, to whom.
-#[derive(Debug, Default, Args)]
-pub struct ServerArgs {
-    /// Names that requests may use; answers carry the first [default: MODEL as given]
-    #[arg(long, value_name = "NAME", num_args = 1.., action = ArgAction::Set, help_heading = "Server")]
-    pub served_model_name: Vec<String>,
-    /// Address to listen on [default: 0.0.0.0]
-    #[arg(long, help_heading = "Server")]
-    pub host: Option<String>,
-    /// TCP port [default: 8000]
-    #[arg(long, value_parser = values::port, allow_hyphen_values = true, help_heading = "Server")]
-    pub port: Option<u16>,
-    /// Keys that open the API; the last flag counts, and it may list several [env: VLLM_API_KEY]
-    #[arg(long, value_name = "KEY", num_args = 1.., action = ArgAction::Set, help_heading = "Server")]
-    pub api_key: Vec<String>,
-    /// Seconds that running requests get when the server is told to stop; 0 aborts them [default: 30; vLLM's: 0]
-    #[arg(long, value_name = "S", value_parser = values::seconds, allow_hyphen_values = true, help_heading = "Server")]
-    pub shutdown_timeout: Option<Duration>,
-}
-
-/// vLLM's switches that mean nothing here; each also exists as `--no-...`.
-const IGNORED_SWITCHES: [&str; 20] = [
-    "async-scheduling",
-    "disable-cascade-attn",
-    "disable-fastapi-docs",
-    "disable-frontend-multiprocessing",
-    "disable-log-requests",
-    "disable-log-stats",
-    "disable-sliding-window",
-    "disable-uvicorn-access-log",
-    "enable-chunked-prefill",
-    "enable-log-requests",
-    "enable-offline-docs",
-    "enable-prompt-tokens-details",
-    "enable-request-id-headers",
-    "enable-server-load-tracking",
-    "enable-tokenizer-info-endpoint",
-    "enforce-eager",
-    "fail-on-environ-validation",
-    "headless",
-    "use-tqdm-on-load",
-    "use-v2-block-manager",
-];
-
-/// vLLM's flags with one value that mean nothing here.
-const IGNORED_VALUES: [&str; 39] = [
-    "api-server-count",
-    "attention-backend",
-    "block-size",
-    "chat-template-content-format",
-    "code-revision",
-    "compilation-config",
-    "config-format",
-    "cpu-offload-gb",
-    "data-parallel-size",
-    "device",
-    "disable-access-log-for-endpoints",
-    "distributed-executor-backend",
-    "download-dir",
-    "generation-config",
-    "gpu-memory-utilization",
-    "h11-max-header-count",
-    "h11-max-incomplete-event-size",
-    "kv-cache-dtype",
-    "kv-cache-memory-bytes",
-    "limit-mm-per-prompt",
-    "max-log-len",
-    "max-logprobs",
-    "max-num-partial-prefills",
-    "max-num-queued-reqs",
-    "max-parallel-loading-workers",
-    "max-seq-len-to-capture",
-    "model-impl",
-    "num-gpu-blocks-override",
-    "optimization-level",
-    "override-generation-config",
-    "pipeline-parallel-size",
-    "revision",
-    "scheduling-policy",
-    "seed",
-    "swap-space",
-    "tensor-parallel-size",
-    "tokenizer-mode",
-    "tokenizer-revision",
-    "uvicorn-log-level",
-];
+const SPELLINGS: &str = "\
+Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON
+(--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the
+log; unknown flags are errors. Environment: VLLM_API_KEY, VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND,
+VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE, VLLM_SKIP_MODEL_NAME_VALIDATION, RUST_LOG.";
 
 /// The whole command line.
 pub fn command() -> Command {
     let serve = ServeArgs::augment_args(Command::new("serve"))
         .about("Serve a reranker over HTTP, as `vllm serve` does")
-        .args(ignored_args())
+        .args(ignored::args())
         .args_override_self(true)
         .infer_long_args(true)
-        .after_help("vLLM's other flags are accepted and ignored with a line in the log; unknown flags are errors.");
+        .after_help(SPELLINGS);
     let bench = BenchArgs::augment_args(Command::new("bench"))
         .about("Measure how fast this machine scores, and how near that is to its limits")
         .args_override_self(true)
@@ -207,26 +248,25 @@ pub fn command() -> Command {
         .after_help("`ironrank MODEL --flags` is `ironrank serve MODEL --flags`.")
         .arg_required_else_help(true)
         .subcommand_required(true)
-        .subcommand(serve)
-        .subcommand(bench)
+        .subcommand(with_twins(serve))
+        .subcommand(with_twins(bench))
 }
 
-fn ignored_args() -> Vec<Arg> {
-    let mut args = Vec::new();
-    for name in IGNORED_SWITCHES {
-        args.push(Arg::new(name).long(name).hide(true).action(ArgAction::SetTrue));
-        let negative = format!("no-{name}");
-        args.push(Arg::new(negative.clone()).long(negative).hide(true).action(ArgAction::SetTrue));
-    }
-    args.push(Arg::new("no-trust-remote-code").long("no-trust-remote-code").hide(true).action(ArgAction::SetTrue));
-    for name in IGNORED_VALUES {
-        args.push(Arg::new(name).long(name).hide(true).num_args(1).allow_hyphen_values(true));
-    }
-    args
+/// The name that takes a switch back: `no-x` of `x`, and `x` of `no-x`.
+pub fn twin(name: &str) -> String {
+    name.strip_prefix("no-").map_or_else(|| format!("no-{name}"), str::to_owned)
 }
 
-/// The ignored flags that were given, as `--name`.
-pub fn ignored_in(serve: &ArgMatches) -> Vec<String> {
-    let given = |id: &str| serve.value_source(id) == Some(ValueSource::CommandLine);
-    ignored_args().iter().map(|arg| arg.get_id().as_str()).filter(|id| given(id)).map(|id| format!("--{id}")).collect()
+/// Gives every switch of `command` its hidden twin, the last of the two being the one that counts.
+fn with_twins(command: Command) -> Command {
+    let switches: Vec<(String, String)> = command
+        .get_arguments()
+        .filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
+        .filter_map(|arg| Some((arg.get_id().to_string(), arg.get_long()?.to_owned())))
+        .collect();
+    switches.into_iter().fold(command, |command, (id, long)| {
+        let twin = twin(&long);
+        let negative = Arg::new(twin.clone()).long(twin).hide(true).action(ArgAction::SetTrue);
+        command.arg(negative.overrides_with(id))
+    })
 }

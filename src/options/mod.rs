@@ -1,11 +1,17 @@
-//! Command line and environment become one validated plain struct; every default of the program is written here.
+//! Command line, environment and configuration file become one validated plain struct; every default of the program is
+//! written here.
 //!
 //! Invariant: an [`Options`] holds only values that make sense together; what is wrong is said in a sentence before
-//! anything is loaded. The way is: arguments -> `spelling` (one spelling for each flag) -> `flags` (clap) ->
-//! `values` (units, JSON) -> `Options`. The environment comes in as a function, so that tests need not change it.
-//! Called by `main`; imports nothing of the rest.
+//! anything is loaded. The way is: arguments -> `spelling` (one spelling for each flag, `config_file` included) ->
+//! `flags` and `ignored` (clap) -> `values` (units, JSON) -> `build` (`Options`). The environment comes in as a
+//! function, so that tests need not change it; of files, only those are read that a flag names and that are options
+//! themselves (`--config`, `--chat-template`). Called by `main`; imports nothing of the rest.
 
+mod build;
+mod config_file;
 mod flags;
+mod ignored;
+mod pooler;
 mod spelling;
 mod values;
 
@@ -34,6 +40,66 @@ pub const BUILTIN_MODEL_NAME: &str = "qwen3-reranker-0.6b-dummy";
 /// Least severe log level that is written.
 pub const DEFAULT_LOG_LEVEL: &str = "info";
 
+/// Everything the program was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Which model, and how it runs.
+    pub engine: EngineOptions,
+    /// Where, to whom and how its scores are served.
+    pub server: ServerOptions,
+    /// What is logged.
+    pub log: LogOptions,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// A level, or `RUST_LOG` syntax.
+    pub filter: String,
+    /// One sentence for each thing that was accepted but means nothing here, to be logged first.
+    pub notices: Vec<String>,
+}
+
+/// Which model, and how the machine is used for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineOptions {
+    /// Model directory; `None` is the built-in 0.6B shape with dummy weights.
+    pub model: Option<PathBuf>,
+    /// Directory of `tokenizer.json`, when it is not the model's.
+    pub tokenizer: Option<PathBuf>,
+    /// Where the weights come from.
+    pub load_format: LoadFormat,
+    /// Replacements for keys of the model's `config.json`.
+    pub hf_overrides: Map<String, Value>,
+    /// Longest prompt in tokens; `None` is what the model's configuration says.
+    pub max_model_len: Option<usize>,
+    /// Tokens that go through the model together.
+    pub max_num_batched_tokens: usize,
+    /// Pairs that go through the model together; `None` is no limit besides the tokens.
+    pub max_num_seqs: Option<usize>,
+    /// Bytes of keys and values kept between batches; 0 turns it off.
+    pub prefix_cache_bytes: usize,
+    /// Directory of the packed-weight file; `None` packs into memory at every start.
+    pub weight_cache: Option<PathBuf>,
+    /// Compute threads; `None` is one per physical core this process may use, or one per core of `cores`.
+    pub threads: Option<usize>,
+    /// Logical CPUs that compute threads are confined to; `None` is all this process may use.
+    pub cores: Option<Vec<usize>>,
+    /// Whether compute threads are pinned to cores.
+    pub pin: bool,
+    /// Whether weights are spread over the memory nodes.
+    pub numa: bool,
+    /// Instruction set to use; `None` is the best available.
+    pub isa: Option<String>,
+}
+
+impl EngineOptions {
+    /// The model as it was given.
+    pub fn model_name(&self) -> String {
+        self.model.as_ref().map_or_else(|| BUILTIN_MODEL_NAME.to_owned(), |model| model.to_string_lossy().into_owned())
+    }
+}
+
 /// Where the weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadFormat {
@@ -41,6 +107,114 @@ pub enum LoadFormat {
     Safetensors,
     /// Weights made by a function, no file needed: scores carry no meaning.
     Dummy,
+}
+
+/// Where, to whom and how scores are served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerOptions {
+    /// Names that requests may use, never empty; answers carry the first.
+    pub served_model_names: Vec<String>,
+    /// Where clients find the server.
+    pub listen: Listen,
+    /// Prefix that a proxy puts before every path: empty, or `/` and more without a `/` at the end.
+    pub root_path: String,
+    /// Keys that open the API; empty leaves it open to all.
+    pub api_keys: Vec<String>,
+    /// Whether a request may name any model.
+    pub skip_model_name_validation: bool,
+    /// Pairs that may wait or run before new requests are refused.
+    pub max_queued_pairs: Option<usize>,
+    /// Tokens that may wait or run before new requests are refused.
+    pub max_queued_tokens: Option<usize>,
+    /// Which web pages of other origins may call the API.
+    pub cors: Cors,
+    /// Encryption; `None` is plain HTTP.
+    pub tls: Option<Tls>,
+    /// Text of a Jinja template; `None` is the model card's prompt.
+    pub chat_template: Option<String>,
+    /// What becomes of a pair that is too long.
+    pub overflow: Overflow,
+    /// How a logit becomes a score.
+    pub pooling: Pooling,
+    /// Whether each request is a line in the log.
+    pub log_requests: bool,
+    /// How long a stopping server waits for running requests; zero aborts them.
+    pub shutdown_timeout: Duration,
+    /// How long an idle connection stays open.
+    pub keep_alive: Duration,
+    /// Largest request body in bytes, after decompression.
+    pub max_body_bytes: usize,
+}
+
+/// Where clients find the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and a port, 0 being any free one.
+    Tcp {
+        /// Name or address of the interface.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// Which web pages of other origins may call the API, with what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// Origins; `*` is any.
+    pub allowed_origins: Vec<String>,
+    /// Methods; `*` is any.
+    pub allowed_methods: Vec<String>,
+    /// Request headers; `*` is any.
+    pub allowed_headers: Vec<String>,
+    /// Whether cookies may be sent.
+    pub allow_credentials: bool,
+}
+
+/// Files of an encrypted server, all PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// Private key; may be the same file.
+    pub key: PathBuf,
+    /// Authorities of client certificates; there if `client_certificates` asks for any.
+    pub client_authorities: Option<PathBuf>,
+    /// What clients have to show.
+    pub client_certificates: ClientCertificates,
+}
+
+/// What clients have to show, as Python's `ssl.CERT_*` count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// Nothing.
+    Ignored,
+    /// A certificate that is good, or none.
+    Optional,
+    /// A certificate that is good.
+    Required,
+}
+
+/// What becomes of a pair with more tokens than the model length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// The request is refused, as vLLM does.
+    Error,
+    /// The document is shortened.
+    Truncate,
+}
+
+/// How a logit becomes a score: `sigmoid((logit - mean) / sigma)`, or without the sigmoid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pooling {
+    /// Whether the sigmoid is applied when a request does not say.
+    pub use_activation: bool,
+    /// Subtracted from the logit.
+    pub logit_mean: f32,
+    /// Divides the difference; positive.
+    pub logit_sigma: f32,
 }
 
 /// What `bench` asks of the model: documents a request, and their words, stand in `bench::workload`.
@@ -63,65 +237,16 @@ pub enum Workload {
 /// A benchmark.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BenchOptions {
-    /// What the model is loaded and run with; what concerns the server is at its defaults.
-    pub options: Options,
-    /// What is asked of it.
+    /// Which model, and how it runs.
+    pub engine: EngineOptions,
+    /// What is logged.
+    pub log: LogOptions,
+    /// What is asked of the model.
     pub workload: Workload,
     /// Requests that are timed; `None` is the workload's own number.
     pub requests: Option<usize>,
     /// Whether the report is JSON.
     pub json: bool,
-}
-
-/// Everything the program was asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    /// Model directory; `None` is the built-in 0.6B shape with dummy weights.
-    pub model: Option<PathBuf>,
-    /// Directory of `tokenizer.json`, when it is not the model's.
-    pub tokenizer: Option<PathBuf>,
-    /// Names that requests may use, never empty; answers carry the first.
-    pub served_model_names: Vec<String>,
-    /// Address to listen on.
-    pub host: String,
-    /// TCP port; 0 asks the system for a free one.
-    pub port: u16,
-    /// Longest prompt in tokens; `None` is what the model's configuration says.
-    pub max_model_len: Option<usize>,
-    /// Tokens that go through the model together.
-    pub max_num_batched_tokens: usize,
-    /// Pairs that go through the model together; `None` is no limit besides the tokens.
-    pub max_num_seqs: Option<usize>,
-    /// Bytes of keys and values kept between batches; 0 turns it off.
-    pub prefix_cache_bytes: usize,
-    /// Directory of the packed-weight file; `None` packs into memory at every start.
-    pub weight_cache: Option<PathBuf>,
-    /// Compute threads; `None` is one per physical core this process may use.
-    pub threads: Option<usize>,
-    /// Whether compute threads are pinned to cores.
-    pub pin: bool,
-    /// Whether weights are spread over the memory nodes.
-    pub numa: bool,
-    /// Instruction set to use; `None` is the best available.
-    pub isa: Option<String>,
-    /// Where the weights come from.
-    pub load_format: LoadFormat,
-    /// Replacements for keys of the model's `config.json`.
-    pub hf_overrides: Map<String, Value>,
-    /// Keys that open the API; empty leaves it open to all.
-    pub api_keys: Vec<String>,
-    /// Whether a request may name any model.
-    pub skip_model_name_validation: bool,
-    /// How long a stopping server waits for running requests; zero aborts them.
-    pub shutdown_timeout: Duration,
-    /// How long an idle connection stays open.
-    pub keep_alive: Duration,
-    /// Largest request body in bytes, after decompression.
-    pub max_body_bytes: usize,
-    /// Log filter: a level, or `RUST_LOG` syntax.
-    pub log_filter: String,
-    /// One sentence for each thing that was accepted but means nothing here; `main` logs them.
-    pub notices: Vec<String>,
 }
 
 /// What the command line asks for.
@@ -142,7 +267,10 @@ pub enum Command {
 
 /// Reads the command line (`args[0]` is the program) and the environment.
 pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&str) -> Option<String>) -> Command {
-    let args = spelling::normalise(args.into_iter().map(Into::into).collect());
+    let args = match spelling::normalise(args.into_iter().map(Into::into).collect()) {
+        Ok(args) => args,
+        Err(sentence) => return mistake(&sentence),
+    };
     let matches = match flags::command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(err) => {
@@ -152,116 +280,19 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
     let built = match matches.subcommand() {
         Some(("serve", serve)) => flags::ServeArgs::from_arg_matches(serve)
             .map_err(|err| err.to_string())
-            .and_then(|args| build(args.engine, args.server, flags::ignored_in(serve), env))
+            .and_then(|args| build::options(args, ignored::given(serve)?, env))
             .map(|options| Command::Serve(Box::new(options))),
-        Some(("bench", bench)) => {
-            flags::BenchArgs::from_arg_matches(bench).map_err(|err| err.to_string()).and_then(|args| {
-                let options = build(args.engine, flags::ServerArgs::default(), Vec::new(), env)?;
-                let workload = args.workload.unwrap_or(Workload::Rag);
-                Ok(Command::Bench(Box::new(BenchOptions {
-                    options,
-                    workload,
-                    requests: args.requests,
-                    json: args.json,
-                })))
-            })
-        }
+        Some(("bench", bench)) => flags::BenchArgs::from_arg_matches(bench)
+            .map_err(|err| err.to_string())
+            .and_then(|args| build::bench_options(args, env))
+            .map(|options| Command::Bench(Box::new(options))),
         _ => Err("The commands are `serve` and `bench`.".to_owned()),
     };
-    built.unwrap_or_else(mistake)
+    built.unwrap_or_else(|sentence| mistake(&sentence))
 }
 
-fn mistake(sentence: String) -> Command {
+fn mistake(sentence: &str) -> Command {
     Command::Say { text: format!("error: {sentence}\n\nFor more information, try '--help'.\n"), code: 2 }
-}
-
-fn build(
-    args: flags::EngineArgs,
-    server: flags::ServerArgs,
-    ignored: Vec<String>,
-    env: impl Fn(&str) -> Option<String>,
-) -> Result<Options, String> {
-    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let mut notices = Vec::new();
-    for flag in ignored {
-        notices.push(format!("{flag} is accepted for vLLM's sake and has no effect here."));
-    }
-    if let Some(dtype @ ("bfloat16" | "half" | "float16")) = args.dtype.as_deref() {
-        notices.push(format!("--dtype {dtype} is accepted; the model is computed in float32."));
-    }
-    if args.trust_remote_code {
-        notices.push("--trust-remote-code has no effect: no code of a model is ever run.".to_owned());
-    }
-    let model = match (args.model_tag, args.model) {
-        (Some(positional), Some(flag)) if positional != flag => {
-            notices.push(format!("--model {flag} is overruled by the positional {positional}."));
-            Some(positional)
-        }
-        (positional, flag) => positional.or(flag),
-    };
-    let load_format = match (args.load_format.as_deref().unwrap_or("auto"), &model) {
-        ("dummy", _) | ("auto", None) => LoadFormat::Dummy,
-        (_, Some(_)) => LoadFormat::Safetensors,
-        (_, None) => return Err("--load-format safetensors needs a MODEL directory to read from.".to_owned()),
-    };
-    let hf_overrides = match (args.hf_overrides, env("VLLM_HF_OVERRIDES")) {
-        (Some(json), _) => values::json_object("--hf-overrides", &json)?,
-        (None, Some(json)) => values::json_object("VLLM_HF_OVERRIDES", &json)?,
-        (None, None) => Map::new(),
-    };
-    let served_model_names = match server.served_model_name {
-        names if !names.is_empty() => names,
-        _ => vec![model.clone().unwrap_or_else(|| BUILTIN_MODEL_NAME.to_owned())],
-    };
-    let keep_alive = match env("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") {
-        Some(text) => values::seconds(&text).map_err(|err| format!("VLLM_HTTP_TIMEOUT_KEEP_ALIVE: {err}"))?,
-        None => DEFAULT_KEEP_ALIVE,
-    };
-    let api_keys = match server.api_key {
-        keys if !keys.is_empty() => keys,
-        _ => env("VLLM_API_KEY").into_iter().collect(),
-    };
-    let pin = if args.no_pin { false } else { env("VLLM_CPU_OMP_THREADS_BIND").as_deref() != Some("nobind") };
-    Ok(Options {
-        model: model.map(PathBuf::from),
-        tokenizer: args.tokenizer.map(PathBuf::from),
-        served_model_names,
-        host: server.host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-        port: server.port.unwrap_or(DEFAULT_PORT),
-        max_model_len: args.max_model_len.and_then(|len| len.0),
-        max_num_batched_tokens: args.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
-        max_num_seqs: args.max_num_seqs,
-        prefix_cache_bytes: match args.prefix_cache_mib {
-            Some(bytes) => bytes,
-            None if args.no_enable_prefix_caching => 0,
-            None => DEFAULT_PREFIX_CACHE_BYTES,
-        },
-        weight_cache: match args.weight_cache.as_deref() {
-            Some("off") => None,
-            Some(dir) => Some(PathBuf::from(dir)),
-            None => default_weight_cache(env),
-        },
-        threads: args.threads,
-        pin,
-        numa: args.numa.unwrap_or(true),
-        isa: args.isa.or_else(|| env("IRONRANK_ISA")),
-        load_format,
-        hf_overrides,
-        api_keys: api_keys.into_iter().filter(|key| !key.is_empty()).collect(),
-        skip_model_name_validation: env("VLLM_SKIP_MODEL_NAME_VALIDATION").is_some_and(|value| values::truthy(&value)),
-        shutdown_timeout: server.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
-        keep_alive,
-        max_body_bytes: DEFAULT_MAX_BODY_BYTES,
-        log_filter: env("RUST_LOG").unwrap_or_else(|| values::log_level(env("VLLM_LOGGING_LEVEL").as_deref())),
-        notices,
-    })
-}
-
-/// The directory of packed weights when none is named, as the XDG base directories have it: `None` without a home.
-fn default_weight_cache(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(caches.join("ironrank"))
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
-//! The parser as a table: command lines, good and bad, and what becomes of them.
+//! The parser as tables: command lines, files and variables, good and bad, and what becomes of them.
 
-use super::{Command, DEFAULT_PREFIX_CACHE_BYTES, LoadFormat, Options, Workload, parse};
-use std::path::PathBuf;
-use std::time::Duration;
+use super::*;
+use serde_json::json;
 
 const OVERRIDES: &str = "{\n  \"architectures\": [\"Qwen3ForSequenceClassification\"],\n  \"classifier_from_token\": \
                          [\"no\", \"yes\"],\n  \"is_original_qwen3_reranker\": true\n}\n";
 
-fn run(line: &str, env: &[(&str, &str)]) -> Command {
+type Env<'a> = &'a [(&'a str, &'a str)];
+
+/// What a line changes in the options of `serve m`.
+type Change = fn(&mut Options);
+
+fn run(line: &str, env: Env) -> Command {
     let args = std::iter::once("ironrank").chain(line.split_whitespace());
     parse(args, |name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
 }
 
-fn options_in(line: &str, env: &[(&str, &str)]) -> Options {
+fn options(line: &str, env: Env) -> Options {
     match run(line, env) {
         Command::Serve(options) => *options,
         Command::Say { text, .. } => panic!("'{line}' was refused: {text}"),
@@ -20,176 +24,387 @@ fn options_in(line: &str, env: &[(&str, &str)]) -> Options {
     }
 }
 
-fn options(line: &str) -> Options {
-    options_in(line, &[])
+/// Checks that `line` differs from `serve m` by `change`, and has these notices, each of which holds its text.
+fn check(line: &str, env: Env, notices: &[&str], change: Change) {
+    let mut got = options(line, env);
+    let said = std::mem::take(&mut got.log.notices);
+    assert_eq!(said.len(), notices.len(), "'{line}' {env:?} notes {said:?}");
+    for (notice, text) in said.iter().zip(notices) {
+        assert!(notice.contains(text), "'{line}' {env:?} notes {said:?}, not {text}");
+    }
+    let mut expected = options("serve m", &[]);
+    change(&mut expected);
+    assert_eq!(got, expected, "'{line}' {env:?}");
+}
+
+fn refused(line: &str, env: Env, named: &str) {
+    match run(line, env) {
+        Command::Say { text, code: 2 } => assert!(text.contains(named), "'{line}' {env:?} says: {text}"),
+        other => panic!("'{line}' {env:?} gave {other:?}"),
+    }
+}
+
+fn texts(items: &[&str]) -> Vec<String> {
+    items.iter().map(|&item| item.to_owned()).collect()
+}
+
+fn overrides(options: &mut Options, value: Value) {
+    options.engine.hf_overrides = value.as_object().expect("an object").clone();
+}
+
+const GOOD: &[(&str, &[&str], Change)] = &[
+    // Which model.
+    ("serve m", &[], |_| {}),
+    ("m", &[], |_| {}),
+    ("--model m", &[], |_| {}),
+    ("serve --model=m", &[], |_| {}),
+    ("serve m --model m", &[], |_| {}),
+    ("serve m --model n", &["--model n is overruled by the positional m"], |_| {}),
+    ("serve", &[], |o| {
+        o.engine.model = None;
+        o.engine.load_format = LoadFormat::Dummy;
+        o.server.served_model_names = texts(&[BUILTIN_MODEL_NAME]);
+    }),
+    ("serve m --load-format dummy", &[], |o| o.engine.load_format = LoadFormat::Dummy),
+    ("serve m --load-format safetensors", &[], |_| {}),
+    ("serve m --tokenizer t", &[], |o| o.engine.tokenizer = Some("t".into())),
+    ("serve m --tokenizer None", &[], |_| {}),
+    ("serve m --trust-remote-code", &["no code of a model is ever run"], |_| {}),
+    ("serve m --trust-remote-code --no-trust-remote-code", &[], |_| {}),
+    ("serve m --runner pooling --convert classify --task classify", &[], |_| {}),
+    ("serve m --task score", &[], |_| {}),
+    ("serve m --dtype float32", &[], |_| {}),
+    ("serve m --dtype bfloat16", &["--dtype bfloat16 is accepted; the model is computed in float32"], |_| {}),
+    ("serve m --dtype auto", &["--dtype auto is accepted"], |_| {}),
+    ("serve m --quantization None --hf-config-path m", &[], |_| {}),
+    // Sizes.
+    ("serve m --max-model-len 8192", &[], |o| o.engine.max_model_len = Some(8192)),
+    ("serve m --max_model_len 8K", &[], |o| o.engine.max_model_len = Some(8192)),
+    ("serve m --max-model-len=8k", &[], |o| o.engine.max_model_len = Some(8000)),
+    ("m --max-model 8.5k", &[], |o| o.engine.max_model_len = Some(8500)),
+    ("serve m --max-model-len auto", &[], |_| {}),
+    ("m --max-model-len -1", &[], |_| {}),
+    ("serve m --max_num_batched_tokens=4K", &[], |o| o.engine.max_num_batched_tokens = 4096),
+    ("serve m --max-num-seqs 16", &[], |o| o.engine.max_num_seqs = Some(16)),
+    ("serve m --max-num-queued-reqs 200", &[], |o| o.server.max_queued_pairs = Some(200)),
+    ("serve m --max-num-queued-t 1m", &[], |o| o.server.max_queued_tokens = Some(1_000_000)),
+    ("serve m --prefix-cache-mib 3", &[], |o| o.engine.prefix_cache_bytes = 3 << 20),
+    ("serve m --prefix-cache-mib 0", &[], |o| o.engine.prefix_cache_bytes = 0),
+    ("serve m --no-enable-prefix-caching", &[], |o| o.engine.prefix_cache_bytes = 0),
+    ("serve m --no-enable-prefix-caching --enable-prefix-caching", &[], |_| {}),
+    ("serve m --threads 3 --no-pin", &[], |o| (o.engine.threads, o.engine.pin) = (Some(3), false)),
+    ("serve m --numa off", &[], |o| o.engine.numa = false),
+    ("serve m --isa sse2", &[], |o| o.engine.isa = Some("sse2".to_owned())),
+    ("serve m --weight-cache /w", &[], |o| o.engine.weight_cache = Some("/w".into())),
+    // Overrides of the configuration.
+    ("serve m --hf-overrides {\"num_labels\":1}", &[], |o| overrides(o, json!({"num_labels": 1}))),
+    ("serve m --hf_overrides.num_labels 1", &[], |o| overrides(o, json!({"num_labels": 1}))),
+    ("serve m --hf-overrides.architectures+ X", &[], |o| overrides(o, json!({"architectures": ["X"]}))),
+    ("serve m --hf-overrides.classifier_from_token+ no,yes --hf-overrides.is_original_qwen3_reranker true", &[], |o| {
+        overrides(o, json!({"classifier_from_token": ["no", "yes"], "is_original_qwen3_reranker": true}));
+    }),
+    ("serve m --hf-overrides.a+=x --hf-overrides.a+ y,z", &[], |o| overrides(o, json!({"a": ["x", "y", "z"]}))),
+    ("serve m --hf-over.text_config.max_position_embeddings=8k", &[], |o| {
+        overrides(o, json!({"text_config": {"max_position_embeddings": 8000}}));
+    }),
+    ("serve m --hf-overrides.b.c 2 --hf-overrides {\"a\":1,\"b\":{\"c\":0,\"d\":3}}", &[], |o| {
+        overrides(o, json!({"a": 1, "b": {"c": 2, "d": 3}}));
+    }),
+    ("serve m --hf-overrides {\"a\":1} --hf-overrides {\"b\":2}", &[], |o| overrides(o, json!({"b": 2}))),
+    ("serve m --rope-theta 1e6 --rope-scaling {\"factor\":2}", &[], |o| {
+        overrides(o, json!({"rope_scaling": {"factor": 2}, "rope_theta": 1e6}));
+    }),
+    // Where and to whom.
+    ("serve m --port 9", &[], |o| o.server.listen = Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: 9 }),
+    ("serve m --port 8 --port=9", &[], |o| o.server.listen = Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: 9 }),
+    ("serve m --host ::1", &[], |o| o.server.listen = Listen::Tcp { host: "::1".to_owned(), port: DEFAULT_PORT }),
+    ("serve m --uds /run/i.sock --port 9", &[], |o| o.server.listen = Listen::Unix("/run/i.sock".into())),
+    ("serve m --served-model-name a b --port 8000", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
+    ("serve --served-model-name a b --model m", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
+    ("serve m --api-key k1 k2", &[], |o| o.server.api_keys = texts(&["k1", "k2"])),
+    ("serve m --api-key k1 --api-key k2", &[], |o| o.server.api_keys = texts(&["k2"])),
+    ("serve m --root-path /reranker/", &[], |o| o.server.root_path = "/reranker".to_owned()),
+    ("serve m --allowed-origins [\"*\"]", &[], |o| o.server.cors.allowed_origins = texts(&["*"])),
+    ("serve m --allowed-methods [\"GET\",\"POST\"] --allowed-headers []", &[], |o| {
+        o.server.cors.allowed_methods = texts(&["GET", "POST"]);
+        o.server.cors.allowed_headers.clear();
+    }),
+    ("serve m --allow-credentials", &[], |o| o.server.cors.allow_credentials = true),
+    ("serve m --shutdown-timeout 0", &[], |o| o.server.shutdown_timeout = Duration::ZERO),
+    ("serve m --ssl-certfile c.pem", &[], |o| {
+        o.server.tls = Some(Tls {
+            certificate: "c.pem".into(),
+            key: "c.pem".into(),
+            client_authorities: None,
+            client_certificates: ClientCertificates::Ignored,
+        });
+    }),
+    ("serve m --ssl-keyfile k.pem --ssl-certfile c.pem --ssl-ca-certs ca.pem --ssl-cert-reqs 2", &[], |o| {
+        o.server.tls = Some(Tls {
+            certificate: "c.pem".into(),
+            key: "k.pem".into(),
+            client_authorities: Some("ca.pem".into()),
+            client_certificates: ClientCertificates::Required,
+        });
+    }),
+    // Scores.
+    ("serve m --overflow truncate", &[], |o| o.server.overflow = Overflow::Truncate),
+    ("serve m --chat-template {{messages}}", &[], |o| o.server.chat_template = Some("{{messages}}".to_owned())),
+    ("serve m --pooler-config {\"use_activation\":false}", &[], |o| o.server.pooling.use_activation = false),
+    ("serve m --override-pooler-config {\"softmax\":false,\"pooling_type\":\"LAST\"}", &[], |o| {
+        o.server.pooling.use_activation = false;
+    }),
+    ("serve m --pooler-config.logit_mean -1.5 --pooler-config.logit_sigma 2", &[], |o| {
+        (o.server.pooling.logit_mean, o.server.pooling.logit_sigma) = (-1.5, 2.0);
+    }),
+    ("serve m --pooler-config.normalize true", &["normalize is accepted"], |_| {}),
+    // The log.
+    ("serve m --enable-log-requests", &[], |o| o.server.log_requests = true),
+    ("serve m --enable-log-requests --disable-log-requests", &[], |_| {}),
+    ("serve m --disable-log-requests --enable-log-requests", &[], |o| o.server.log_requests = true),
+    ("serve m --enable-log-requests --no-enable-log-requests", &[], |_| {}),
+    ("serve m --uvicorn-log-level warning", &[], |o| {
+        o.log.filter = "info,actix_server=warn,ironrank::server=warn".to_owned();
+    }),
+    // What means nothing here, each with the number of values that it has in vLLM.
+    ("serve --enforce-eager m", &["--enforce-eager"], |_| {}),
+    (
+        "serve m --no-enable-chunked-prefill --disable-log-stats",
+        &["--disable-log-stats", "--no-enable-chunked"],
+        |_| {},
+    ),
+    ("serve -tp 2 --gpu_memory_utilization 0.9 m", &["--gpu-memory", "--tensor-parallel-size"], |_| {}),
+    ("serve m -dp=2 -O3 -q None", &["--data-parallel-size", "--optimization-level"], |_| {}),
+    ("serve --swap-space 4 m --device cpu --seed -1", &["--device", "--seed", "--swap-space"], |_| {}),
+    ("serve m --compilation-config.level 3 -cc.cache_dir d", &["--compilation-config"], |_| {}),
+    ("serve m --cudagraph-capture-sizes 1 2 4 --hf-token", &["--cudagraph-capture-sizes", "--hf-token"], |_| {}),
+    ("serve m --guided-decoding-backend auto --num-scheduler-steps 8", &["--guided", "--num-scheduler"], |_| {}),
+];
+
+#[test]
+fn good_lines_change_what_they_say_and_nothing_else() {
+    for (line, notices, change) in GOOD {
+        check(line, &[], notices, *change);
+    }
+}
+
+const BAD: &[(&str, &str)] = &[
+    ("", "Usage"),
+    ("serve m --prot 9", "--port"),
+    ("serve m --frobnicate", "--frobnicate"),
+    ("serve m --max-modle-len 9", "--max-model-len"),
+    ("serve m extra", "extra"),
+    ("serve m --port", "--port"),
+    ("serve m --port 65536", "65536"),
+    ("serve m --port -1", "-1"),
+    ("serve m --port eight", "eight"),
+    ("serve m --port.x 8", "is not a TCP port"),
+    ("serve m --prefix-cache-mib -1", "-1"),
+    ("serve m --max-model-len 0", "0 is too small; the least is 1"),
+    ("serve m --max-model-len 8.5K", "8.5K"),
+    ("serve m --max-model-len -2", "-2"),
+    ("serve m --max-model-len 99999999999999999999k", "99999999999999999999k"),
+    ("serve m --max-n 5", "--max-n"),
+    ("serve m --max-num-batched-tokens 2M", "2097152 is too large; the most is 1048576"),
+    ("serve m --max-num-queued-reqs 0", "0 is too small"),
+    ("serve m --threads 0", "0 is too small"),
+    ("serve m --threads 1m", "the most is 4096"),
+    ("serve m --numa 2", "use one of auto, off"),
+    ("serve m --dtype fp32", "float32"),
+    ("serve m --task embed", "only reranks"),
+    ("serve m --runner generate", "only reranks"),
+    ("serve m --convert embed", "only reranks"),
+    ("serve m --quantization fp8", "computed in float32"),
+    ("serve m --hf-config-path other", "config.json is read from the model directory"),
+    ("serve m --load-format gguf", "safetensors"),
+    ("serve --load-format safetensors", "MODEL"),
+    ("serve m --shutdown-timeout -5", "-5"),
+    ("serve m --shutdown-timeout soon", "soon"),
+    ("serve m --hf-overrides [1]", "JSON object"),
+    ("serve m --hf-overrides {x", "not valid JSON"),
+    ("serve m --hf-overrides.a", "--hf-overrides.a needs a value"),
+    ("serve m --hf-overrides. 1", "a key is missing"),
+    ("serve m --rope-scaling linear", "--rope-scaling is not valid JSON"),
+    ("serve m --served-model-name", "--served-model-name"),
+    ("serve m --allowed-origins *", "JSON list"),
+    ("serve m --root-path reranker", "begins with a slash"),
+    ("serve m --overflow cut", "error or truncate"),
+    ("serve m --chat-template missing.jinja", "missing.jinja looks like a file"),
+    ("serve m --pooler-config.pooling_type MEAN", "must be LAST"),
+    ("serve m --pooler-config.use_activation 3", "must be true or false"),
+    ("serve m --pooler-config.logit_sigma 0", "a number above 0"),
+    ("serve m --pooler-config.temperature 2", "does not know temperature"),
+    ("serve m --uvicorn-log-level loud", "critical, error, warning"),
+    ("serve m --ssl-keyfile k", "--ssl-keyfile needs a --ssl-certfile"),
+    ("serve m --ssl-ca-certs ca", "--ssl-ca-certs needs a --ssl-certfile"),
+    ("serve m --ssl-certfile c --ssl-cert-reqs 2", "needs --ssl-ca-certs"),
+    ("serve m --ssl-certfile c --ssl-cert-reqs 3", "2 (required)"),
+    ("serve m --uds /run/i.sock --ssl-certfile c", "do not go together"),
+    ("serve m --lora-modules a=b", "adapters are not loaded"),
+    ("serve m --middleware my.auth", "no Python code is run"),
+    ("serve m --headless", "one process"),
+    ("serve m --config", "--config needs a value"),
+    ("serve m --config c.json", "ends in .yaml or .yml"),
+    ("serve m --config missing.yaml", "missing.yaml cannot be read"),
+];
+
+#[test]
+fn bad_lines_end_with_code_2_and_a_sentence() {
+    for (line, named) in BAD {
+        refused(line, &[], named);
+    }
+}
+
+#[test]
+fn no_line_of_the_tables_stands_there_twice() {
+    let lines: Vec<&str> = GOOD.iter().map(|row| row.0).chain(BAD.iter().map(|row| row.0)).collect();
+    let distinct: std::collections::BTreeSet<&str> = lines.iter().copied().collect();
+    assert_eq!(distinct.len(), lines.len());
+}
+
+#[test]
+fn variables_say_what_flags_do_not() {
+    let good: &[(Env, &str, &[&str], Change)] = &[
+        (&[("VLLM_API_KEY", "k3")], "m", &[], |o| o.server.api_keys = texts(&["k3"])),
+        (&[("VLLM_API_KEY", "k3")], "m --api-key k1", &[], |o| o.server.api_keys = texts(&["k1"])),
+        (&[("VLLM_API_KEY", " ")], "m", &[], |_| {}),
+        (&[("VLLM_HF_OVERRIDES", OVERRIDES)], "m", &[], |o| {
+            overrides(
+                o,
+                json!({
+                    "architectures": ["Qwen3ForSequenceClassification"],
+                    "classifier_from_token": ["no", "yes"],
+                    "is_original_qwen3_reranker": true
+                }),
+            );
+        }),
+        (&[("VLLM_HF_OVERRIDES", OVERRIDES)], "m --hf-overrides.a 1", &[], |o| overrides(o, json!({"a": 1}))),
+        (&[("IRONRANK_ISA", "avx2")], "m", &[], |o| o.engine.isa = Some("avx2".to_owned())),
+        (&[("IRONRANK_ISA", "avx2")], "m --isa sse2", &[], |o| o.engine.isa = Some("sse2".to_owned())),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "auto")], "m", &[], |_| {}),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "nobind")], "m", &[], |o| o.engine.pin = false),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "0-2,8")], "m", &[], |o| o.engine.cores = Some(vec![0, 1, 2, 8])),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "0-1|2-3")], "m", &["the cores of the first list"], |o| {
+            o.engine.cores = Some(vec![0, 1]);
+        }),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "4-7")], "m --threads 2 --no-pin", &[], |o| {
+            (o.engine.cores, o.engine.threads, o.engine.pin) = (Some(vec![4, 5, 6, 7]), Some(2), false);
+        }),
+        (
+            &[("VLLM_CPU_KVCACHE_SPACE", "40"), ("VLLM_USE_V1", "1")],
+            "m",
+            &["--prefix-cache-mib", "VLLM_USE_V1"],
+            |_| {},
+        ),
+        (&[("VLLM_LOGGING_LEVEL", "WARNING")], "m", &[], |o| o.log.filter = "warn".to_owned()),
+        (&[("VLLM_LOGGING_LEVEL", "debug")], "m --uvicorn-log-level error", &[], |o| {
+            o.log.filter = "debug,actix_server=error,ironrank::server=error".to_owned();
+        }),
+        (&[("VLLM_LOGGING_LEVEL", "loud")], "m", &[], |_| {}),
+        (&[("RUST_LOG", "ironrank=trace"), ("VLLM_LOGGING_LEVEL", "ERROR")], "m", &[], |o| {
+            o.log.filter = "ironrank=trace".to_owned();
+        }),
+        (&[("VLLM_SKIP_MODEL_NAME_VALIDATION", "1")], "m", &[], |o| o.server.skip_model_name_validation = true),
+        (&[("VLLM_SKIP_MODEL_NAME_VALIDATION", "0")], "m", &[], |_| {}),
+        (&[("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "75")], "m", &[], |o| o.server.keep_alive = Duration::from_secs(75)),
+        (&[("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"), ("HF_HOME", "/h")], "m", &[], |_| {}),
+        (&[("HOME", "/home/a")], "m", &[], |o| o.engine.weight_cache = Some("/home/a/.cache/ironrank".into())),
+        (&[("HOME", "/home/a")], "m --weight-cache off", &[], |_| {}),
+        (&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/c")], "m", &[], |o| {
+            o.engine.weight_cache = Some("/c/ironrank".into());
+        }),
+        (&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "c")], "m", &[], |o| {
+            o.engine.weight_cache = Some("/home/a/.cache/ironrank".into());
+        }),
+    ];
+    for (env, line, notices, change) in good {
+        check(line, env, notices, *change);
+    }
+    let bad: &[(Env, &str, &str)] = &[
+        (&[("VLLM_HF_OVERRIDES", "nonsense")], "m", "VLLM_HF_OVERRIDES is not valid JSON"),
+        (&[("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "long")], "m", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE: 'long'"),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "3-1")], "m", "VLLM_CPU_OMP_THREADS_BIND=3-1 is not understood"),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "0-9999999999")], "m", "is not understood"),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "0-1")], "m --threads 3", "--threads 3 is more than the 2 cores"),
+    ];
+    for (env, line, named) in bad {
+        refused(line, env, named);
+    }
 }
 
 #[test]
 fn todays_deployment_is_understood_with_and_without_the_word_serve() {
     let line = "/models/qwen3-reranker-0.6b --task score --dtype float32 --port 8000 --trust-remote-code \
                 --max-model-len 8192";
-    let env = [("VLLM_HF_OVERRIDES", OVERRIDES)];
-    let bare = options_in(line, &env);
-    assert_eq!(bare, options_in(&format!("serve {line}"), &env));
-    assert_eq!(bare.model, Some(PathBuf::from("/models/qwen3-reranker-0.6b")));
-    assert_eq!(bare.served_model_names, ["/models/qwen3-reranker-0.6b"]);
-    assert_eq!((bare.port, bare.max_model_len), (8000, Some(8192)));
-    assert_eq!(bare.load_format, LoadFormat::Safetensors);
-    assert_eq!(bare.hf_overrides["classifier_from_token"], serde_json::json!(["no", "yes"]));
-    assert_eq!(bare.hf_overrides["is_original_qwen3_reranker"], true);
+    let env: Env = &[("VLLM_HF_OVERRIDES", OVERRIDES)];
+    let bare = options(line, env);
+    assert_eq!(bare, options(&format!("serve {line}"), env));
+    assert_eq!(bare.engine.model, Some(PathBuf::from("/models/qwen3-reranker-0.6b")));
+    assert_eq!(bare.server.served_model_names, ["/models/qwen3-reranker-0.6b"]);
+    assert_eq!(bare.engine.max_model_len, Some(8192));
+    assert_eq!(bare.engine.hf_overrides["is_original_qwen3_reranker"], true);
 }
 
 #[test]
-fn serve_alone_is_the_builtin_dummy_on_port_8000() {
-    let alone = options("serve");
-    assert_eq!((alone.model.clone(), alone.load_format), (None, LoadFormat::Dummy));
-    assert!(alone.served_model_names[0].contains("rerank"), "clients look for the word in the name");
-    assert_eq!((alone.host.as_str(), alone.port), ("0.0.0.0", 8000));
-    assert_eq!(alone.shutdown_timeout, Duration::from_secs(30));
-    assert!(alone.notices.is_empty(), "{:?}", alone.notices);
-}
-
-#[test]
-fn spellings_that_mean_the_same() {
-    for (one, other) in [
-        ("serve m --max-model-len 8192", "serve m --max_model_len 8192"),
-        ("serve m --max-model-len 8192", "serve m --max-model-len=8K"),
-        ("serve m --max-model-len 8000", "serve m --max_model_len=8k"),
-        ("serve m --max-model-len 8500", "m --max-model 8.5k"),
-        ("serve m", "serve m --max-model-len auto"),
-        ("serve m", "m --max-model-len -1"),
-        ("serve m", "serve --model m"),
-        ("serve m", "--model m"),
-        ("serve m --max-num-batched-tokens 4096", "serve m --max_num_batched_tokens 4K"),
-        ("serve m --port 9", "serve m --port 8 --port 9"),
-        ("serve m --served-model-name a b", "serve --served-model-name a b --model m"),
-        ("serve m --dtype float32", "serve m --dtype auto"),
-        ("serve m --load-format safetensors", "serve m --load-format auto"),
-        ("serve", "serve --load-format dummy"),
-        ("serve m", "serve m --runner pooling --convert classify --task classify"),
-    ] {
-        assert_eq!(options(one), options(other), "{one} | {other}");
+fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("c.yaml");
+    let flag = format!("--config {}", path.display());
+    let write = |yaml: &str| std::fs::write(&path, yaml).expect("written");
+    let good: &[(&str, &str, &[&str], Change)] = &[
+        ("", "m", &[], |_| {}),
+        ("# nothing\n", "m", &[], |_| {}),
+        ("model: m\nmax_model_len: 8K\n", "serve", &[], |o| o.engine.max_model_len = Some(8192)),
+        ("model: n\n", "m", &["--model n is overruled"], |_| {}),
+        ("max-model-len: 512\n", "m --max-model-len 1k", &[], |o| o.engine.max_model_len = Some(1000)),
+        ("served-model-name: [a, b]\n", "m", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
+        ("served-model-name: [a, b]\n", "m --served-model-name c", &[], |o| {
+            o.server.served_model_names = texts(&["c"]);
+        }),
+        ("api-key: []\nuds: null\n", "m", &[], |_| {}),
+        ("allowed-origins: [\"https://a.example\"]\n", "m", &[], |o| {
+            o.server.cors.allowed_origins = texts(&["https://a.example"]);
+        }),
+        ("enable-prefix-caching: false\nno-pin: true\n", "m", &[], |o| {
+            (o.engine.prefix_cache_bytes, o.engine.pin) = (0, false);
+        }),
+        ("enable-log-requests: true\n", "m --no-enable-log-requests", &[], |_| {}),
+        ("enforce-eager: yes\nseed: -1\n", "m", &["--enforce-eager", "--seed"], |_| {}),
+        ("hf-overrides:\n  classifier_from_token: [no, yes]\n", "m --hf-overrides.num_labels 1", &[], |o| {
+            overrides(o, json!({"classifier_from_token": ["no", "yes"], "num_labels": 1}));
+        }),
+        ("pooler-config: {use_activation: false}\n", "m", &[], |o| o.server.pooling.use_activation = false),
+    ];
+    for (yaml, line, notices, change) in good {
+        write(yaml);
+        // The flag's own place does not matter.
+        check(&format!("{line} {flag}"), &[], notices, *change);
+    }
+    write("port: 9\n");
+    check(&format!("serve {flag} m"), &[], &[], |o| {
+        o.server.listen = Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: 9 };
+    });
+    let bad = [
+        ("prot: 9\n", "--port"),
+        ("port: 70000\n", "70000"),
+        ("- port\n", "not a YAML mapping"),
+        ("port: [\n", "not a YAML mapping"),
+        ("config: other.yaml\n", "cannot name another"),
+        ("enforce-eager: maybe\n", "--enforce-eager"),
+    ];
+    for (yaml, named) in bad {
+        write(yaml);
+        refused(&format!("serve m {flag}"), &[], named);
     }
 }
 
 #[test]
-fn several_names_and_keys_are_lists_and_the_last_flag_counts() {
-    assert_eq!(options("serve m --served-model-name a b --port 1").served_model_names, ["a", "b"]);
-    assert_eq!(options("serve m --api-key k1 k2").api_keys, ["k1", "k2"]);
-    assert_eq!(options("serve m --api-key k1 --api-key k2").api_keys, ["k2"]);
-    let env = [("VLLM_API_KEY", "k3")];
-    assert_eq!(options_in("serve m", &env).api_keys, ["k3"]);
-    assert_eq!(options_in("serve m --api-key k1", &env).api_keys, ["k1"]);
-}
-
-#[test]
-fn a_flag_wins_over_the_environment() {
-    let env = [("VLLM_HF_OVERRIDES", OVERRIDES), ("IRONRANK_ISA", "avx2"), ("VLLM_LOGGING_LEVEL", "WARNING")];
-    let from_env = options_in("serve m", &env);
-    assert_eq!((from_env.isa.as_deref(), from_env.log_filter.as_str()), (Some("avx2"), "warn"));
-    let flags = ["ironrank", "serve", "m", "--isa", "sse2", "--hf-overrides", "{\"num_labels\": 1}"];
-    let Command::Serve(both) = parse(flags, |name| env.iter().find(|(k, _)| *k == name).map(|(_, v)| v.to_string()))
-    else {
-        panic!("the flags were refused");
-    };
-    assert_eq!(both.isa.as_deref(), Some("sse2"));
-    assert_eq!(serde_json::Value::Object(both.hf_overrides), serde_json::json!({"num_labels": 1}));
-}
-
-#[test]
-fn what_means_nothing_here_is_accepted_with_one_notice_each() {
-    for (line, notices) in [
-        ("serve m --enforce-eager", 1),
-        ("serve m --no-enable-chunked-prefill --disable-log-requests", 2),
-        ("serve m -tp 2 --gpu-memory-utilization 0.9 --swap_space 4", 3),
-        ("serve m --seed -1 --port 9", 1),
-        ("serve m --dtype bfloat16", 1),
-        ("serve m --dtype half --trust-remote-code", 2),
-        ("serve m --dtype float32 --task score", 0),
-    ] {
-        let options = options(line);
-        assert_eq!(options.notices.len(), notices, "{line}: {:?}", options.notices);
-    }
-}
-
-#[test]
-fn the_prefix_cache_is_sized_in_mib_and_off_in_vllms_words_too() {
-    for (line, bytes) in [
-        ("serve m", DEFAULT_PREFIX_CACHE_BYTES),
-        ("serve m --enable-prefix-caching", DEFAULT_PREFIX_CACHE_BYTES),
-        ("serve m --no-enable-prefix-caching", 0),
-        ("serve m --no-enable-prefix-caching --enable-prefix-caching", DEFAULT_PREFIX_CACHE_BYTES),
-        ("serve m --prefix-cache-mib 0", 0),
-        ("serve m --prefix-cache-mib 3", 3 << 20),
-    ] {
-        assert_eq!(options(line).prefix_cache_bytes, bytes, "{line}");
-    }
-}
-
-#[test]
-fn bad_command_lines_end_with_code_2_and_name_the_value() {
-    for (line, named) in [
-        ("", "Usage"),
-        ("serve m --prot 9", "--port"),
-        ("serve m --frobnicate", "--frobnicate"),
-        ("serve m extra", "extra"),
-        ("serve m --port", "--port"),
-        ("serve m --port 65536", "65536"),
-        ("serve m --port -1", "-1"),
-        ("serve m --port eight", "eight"),
-        ("serve m --prefix-cache-mib -1", "-1"),
-        ("serve m --max-model-len 0", "0 is too small"),
-        ("serve m --max-model-len 8.5K", "8.5K"),
-        ("serve m --max-model-len -2", "-2"),
-        ("serve m --max-model-len 99999999999999999999k", "99999999999999999999k"),
-        ("serve m --max-n 5", "--max-n"),
-        ("serve m --dtype fp32", "float32"),
-        ("serve m --task embed", "only reranks"),
-        ("serve m --runner generate", "only reranks"),
-        ("serve m --convert embed", "only reranks"),
-        ("serve m --load-format gguf", "safetensors"),
-        ("serve --load-format safetensors", "MODEL"),
-        ("serve m --threads 0", "0 is too small"),
-        ("serve m --shutdown-timeout -5", "-5"),
-        ("serve m --shutdown-timeout soon", "soon"),
-        ("serve m --hf-overrides [1]", "JSON object"),
-        ("serve m --hf-overrides {x", "not valid JSON"),
-        ("serve m --served-model-name", "--served-model-name"),
-        ("serve m --quantization fp8", "--quantization"),
-    ] {
-        match run(line, &[]) {
-            Command::Say { text, code: 2 } => assert!(text.contains(named), "'{line}' says: {text}"),
-            other => panic!("'{line}' gave {other:?}"),
-        }
-    }
-    match run("serve m", &[("VLLM_HF_OVERRIDES", "nonsense")]) {
-        Command::Say { text, code: 2 } => assert!(text.contains("VLLM_HF_OVERRIDES is not valid JSON"), "{text}"),
-        other => panic!("bad overrides gave {other:?}"),
-    }
-}
-
-#[test]
-fn help_and_version_end_with_code_0() {
-    for line in ["--help", "serve --help", "--version"] {
-        assert!(matches!(run(line, &[]), Command::Say { code: 0, .. }), "{line}");
-    }
-}
-
-#[test]
-fn the_flags_are_consistent() {
-    super::flags::command().debug_assert();
-}
-
-#[test]
-fn packed_weights_are_kept_in_the_users_cache_unless_told_otherwise() {
-    let place = |line: &str, env: &[(&str, &str)]| options_in(line, env).weight_cache;
-    let home = [("HOME", "/home/a")];
-    assert_eq!(place("m", &home), Some(PathBuf::from("/home/a/.cache/ironrank")));
-    assert_eq!(place("m", &[home[0], ("XDG_CACHE_HOME", "/c")]), Some(PathBuf::from("/c/ironrank")));
-    assert_eq!(place("m", &[home[0], ("XDG_CACHE_HOME", "c")]), Some(PathBuf::from("/home/a/.cache/ironrank")));
-    assert_eq!(place("m", &[]), None, "without a home");
-    assert_eq!(place("m --weight-cache /w", &home), Some(PathBuf::from("/w")));
-    assert_eq!(place("m --weight-cache off", &home), None);
+fn a_chat_template_is_read_from_its_file() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("t.jinja");
+    std::fs::write(&path, "{{ messages }}\n\n").expect("written");
+    let read = options(&format!("m --chat-template {}", path.display()), &[]);
+    assert_eq!(read.server.chat_template.as_deref(), Some("{{ messages }}\n\n"));
 }
 
 #[test]
@@ -200,12 +415,30 @@ fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
     };
     let plain = bench("bench");
     assert_eq!((plain.workload, plain.requests, plain.json), (Workload::Rag, None, false));
-    assert_eq!(plain.options, options("serve"));
-    assert!(plain.options.numa && !bench("bench --numa off").options.numa);
-    let full = bench("bench /m --workload short --requests 3 --json --isa sse2 --threads 2 --max_model_len 8k");
+    let served = options("serve", &[]);
+    assert_eq!((plain.engine, plain.log), (served.engine, served.log));
+    let full = bench("bench /m --workload short --requests 3 --json --isa sse2 --threads 2 --hf-overrides.a 1");
     assert_eq!((full.workload, full.requests, full.json), (Workload::Short, Some(3), true));
-    assert_eq!(full.options, options("serve /m --isa sse2 --threads 2 --max-model-len 8k"));
-    for line in ["bench --workload huge", "bench --port 8000", "bench --requests 0"] {
+    assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2 --hf-overrides.a 1", &[]).engine);
+    for line in ["bench --workload huge", "bench --port 8000", "bench --requests 0", "bench --config c.yaml"] {
         assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
     }
+}
+
+#[test]
+fn help_is_short_and_grouped_and_ends_with_code_0() {
+    for line in ["--help", "serve --help", "serve --help=ModelConfig", "--version"] {
+        assert!(matches!(run(line, &[]), Command::Say { code: 0, .. }), "{line}");
+    }
+    let Command::Say { text, .. } = run("serve --help", &[]) else { panic!("no help") };
+    for heading in ["Model:", "Scores:", "Server:", "TLS:", "Log:", "Speed:"] {
+        assert!(text.contains(&format!("\n{heading}\n")), "{heading} is missing in {text}");
+    }
+    assert!(!text.contains("gpu"), "what means nothing is not listed");
+    assert!(text.lines().count() < 160, "{} lines", text.lines().count());
+}
+
+#[test]
+fn the_flags_are_consistent() {
+    super::flags::command().debug_assert();
 }

@@ -1,8 +1,9 @@
 //! Values of flags and variables: human sizes, seconds, JSON, names of choices. Errors are sentences.
 //!
-//! Every function is pure; called by `options` and, as clap's value parsers, by `options::flags`.
+//! Every function is pure; called by `options::build`, `options::spelling` and, as clap's value parsers, by
+//! `options::flags`.
 
-use super::DEFAULT_LOG_LEVEL;
+use super::{ClientCertificates, DEFAULT_LOG_LEVEL, Overflow};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -16,9 +17,11 @@ pub fn human_count(text: &str) -> Result<usize, String> {
                 'k' => 1000,
                 'm' => 1_000_000,
                 'g' => 1_000_000_000,
+                't' => 1_000_000_000_000,
                 'K' => 1 << 10,
                 'M' => 1 << 20,
                 'G' => 1 << 30,
+                'T' => 1 << 40,
                 _ => return Err(wrong()),
             };
             (&text[..at], (unit, suffix.is_ascii_lowercase()))
@@ -45,6 +48,25 @@ pub fn human_count(text: &str) -> Result<usize, String> {
     }
 }
 
+/// More would not fit into the memory of any machine, whatever the model.
+const MOST_BATCH_TOKENS: usize = 1 << 20;
+/// More than any machine has cores.
+const MOST_THREADS: usize = 4096;
+
+/// `--max-num-batched-tokens`.
+pub fn batch_tokens(text: &str) -> Result<usize, String> {
+    at_most(human_count(text)?, MOST_BATCH_TOKENS)
+}
+
+/// `--threads`.
+pub fn threads(text: &str) -> Result<usize, String> {
+    at_most(human_count(text)?, MOST_THREADS)
+}
+
+fn at_most(count: usize, limit: usize) -> Result<usize, String> {
+    if count > limit { Err(format!("{count} is too large; the most is {limit}.")) } else { Ok(count) }
+}
+
 /// A model length; `auto` and `-1` are what the model's configuration says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelLen(pub Option<usize>);
@@ -52,7 +74,7 @@ pub struct ModelLen(pub Option<usize>);
 /// Reads a [`ModelLen`].
 pub fn model_len(text: &str) -> Result<ModelLen, String> {
     match text.trim() {
-        "auto" | "-1" => Ok(ModelLen(None)),
+        other if other == "-1" || other.eq_ignore_ascii_case("auto") => Ok(ModelLen(None)),
         other => human_count(other).map(|tokens| ModelLen(Some(tokens))),
     }
 }
@@ -82,6 +104,102 @@ pub fn json_object(name: &str, text: &str) -> Result<Map<String, Value>, String>
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(format!("{name} must be a JSON object such as {{\"num_labels\": 1}}.")),
         Err(err) => Err(format!("{name} is not valid JSON: {err}.")),
+    }
+}
+
+/// The value of a dotted key: JSON, a human size, or else a text.
+pub fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).ok().or_else(|| human_count(text).ok().map(Value::from)).unwrap_or_else(|| text.into())
+}
+
+/// A list of texts that is one value of a flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StringList(pub Vec<String>);
+
+/// Reads a [`StringList`] from JSON, as vLLM asks for it.
+pub fn string_list(text: &str) -> Result<StringList, String> {
+    serde_json::from_str(text)
+        .map(StringList)
+        .map_err(|_| format!("'{text}' is not a JSON list of texts; write it as [\"*\"] or [\"https://example.org\"]."))
+}
+
+/// `--root-path`: empty, or with a `/` before and none behind.
+pub fn root_path(text: &str) -> Result<String, String> {
+    match text.trim_end_matches('/') {
+        "" | "None" => Ok(String::new()),
+        path if path.starts_with('/') => Ok(path.to_owned()),
+        _ => Err(format!("'{text}' is not a path; it begins with a slash, as /reranker does.")),
+    }
+}
+
+/// `--overflow`.
+pub fn overflow(text: &str) -> Result<Overflow, String> {
+    match text {
+        "error" => Ok(Overflow::Error),
+        "truncate" => Ok(Overflow::Truncate),
+        _ => Err(format!("'{text}' is not known; use error or truncate.")),
+    }
+}
+
+/// `--ssl-cert-reqs`.
+pub fn cert_reqs(text: &str) -> Result<ClientCertificates, String> {
+    match text {
+        "0" => Ok(ClientCertificates::Ignored),
+        "1" => Ok(ClientCertificates::Optional),
+        "2" => Ok(ClientCertificates::Required),
+        _ => Err(format!("'{text}' is not known; use 0 (not asked for), 1 (optional) or 2 (required).")),
+    }
+}
+
+/// What `VLLM_CPU_OMP_THREADS_BIND` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Binding {
+    /// Threads are pinned, to cores of our choice.
+    Auto,
+    /// Threads are not pinned.
+    Free,
+    /// Threads are pinned to these CPUs.
+    Cores {
+        /// CPUs of the first process.
+        first: Vec<usize>,
+        /// Whether there are lists for further processes.
+        more: bool,
+    },
+}
+
+/// Reads a [`Binding`]: `auto` (`all` in old versions), `nobind`, or `0-9|10-19`, a list for each process.
+pub fn binding(text: &str) -> Result<Binding, String> {
+    let wrong = || {
+        format!(
+            "VLLM_CPU_OMP_THREADS_BIND={text} is not understood; write auto, nobind or a list such as 0-9 or 0,2,4."
+        )
+    };
+    match text.trim().to_ascii_lowercase().as_str() {
+        "auto" | "all" => return Ok(Binding::Auto),
+        "nobind" => return Ok(Binding::Free),
+        _ => {}
+    }
+    let mut lists = text.split('|');
+    let mut first = Vec::new();
+    for part in lists.next().unwrap_or_default().split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to): (usize, usize) =
+            (from.trim().parse().map_err(|_| wrong())?, to.trim().parse().map_err(|_| wrong())?);
+        if to < from || to >= MOST_THREADS {
+            return Err(wrong());
+        }
+        first.extend(from..=to);
+    }
+    first.sort_unstable();
+    first.dedup();
+    Ok(Binding::Cores { first, more: lists.next().is_some() })
+}
+
+/// `--quantization`: none yet.
+pub fn quantization(text: &str) -> Result<String, String> {
+    match text {
+        "" | "none" | "None" => Ok(text.to_owned()),
+        _ => Err(format!("'{text}' is not possible, because the model is computed in float32; leave the flag out.")),
     }
 }
 
@@ -127,18 +245,32 @@ pub fn truthy(text: &str) -> bool {
     ["1", "true", "yes", "on"].contains(&text.trim().to_ascii_lowercase().as_str())
 }
 
-/// vLLM's (Python's) level names as a log filter; what it does not know is the default.
-pub fn log_level(name: Option<&str>) -> String {
-    let level = match name.map(|name| name.trim().to_ascii_uppercase()).as_deref() {
+/// `--uvicorn-log-level` as a level of our log.
+pub fn uvicorn_log_level(text: &str) -> Result<&'static str, String> {
+    match text {
+        "critical" | "error" => Ok("error"),
+        "warning" => Ok("warn"),
+        "info" => Ok("info"),
+        "debug" => Ok("debug"),
+        "trace" => Ok("trace"),
+        _ => Err(format!("'{text}' is not a level; use critical, error, warning, info, debug or trace.")),
+    }
+}
+
+/// A filter from vLLM's (Python's) name of the level, which is the default if it is not known, and from that of the
+/// HTTP server.
+pub fn log_filter(level: Option<&str>, http: Option<&str>) -> String {
+    let level = match level.map(|name| name.trim().to_ascii_uppercase()).as_deref() {
         Some("DEBUG") => "debug",
         Some("TRACE") => "trace",
         Some("WARNING" | "WARN") => "warn",
         Some("ERROR" | "CRITICAL" | "FATAL") => "error",
         _ => DEFAULT_LOG_LEVEL,
     };
-    // The HTTP library tells of its threads at these levels, which is no news to an operator.
-    match level {
-        "info" | "debug" => format!("{level},actix_server=warn"),
-        _ => level.to_owned(),
+    match (http, level) {
+        (Some(http), _) => format!("{level},actix_server={http},ironrank::server={http}"),
+        // The HTTP library tells of its threads at these levels, which is no news to an operator.
+        (None, "info" | "debug") => format!("{level},actix_server=warn"),
+        (None, _) => level.to_owned(),
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! Invariants: every path goes through `answer`, so that keys, methods, error bodies and metrics have one place;
 //! every error is JSON; nothing redirects. When a client closes its connection the request's future is dropped, and
-//! with it the engine's work. Imports engine, prompt and error only; called by `main`.
+//! with it the engine's work. Imports engine and the leaves prompt, options and error; called by `main`.
 
 mod access;
 mod body;
 pub mod error;
 mod fields;
 mod info;
+mod listen;
 pub mod metrics;
+mod request_log;
 mod rerank;
 mod route;
 mod run;
@@ -17,10 +19,12 @@ mod score;
 mod scoring;
 mod wire;
 
-pub use run::{Lifecycle, Listening, Reserved, reserve, run};
+pub use listen::{Listening, Reserved, reserve, reserve_unix};
+pub use run::{Lifecycle, run};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Cors, Overflow, Pooling};
 use crate::prompt::PromptEncoder;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -49,11 +53,31 @@ pub struct Settings {
     pub skip_model_name_validation: bool,
     /// Largest request body in bytes, after decompression.
     pub max_body_bytes: usize,
+    /// Prefix that a proxy puts before every path; empty or without a `/` at the end.
+    pub root_path: String,
+    /// Which web pages of other origins may call the API.
+    pub cors: Cors,
+    /// Text of a Jinja template; `None` is the model card's prompt.
+    pub chat_template: Option<String>,
+    /// What becomes of a pair that is too long.
+    pub overflow: Overflow,
+    /// How a logit becomes a score.
+    pub pooling: Pooling,
+    /// Whether each request is a line in the log.
+    pub log_requests: bool,
 }
 
 impl Settings {
     fn model_name(&self) -> &str {
         self.served_model_names.first().map_or("", String::as_str)
+    }
+
+    /// `path` without the proxy's prefix; a path without it is taken as it is.
+    fn local_path<'a>(&self, path: &'a str) -> &'a str {
+        match path.strip_prefix(self.root_path.as_str()) {
+            Some(local) if local.is_empty() || local.starts_with('/') => local,
+            _ => path,
+        }
     }
 
     /// Accepts a served name, also with RAGFlow's `___PROVIDER` behind it, and no name at all.
@@ -110,16 +134,21 @@ fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone +
 
 async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
     let started = Instant::now();
-    let resource = Resource::at(request.path());
+    let path = state.settings.local_path(request.path());
+    let resource = Resource::at(path);
     let mut response =
         answer(&request, resource.as_ref(), payload, &state).await.unwrap_or_else(|refused| refused.response());
     // Cross-origin rules may depend on the origin, as vLLM's always-on middleware says; its key check comes before it.
     if response.status() != actix_web::http::StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
     }
-    let handler = resource.as_ref().map_or(Some("none"), |resource| resource.label(request.path()));
+    let handler = resource.as_ref().map_or(Some("none"), |resource| resource.label(path));
     if let Some(handler) = handler {
         state.metrics.http(handler, known_method(request.method()), response.status().as_u16(), started.elapsed());
+    }
+    // What asks whether the server is well asks every few seconds, which is no news.
+    if state.settings.log_requests && handler.is_some() {
+        tracing::info!(target: "request", "{}", request_log::line(&request, response.status(), started.elapsed()));
     }
     tracing::debug!("{} {} {}", request.method(), request.path(), response.status().as_u16());
     response

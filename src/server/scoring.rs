@@ -49,8 +49,13 @@ pub async fn score<R: PairRequest>(state: &web::Data<State>, bytes: web::Bytes) 
     let priority = request.common().priority;
     let margins = state.engine.margins(prompts, priority).await.inspect_err(|_| pairs.failed())?;
     pairs.finished(&lengths, started.elapsed());
-    let use_activation = request.common().use_activation;
-    let scores = margins.into_iter().map(|margin| if use_activation { sigmoid(margin) } else { margin }).collect();
+    let pooling = &state.settings.pooling;
+    let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
+    let scores = margins
+        .into_iter()
+        .map(|margin| (margin - pooling.logit_mean) / pooling.logit_sigma)
+        .map(|logit| if use_activation { sigmoid(logit) } else { logit })
+        .collect();
     Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum() })
 }
 

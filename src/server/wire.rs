@@ -17,7 +17,7 @@ pub struct Common {
     /// Among waiting requests, lower values go first.
     pub priority: i64,
     /// Whether scores are probabilities (the default) or margins.
-    pub use_activation: bool,
+    pub use_activation: Option<bool>,
     /// Total tokens of a prompt; -1 is the model length.
     pub truncate_prompt_tokens: Option<i64>,
     /// Tokens of the query, 0 for no limit.
@@ -136,7 +136,7 @@ fn common(fields: &mut Fields<'_>) -> Common {
     let priority = fields.integer("priority").unwrap_or(0);
     fields.object("mm_processor_kwargs");
     let cache_salt = fields.string("cache_salt");
-    let use_activation = fields.boolean("use_activation").unwrap_or(true);
+    let use_activation = fields.boolean("use_activation");
     let max_tokens_per_query = fields.integer("max_tokens_per_query").unwrap_or(0);
     let max_tokens_per_doc = fields.integer("max_tokens_per_doc").unwrap_or(0);
     let instruction = fields.string("instruction");

@@ -2,6 +2,7 @@
 //! the exchanges with vLLM were recorded with.
 
 mod contract;
+mod operator;
 mod replay;
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,6 +11,7 @@ use actix_web::web::Data;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::engine::{Engine, Limits};
 use ironrank::model;
+use ironrank::options::{Cors, Overflow, Pooling};
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{Settings, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
@@ -26,12 +28,17 @@ pub fn subject(api_keys: &[&str]) -> Data<State> {
 /// The server as it was recorded, with other settings.
 pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
     static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
-    subject_over(SHARED.get_or_init(engine).clone(), change)
+    subject_over(SHARED.get_or_init(|| engine(Limits::default())).clone(), change)
 }
 
 /// The server as it was recorded, with an engine that no other test uses.
 pub fn subject_alone() -> Data<State> {
-    subject_over(engine(), |_| {})
+    subject_over(engine(Limits::default()), |_| {})
+}
+
+/// The server as it was recorded, with an engine whose queue has no place left.
+pub fn subject_that_is_full() -> Data<State> {
+    subject_over(engine(Limits { queued_pairs: 0, ..Limits::default() }), |_| {})
 }
 
 fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> Data<State> {
@@ -43,17 +50,31 @@ fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut S
         api_keys: Vec::new(),
         skip_model_name_validation: false,
         max_body_bytes: 1 << 20,
+        root_path: String::new(),
+        cors: Cors {
+            allowed_origins: Vec::new(),
+            allowed_methods: vec!["*".to_owned()],
+            allowed_headers: vec!["*".to_owned()],
+            allow_credentials: false,
+        },
+        chat_template: None,
+        overflow: Overflow::Error,
+        pooling: Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 },
+        log_requests: false,
     };
     change(&mut settings);
     Data::new(State::new(settings, engine, encoder).expect("the metrics can be set up"))
 }
 
-fn engine() -> (Engine, Arc<PromptEncoder>) {
+fn engine(queue: Limits) -> (Engine, Arc<PromptEncoder>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
     let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
     let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN, None).expect("the model loads");
-    (Engine::start(model, Limits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20 }), Arc::new(encoder))
+    (
+        Engine::start(model, Limits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, ..queue }),
+        Arc::new(encoder),
+    )
 }

@@ -36,14 +36,34 @@ impl Pool {
         let cores = topology::physical_cores();
         let threads = threads.unwrap_or_else(|| topology::allowed_threads(&cores)).max(1);
         let pins = (pin && threads == cores.len()).then_some(cores);
+        Self::start(threads, move |i| {
+            if let Some(cores) = &pins {
+                topology::confine_current_thread(&cores[i..=i]);
+            }
+        })
+    }
+
+    /// `threads` workers, or one to each of `cpus`, that run on no other CPUs: with `pin`, and when there are as many
+    /// as CPUs, each on its own. A sentence if this process may not use one of them.
+    pub fn on(cpus: &[usize], threads: Option<usize>, pin: bool) -> Result<Self, String> {
+        let allowed = topology::allowed_cpus();
+        if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+            return Err(format!("this process may not use CPU {cpu}; it may use {allowed:?}."));
+        }
+        let threads = threads.unwrap_or(cpus.len()).max(1);
+        let (cpus, alone) = (cpus.to_vec(), pin && threads == cpus.len());
+        let nodes = numa::memory_nodes_of(&cpus);
+        let pool = Self::start(threads, move |i| {
+            topology::confine_current_thread(if alone { &cpus[i..=i] } else { &cpus });
+        });
+        Ok(Self { nodes, ..pool })
+    }
+
+    fn start(threads: usize, at_start: impl Fn(usize) + Send + Sync + 'static) -> Self {
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("kernel-{i}"))
-            .start_handler(move |i| {
-                if let Some(cores) = &pins {
-                    topology::pin_current_thread(cores[i]);
-                }
-            })
+            .start_handler(at_start)
             .build()
             .expect("the operating system starts the worker threads");
         let scratch = (0..threads).map(|_| Mutex::new(Buffer::zeroed(0))).collect();
@@ -133,5 +153,29 @@ impl<J: Job> Kernel for Worker<'_, J> {
             }
             self.job.run(s, task, self.scratch);
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::{Pool, topology};
+
+    #[test]
+    fn workers_stay_on_the_cpus_they_were_given() {
+        let allowed = topology::allowed_cpus();
+        let (first, last) = (allowed[0], allowed[allowed.len() - 1]);
+        let one = Pool::on(&[last], None, true).expect("the CPU may be used");
+        assert_eq!((one.threads(), one.install(topology::allowed_cpus)), (1, vec![last]));
+        let mut both = vec![first, last];
+        both.dedup();
+        let free = Pool::on(&both, Some(1), false).expect("the CPUs may be used");
+        assert_eq!((free.threads(), free.install(topology::allowed_cpus)), (1, both));
+    }
+
+    #[test]
+    fn a_cpu_that_may_not_be_used_is_a_sentence() {
+        let beyond = topology::allowed_cpus().last().expect("a CPU") + 1;
+        let refused = Pool::on(&[beyond], None, true).err().expect("the CPU is not there");
+        assert!(refused.contains(&format!("may not use CPU {beyond}")), "{refused}");
     }
 }

@@ -11,7 +11,17 @@ pub(super) fn memory_nodes() -> Vec<usize> {
     usable(&read("/sys/devices/system/node/has_memory"), &read("/proc/self/status"))
 }
 
-/// The same, from the text of the two files.
+/// Those of them that `cpus` belong to.
+pub(super) fn memory_nodes_of(cpus: &[usize]) -> Vec<usize> {
+    let mut nodes = memory_nodes();
+    nodes.retain(|node| {
+        let list = std::fs::read_to_string(format!("/sys/devices/system/node/node{node}/cpulist"));
+        parse_cpu_list(&list.unwrap_or_default()).iter().any(|cpu| cpus.contains(cpu))
+    });
+    nodes
+}
+
+/// The nodes of [`memory_nodes`], from the text of the two files.
 fn usable(with_memory: &str, status: &str) -> Vec<usize> {
     let allowed = status.lines().find_map(|line| line.strip_prefix("Mems_allowed_list:")).map(parse_cpu_list);
     let mut nodes = parse_cpu_list(with_memory);

@@ -27,19 +27,22 @@ pub(super) fn allowed_threads(cores: &[usize]) -> usize {
     cores.len().min(quota).max(1)
 }
 
-/// Pins the calling thread to `cpu`; where the system refuses, it stays unpinned.
-pub(super) fn pin_current_thread(cpu: usize) {
+/// Confines the calling thread to `cpus`; where the system refuses, it runs where it may.
+pub(super) fn confine_current_thread(cpus: &[usize]) {
     #[cfg(target_os = "linux")]
     {
         let mut set = rustix::thread::CpuSet::new();
-        set.set(cpu);
+        for &cpu in cpus {
+            set.set(cpu);
+        }
         let _ = rustix::thread::sched_setaffinity(None, &set);
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = cpu;
+    let _ = cpus;
 }
 
-fn allowed_cpus() -> Vec<usize> {
+/// The CPUs that the calling thread may run on, ascending.
+pub(super) fn allowed_cpus() -> Vec<usize> {
     #[cfg(target_os = "linux")]
     if let Ok(set) = rustix::thread::sched_getaffinity(None) {
         return (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect();

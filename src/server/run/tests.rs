@@ -1,13 +1,20 @@
 //! The life of a server over real loopback connections, with a handler that tests can hold back.
 
-use super::{Lifecycle, reserve, run_app};
+use super::{Lifecycle, run_app};
+use crate::options::{ClientCertificates, Tls};
+use crate::server::listen::{reserve, reserve_unix};
 use actix_web::{HttpResponse, web};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio_rustls::TlsConnector;
 
 const REQUEST: &[u8] = b"POST /rerank HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}";
 /// Longer than anything here takes; only a failing test waits for it.
@@ -61,7 +68,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 async fn a_client_that_leaves_frees_its_work() {
     let held = Arc::new(Held::default());
     let reserved = reserve("127.0.0.1", 0).expect("a free port");
-    let address = reserved.address();
+    let address = reserved.address().expect("a TCP address");
     let listening = reserved.listen().expect("listens");
     let (stop, stopped) = oneshot::channel::<()>();
     let client = async {
@@ -84,7 +91,7 @@ async fn a_client_that_leaves_frees_its_work() {
 async fn a_stopping_server_finishes_what_is_running() {
     let held = Arc::new(Held::default());
     let reserved = reserve("127.0.0.1", 0).expect("a free port");
-    let address = reserved.address();
+    let address = reserved.address().expect("a TCP address");
     let listening = reserved.listen().expect("listens");
     let stop = Semaphore::new(0);
     let client = async {
@@ -113,7 +120,7 @@ async fn a_stopping_server_finishes_what_is_running() {
 async fn a_shutdown_timeout_of_zero_aborts_what_is_running() {
     let held = Arc::new(Held::default());
     let reserved = reserve("127.0.0.1", 0).expect("a free port");
-    let address = reserved.address();
+    let address = reserved.address().expect("a TCP address");
     let listening = reserved.listen().expect("listens");
     let stop = Semaphore::new(0);
     let client = async {
@@ -135,7 +142,7 @@ async fn a_shutdown_timeout_of_zero_aborts_what_is_running() {
 #[actix_web::test]
 async fn no_connection_is_taken_before_the_server_listens() {
     let reserved = reserve("127.0.0.1", 0).expect("a free port");
-    assert!(TcpStream::connect(reserved.address()).await.is_err());
+    assert!(TcpStream::connect(reserved.address().expect("a TCP address")).await.is_err());
 }
 
 #[test]
@@ -147,4 +154,121 @@ fn a_port_in_use_is_one_sentence() {
         err.to_string(),
         format!("Port {port} of 127.0.0.1 is in use by another program; choose another with --port.")
     );
+}
+
+#[actix_web::test]
+async fn a_unix_socket_is_served_and_removed_in_the_end() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("i.sock");
+    let held = Arc::new(Held::default());
+    held.release.notify_one();
+    let listening = reserve_unix(&path).expect("a free path").listen().expect("listens");
+    let stop = Semaphore::new(0);
+    let client = async {
+        let stream = UnixStream::connect(&path).await.expect("connects");
+        let answer = exchange(stream).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("done"), "{answer}");
+        stop.add_permits(1);
+    };
+    let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
+        let _ = stop.acquire().await;
+    });
+    let (result, ()) = tokio::join!(soon("the stop", server), client);
+    result.expect("stops in order");
+    assert!(!path.exists());
+}
+
+#[actix_web::test]
+async fn an_encrypted_server_speaks_to_those_who_show_what_it_asks_for() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let server_pem = Pem::new(&dir, "server");
+    let client_pem = Pem::new(&dir, "client");
+    for (asked, shown, served) in [
+        (ClientCertificates::Ignored, false, true),
+        (ClientCertificates::Optional, false, true),
+        (ClientCertificates::Required, false, false),
+        (ClientCertificates::Required, true, true),
+    ] {
+        let tls = Tls {
+            certificate: server_pem.certificate.clone(),
+            key: server_pem.key.clone(),
+            client_authorities: Some(client_pem.certificate.clone()),
+            client_certificates: asked,
+        };
+        let held = Arc::new(Held::default());
+        held.release.notify_one();
+        let reserved = reserve("127.0.0.1", 0).expect("a free port").secured(&tls).expect("good files");
+        let address = reserved.address().expect("a TCP address");
+        assert_eq!(reserved.url(), format!("https://{address}"));
+        let listening = reserved.listen().expect("listens");
+        let connector = server_pem.connector(shown.then_some(&client_pem));
+        let stop = Semaphore::new(0);
+        let client = async {
+            let stream = TcpStream::connect(address).await.expect("connects");
+            let name = ServerName::try_from("localhost").expect("a name");
+            let answer = match connector.connect(name, stream).await {
+                Ok(stream) => exchange(stream).await,
+                Err(err) => Err(err),
+            };
+            stop.add_permits(1);
+            answer
+        };
+        let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
+            let _ = stop.acquire().await;
+        });
+        let (result, answer) = tokio::join!(soon("the stop", server), soon("the answer", client));
+        result.expect("stops in order");
+        let got = answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && answer.contains("done"));
+        assert_eq!(got, served, "{asked:?}, shown: {shown}");
+        assert_eq!(held.answered.load(Ordering::SeqCst), usize::from(served));
+    }
+}
+
+/// Sends the request and reads what comes back up to the end of its body.
+async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) -> std::io::Result<String> {
+    stream.write_all(REQUEST).await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"done") {
+        if stream.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A certificate for localhost and its key, in files.
+struct Pem {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Pem {
+    fn new(dir: &tempfile::TempDir, name: &str) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let [certificate, key] = ["crt", "key"].map(|end| dir.path().join(format!("{name}.{end}")));
+        std::fs::write(&certificate, made.cert.pem()).expect("written");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+        Self { certificate, key }
+    }
+
+    /// A client that trusts this certificate and shows `own`.
+    fn connector(&self, own: Option<&Self>) -> TlsConnector {
+        let read = |pem: &Self| CertificateDer::from_pem_file(&pem.certificate).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(read(self)).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        let config = match own {
+            Some(own) => {
+                let key = PrivateKeyDer::from_pem_file(&own.key).expect("a key");
+                config.with_client_auth_cert(vec![read(own)], key).expect("a pair")
+            }
+            None => config.with_no_client_auth(),
+        };
+        TlsConnector::from(Arc::new(config))
+    }
 }

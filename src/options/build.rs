@@ -1,0 +1,235 @@
+//! Parsed flags and the environment become [`Options`]: defaults, precedence, and what does not go together.
+//!
+//! Invariant: a flag wins over a variable, a variable over a default; an empty value and vLLM's `None` are no value.
+//! Called by `options::parse`.
+
+use super::flags::{BenchArgs, EngineArgs, LogArgs, ModelArgs, ScoreArgs, ServeArgs, ServerArgs, TlsArgs};
+use super::*;
+use super::{ignored, pooler};
+use std::path::Path;
+
+/// The options of `serve`; `ignored` are the flags that were given in vain.
+pub fn options(args: ServeArgs, ignored: Vec<String>, env: impl Fn(&str) -> Option<String>) -> Result<Options, String> {
+    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let ServeArgs { config: _, model, score, server, tls, log, engine } = args;
+    let mut notices: Vec<String> =
+        ignored.iter().map(|flag| format!("{flag} is accepted for vLLM's sake and has no effect here.")).collect();
+    notices.extend(ignored::variables(env));
+    let filter = log_filter(env, log.uvicorn_log_level);
+    let engine = engine_options(model, engine, env, &mut notices)?;
+    let server = server_options(server, score, tls, &log, &engine, env, &mut notices)?;
+    Ok(Options { engine, server, log: LogOptions { filter, notices } })
+}
+
+/// The options of `bench`.
+pub fn bench_options(args: BenchArgs, env: impl Fn(&str) -> Option<String>) -> Result<BenchOptions, String> {
+    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let BenchArgs { workload, requests, json, model, engine } = args;
+    let mut notices = Vec::new();
+    let engine = engine_options(model, engine, env, &mut notices)?;
+    let log = LogOptions { filter: log_filter(env, None), notices };
+    Ok(BenchOptions { engine, log, workload: workload.unwrap_or(Workload::Rag), requests, json })
+}
+
+fn log_filter(env: impl Fn(&str) -> Option<String>, http: Option<&str>) -> String {
+    env("RUST_LOG").unwrap_or_else(|| values::log_filter(env("VLLM_LOGGING_LEVEL").as_deref(), http))
+}
+
+/// The part of the options that every command has.
+fn engine_options(
+    model: ModelArgs,
+    engine: EngineArgs,
+    env: impl Fn(&str) -> Option<String>,
+    notices: &mut Vec<String>,
+) -> Result<EngineOptions, String> {
+    if let Some(dtype @ ("auto" | "bfloat16" | "half" | "float16")) = model.dtype.as_deref() {
+        notices.push(format!("--dtype {dtype} is accepted; the model is computed in float32."));
+    }
+    if model.trust_remote_code {
+        notices.push("--trust-remote-code has no effect: no code of a model is ever run.".to_owned());
+    }
+    let dir = match (given(model.model_tag), given(model.model)) {
+        (Some(positional), Some(flag)) if positional != flag => {
+            notices.push(format!("--model {flag} is overruled by the positional {positional}."));
+            Some(positional)
+        }
+        (positional, flag) => positional.or(flag),
+    };
+    if let Some(config) = given(model.hf_config_path).filter(|path| Some(path) != dir.as_ref()) {
+        return Err(format!(
+            "--hf-config-path {config} is not possible: config.json is read from the model directory."
+        ));
+    }
+    let load_format = match (model.load_format.as_deref().unwrap_or("auto"), &dir) {
+        ("dummy", _) | ("auto", None) => LoadFormat::Dummy,
+        (_, Some(_)) => LoadFormat::Safetensors,
+        (_, None) => return Err("--load-format safetensors needs a MODEL directory to read from.".to_owned()),
+    };
+    let mut hf_overrides = match (given(model.hf_overrides), env("VLLM_HF_OVERRIDES")) {
+        (Some(json), _) => values::json_object("--hf-overrides", &json)?,
+        (None, Some(json)) => values::json_object("VLLM_HF_OVERRIDES", &json)?,
+        (None, None) => Map::new(),
+    };
+    if let Some(json) = given(model.rope_scaling) {
+        hf_overrides.insert("rope_scaling".to_owned(), values::json_object("--rope-scaling", &json)?.into());
+    }
+    if let Some(theta) = model.rope_theta {
+        hf_overrides.insert("rope_theta".to_owned(), theta.into());
+    }
+    let (cores, bound) = match env("VLLM_CPU_OMP_THREADS_BIND") {
+        None => (None, true),
+        Some(text) => match values::binding(&text)? {
+            values::Binding::Auto => (None, true),
+            values::Binding::Free => (None, false),
+            values::Binding::Cores { first, more } => {
+                if more {
+                    notices.push(format!(
+                        "VLLM_CPU_OMP_THREADS_BIND={text}: the cores of the first list are used, because there is one \
+                         process; start another for the others."
+                    ));
+                }
+                (Some(first), true)
+            }
+        },
+    };
+    if let (Some(threads), Some(cores)) = (engine.threads, &cores)
+        && threads > cores.len()
+    {
+        return Err(format!(
+            "--threads {threads} is more than the {} cores that VLLM_CPU_OMP_THREADS_BIND lists.",
+            cores.len()
+        ));
+    }
+    Ok(EngineOptions {
+        model: dir.map(PathBuf::from),
+        tokenizer: given(model.tokenizer).map(PathBuf::from),
+        load_format,
+        hf_overrides,
+        max_model_len: model.max_model_len.and_then(|len| len.0),
+        max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
+        max_num_seqs: engine.max_num_seqs,
+        prefix_cache_bytes: match engine.prefix_cache_mib {
+            Some(bytes) => bytes,
+            None if engine.no_enable_prefix_caching => 0,
+            None => DEFAULT_PREFIX_CACHE_BYTES,
+        },
+        weight_cache: match engine.weight_cache.as_deref() {
+            Some("off") => None,
+            Some(dir) => Some(PathBuf::from(dir)),
+            None => default_weight_cache(&env),
+        },
+        threads: engine.threads,
+        cores,
+        pin: bound && !engine.no_pin,
+        numa: engine.numa.unwrap_or(true),
+        isa: engine.isa.or_else(|| env("IRONRANK_ISA")),
+    })
+}
+
+fn server_options(
+    args: ServerArgs,
+    score: ScoreArgs,
+    tls: TlsArgs,
+    log: &LogArgs,
+    engine: &EngineOptions,
+    env: impl Fn(&str) -> Option<String>,
+    notices: &mut Vec<String>,
+) -> Result<ServerOptions, String> {
+    let served_model_names = match args.served_model_name {
+        names if !names.is_empty() => names,
+        _ => vec![engine.model_name()],
+    };
+    let keep_alive = match env("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") {
+        Some(text) => values::seconds(&text).map_err(|err| format!("VLLM_HTTP_TIMEOUT_KEEP_ALIVE: {err}"))?,
+        None => DEFAULT_KEEP_ALIVE,
+    };
+    let api_keys: Vec<String> = match args.api_key {
+        keys if keys.iter().any(|key| !key.is_empty()) => keys,
+        _ => env("VLLM_API_KEY").into_iter().collect(),
+    };
+    let listen = match given(args.uds) {
+        Some(path) => Listen::Unix(PathBuf::from(path)),
+        None => Listen::Tcp {
+            host: given(args.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+            port: args.port.unwrap_or(DEFAULT_PORT),
+        },
+    };
+    let tls = tls_options(tls)?;
+    if tls.is_some() && matches!(listen, Listen::Unix(_)) {
+        return Err("--uds and --ssl-certfile do not go together: a Unix socket never leaves the machine.".to_owned());
+    }
+    let list = |list: Option<values::StringList>, default: &[&str]| match list {
+        Some(values::StringList(items)) => items,
+        None => default.iter().map(|&item| item.to_owned()).collect(),
+    };
+    let pooling = match given(score.pooler_config) {
+        Some(json) => pooler::pooling(&values::json_object("--pooler-config", &json)?, notices)?,
+        None => pooler::DEFAULT,
+    };
+    Ok(ServerOptions {
+        served_model_names,
+        listen,
+        root_path: args.root_path.unwrap_or_default(),
+        api_keys: api_keys.into_iter().filter(|key| !key.is_empty()).collect(),
+        skip_model_name_validation: env("VLLM_SKIP_MODEL_NAME_VALIDATION").is_some_and(|value| values::truthy(&value)),
+        max_queued_pairs: args.max_num_queued_reqs,
+        max_queued_tokens: args.max_num_queued_tokens,
+        cors: Cors {
+            allowed_origins: list(args.allowed_origins, &[]),
+            allowed_methods: list(args.allowed_methods, &["*"]),
+            allowed_headers: list(args.allowed_headers, &["*"]),
+            allow_credentials: args.allow_credentials,
+        },
+        tls,
+        chat_template: given(score.chat_template).map(|text| template(&text)).transpose()?,
+        overflow: score.overflow.unwrap_or(Overflow::Error),
+        pooling,
+        log_requests: log.enable_log_requests,
+        shutdown_timeout: args.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
+        keep_alive,
+        max_body_bytes: DEFAULT_MAX_BODY_BYTES,
+    })
+}
+
+fn tls_options(args: TlsArgs) -> Result<Option<Tls>, String> {
+    let client_authorities = given(args.ssl_ca_certs).map(PathBuf::from);
+    let client_certificates = args.ssl_cert_reqs.unwrap_or(ClientCertificates::Ignored);
+    let Some(certificate) = given(args.ssl_certfile) else {
+        let orphan = match (given(args.ssl_keyfile), &client_authorities, client_certificates) {
+            (Some(_), _, _) => "--ssl-keyfile",
+            (None, Some(_), _) => "--ssl-ca-certs",
+            (None, None, ClientCertificates::Optional | ClientCertificates::Required) => "--ssl-cert-reqs",
+            (None, None, ClientCertificates::Ignored) => return Ok(None),
+        };
+        return Err(format!("{orphan} needs a --ssl-certfile; without one the server speaks plain HTTP."));
+    };
+    if client_certificates != ClientCertificates::Ignored && client_authorities.is_none() {
+        return Err(
+            "--ssl-cert-reqs 1 or 2 needs --ssl-ca-certs, which client certificates are checked against.".into()
+        );
+    }
+    let key = given(args.ssl_keyfile).unwrap_or_else(|| certificate.clone());
+    let (certificate, key) = (PathBuf::from(certificate), PathBuf::from(key));
+    Ok(Some(Tls { certificate, key, client_authorities, client_certificates }))
+}
+
+/// The text of `--chat-template`: a file's, or the value itself if it looks like Jinja.
+fn template(value: &str) -> Result<String, String> {
+    match std::fs::read_to_string(Path::new(value)) {
+        Ok(text) => Ok(text),
+        Err(_) if value.contains(['{', '}', '\n']) => Ok(value.to_owned()),
+        Err(err) => Err(format!("--chat-template {value} looks like a file, which cannot be read: {err}.")),
+    }
+}
+
+/// A text that is one: vLLM reads an empty one and `None` as not given.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty() && text != "None")
+}
+
+/// The directory of packed weights when none is named, as the XDG base directories have it: `None` without a home.
+fn default_weight_cache(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("ironrank"))
+}

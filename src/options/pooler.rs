@@ -1,0 +1,57 @@
+//! `--pooler-config`: what vLLM's pooler takes, as far as a reranker of one logit has it. Called by `options::build`.
+
+use super::Pooling;
+use serde_json::{Map, Value};
+
+/// The sigmoid of the logit, as vLLM has it.
+pub const DEFAULT: Pooling = Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 };
+
+/// Keys of vLLM's pooler that have no effect on the score of a pair.
+const IGNORED: [&str; 8] = [
+    "dimensions",
+    "enable_chunked_processing",
+    "max_embed_len",
+    "normalize",
+    "returned_token_ids",
+    "step_tag_id",
+    "task",
+    "tok_pooling_type",
+];
+
+/// Reads the keys of vLLM 0.9 (`softmax`, `activation`) to 0.32; `null` is no value.
+pub fn pooling(config: &Map<String, Value>, notices: &mut Vec<String>) -> Result<Pooling, String> {
+    let mut pooling = DEFAULT;
+    for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
+        let wrong = |what: &str| format!("--pooler-config: {key} is {value}, but must be {what}.");
+        match key.as_str() {
+            "use_activation" | "activation" | "softmax" => {
+                pooling.use_activation = value.as_bool().ok_or_else(|| wrong("true or false"))?;
+            }
+            "logit_mean" | "logit_bias" => {
+                pooling.logit_mean = number(value).ok_or_else(|| wrong("a number"))?;
+            }
+            "logit_sigma" => {
+                let sigma = number(value).filter(|sigma| *sigma > 0.0);
+                pooling.logit_sigma = sigma.ok_or_else(|| wrong("a number above 0"))?;
+            }
+            "pooling_type" | "seq_pooling_type" if value.as_str().is_some_and(|it| it.eq_ignore_ascii_case("last")) => {
+            }
+            "pooling_type" | "seq_pooling_type" => {
+                return Err(wrong("LAST: a Qwen3 reranker's score is that of the last token"));
+            }
+            known if IGNORED.contains(&known) => {
+                notices.push(format!("--pooler-config: {key} is accepted for vLLM's sake and has no effect here."));
+            }
+            _ => {
+                return Err(format!(
+                    "--pooler-config does not know {key}; it takes use_activation, logit_mean and logit_sigma."
+                ));
+            }
+        }
+    }
+    Ok(pooling)
+}
+
+fn number(value: &Value) -> Option<f32> {
+    value.as_f64().map(|number| number as f32).filter(|number| number.is_finite())
+}

@@ -1,0 +1,225 @@
+//! Where clients find the server: a TCP port or a Unix socket, taken before the model is loaded, and TLS over it.
+//!
+//! Invariants: what is reserved is ours but takes no connection before [`Reserved::listen`]; certificates are read and
+//! checked before that, and nothing of a key is ever part of a message. Called by `main` and `server::run`.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{ClientCertificates, Tls};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// A place that is ours but does not listen yet.
+pub struct Reserved {
+    socket: Socket,
+    place: Place,
+    tls: Option<Box<ServerConfig>>,
+}
+
+enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A place that clients can connect to.
+pub enum Listening {
+    /// A TCP port.
+    Tcp {
+        /// The socket.
+        socket: TcpListener,
+        /// Its address, with the real port.
+        address: SocketAddr,
+        /// What to encrypt with.
+        tls: Option<Box<ServerConfig>>,
+    },
+    /// A Unix socket.
+    Unix {
+        /// The socket.
+        socket: UnixListener,
+        /// Its path, to be removed in the end.
+        path: PathBuf,
+    },
+}
+
+/// Takes `host:port`, so that a port in use is said at once and not minutes later.
+pub fn reserve(host: &str, port: u16) -> Result<Reserved> {
+    let fail = |err: std::io::Error| cannot_listen(host, port, &err);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address = (bare, port)
+        .to_socket_addrs()
+        .map_err(fail)?
+        .next()
+        .ok_or_else(|| Error::new(ErrorKind::Options, format!("The host '{host}' has no address.")))?;
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        // This lets a restarted server take its port back while old connections expire.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Reserved { socket, place: Place::Tcp(address), tls: None })
+    };
+    bind().map_err(fail)
+}
+
+/// Takes the Unix socket `path`; one that a dead server left there is replaced.
+pub fn reserve_unix(path: &Path) -> Result<Reserved> {
+    let shown = path.display();
+    let fail = |why: String| Error::new(ErrorKind::Unavailable, format!("The server cannot listen on {shown}: {why}."));
+    if let Ok(there) = path.symlink_metadata() {
+        if !there.file_type().is_socket() {
+            return Err(fail("it exists and is not a socket".to_owned()));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(fail("another program listens there".to_owned()));
+        }
+        std::fs::remove_file(path).map_err(|err| fail(err.to_string()))?;
+    }
+    let bind = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        Ok(Reserved { socket, place: Place::Unix(path.to_owned()), tls: None })
+    };
+    bind().map_err(|err: std::io::Error| fail(err.to_string()))
+}
+
+impl Reserved {
+    /// The same, encrypted; an error if a file of `tls` is not what it should be.
+    pub fn secured(self, tls: &Tls) -> Result<Self> {
+        Ok(Self { tls: Some(Box::new(server_config(tls)?)), ..self })
+    }
+
+    /// The address, with the real port where 0 was asked for; `None` of a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.place {
+            Place::Tcp(address) => Some(address),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// Where it is, for people.
+    pub fn url(&self) -> String {
+        match &self.place {
+            Place::Tcp(address) if self.tls.is_some() => format!("https://{address}"),
+            Place::Tcp(address) => format!("http://{address}"),
+            Place::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Lets clients connect; they are answered from [`super::run`] on.
+    pub fn listen(self) -> Result<Listening> {
+        let Self { socket, place, tls } = self;
+        let listening = socket.listen(BACKLOG);
+        match place {
+            Place::Tcp(address) => {
+                listening.map_err(|err| cannot_listen(&address.ip().to_string(), address.port(), &err))?;
+                Ok(Listening::Tcp { socket: socket.into(), address, tls })
+            }
+            Place::Unix(path) => {
+                listening.map_err(|err| {
+                    let sentence = format!("The server cannot listen on {}: {err}.", path.display());
+                    Error::new(ErrorKind::Unavailable, sentence)
+                })?;
+                Ok(Listening::Unix { socket: OwnedFd::from(socket).into(), path })
+            }
+        }
+    }
+}
+
+impl Listening {
+    /// Where it is, for people.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Tcp { address, .. } => address.to_string(),
+            Self::Unix { path, .. } => path.display().to_string(),
+        }
+    }
+}
+
+fn cannot_listen(host: &str, port: u16, err: &std::io::Error) -> Error {
+    let sentence = match err.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("Port {port} of {host} is in use by another program; choose another with --port.")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            format!("Port {port} of {host} may not be used by this user; choose one above 1023 with --port.")
+        }
+        _ => format!("The server cannot listen on {host}:{port}: {err}."),
+    };
+    Error::new(ErrorKind::Unavailable, sentence)
+}
+
+/// Reads and checks the files of `tls`.
+fn server_config(tls: &Tls) -> Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|err| Error::new(ErrorKind::Internal, format!("TLS cannot be set up: {err}.")))?;
+    let builder = match (&tls.client_authorities, tls.client_certificates) {
+        (Some(path), asked @ (ClientCertificates::Optional | ClientCertificates::Required)) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(path)?), provider);
+            let verifier = match asked {
+                ClientCertificates::Optional => verifier.allow_unauthenticated(),
+                _ => verifier,
+            };
+            builder.with_client_cert_verifier(verifier.build().map_err(|err| {
+                bad_file("--ssl-ca-certs", path, &format!("cannot be used to check client certificates ({err})"))
+            })?)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let chain = certificates("--ssl-certfile", &tls.certificate)?;
+    builder.with_single_cert(chain, private_key(&tls.key)?).map_err(|err| match err {
+        rustls::Error::InconsistentKeys(_) => {
+            bad_file("--ssl-keyfile", &tls.key, "is not the key of the certificate in --ssl-certfile")
+        }
+        other => bad_file("--ssl-certfile", &tls.certificate, &format!("cannot be used ({other})")),
+    })
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("--ssl-ca-certs", path)? {
+        roots.add(certificate).map_err(|err| {
+            bad_file("--ssl-ca-certs", path, &format!("holds a certificate that is not an authority's ({err})"))
+        })?;
+    }
+    Ok(roots)
+}
+
+fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+    match found {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Err(pem::Error::Io(err)) => Err(bad_file(flag, path, &format!("cannot be read: {err}"))),
+        _ => Err(bad_file(flag, path, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    const FLAG: &str = "--ssl-keyfile";
+    PrivateKeyDer::from_pem_file(path).map_err(|err| match err {
+        pem::Error::Io(err) => bad_file(FLAG, path, &format!("cannot be read: {err}")),
+        _ if std::fs::read_to_string(path).is_ok_and(|text| text.contains("ENCRYPTED")) => {
+            bad_file(FLAG, path, "is protected by a password, which the server has no way to ask for")
+        }
+        _ => bad_file(FLAG, path, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)"),
+    })
+}
+
+fn bad_file(flag: &str, path: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::Options, format!("{flag} {} {what}.", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,7 @@ impl Pool {
         Self { nodes: Vec::new(), ..self }
     }
 
-    /// Memory nodes that [`Pool::spread`] spreads pages over.
+    /// Memory nodes that weights are spread over.
     pub fn memory_nodes(&self) -> usize {
         self.nodes.len()
     }

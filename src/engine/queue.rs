@@ -180,7 +180,7 @@ mod tests {
             })
             .collect();
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { pairs: 0, state: Arc::default() };
+        let pending = Pending { pairs: 0, tokens: 0, state: Arc::default() };
         (Request { prompts, priority: 0, reply, pending }, answer)
     }
 

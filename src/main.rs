@@ -8,8 +8,9 @@ use ironrank::bench;
 use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::options::{self, BenchOptions, Command, Listen, LogOptions, Options, ServerOptions};
-use ironrank::server::{self, Lifecycle, Reserved, Settings, State};
+use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
 use ironrank::startup::{Loaded, load};
+use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -91,6 +92,8 @@ fn reserve(options: &ServerOptions) -> Result<Reserved> {
 
 fn settings(options: &Options, max_model_len: usize) -> Settings {
     let server = options.server.clone();
+    let server_info =
+        server.server_info.map(|environment| ServerInfo { config: config(options, max_model_len), environment });
     Settings {
         served_model_names: server.served_model_names,
         root: options.engine.model_name(),
@@ -104,7 +107,34 @@ fn settings(options: &Options, max_model_len: usize) -> Settings {
         overflow: server.overflow,
         pooling: server.pooling,
         log_requests: server.log_requests,
+        request_id_headers: server.request_id_headers,
+        server_info,
     }
+}
+
+/// What `/server_info` tells of the options: chosen one by one, so that no key gets among them.
+fn config(options: &Options, max_model_len: usize) -> Map<String, Value> {
+    let (engine, server) = (&options.engine, &options.server);
+    let config = json!({
+        "model": engine.model_name(),
+        "served_model_name": server.served_model_names,
+        "max_model_len": max_model_len,
+        "max_num_batched_tokens": engine.max_num_batched_tokens,
+        "max_num_seqs": engine.max_num_seqs,
+        "prefix_cache_bytes": engine.prefix_cache_bytes,
+        "threads": engine.threads,
+        "hf_overrides": engine.hf_overrides,
+        "max_num_queued_reqs": server.max_queued_pairs,
+        "max_num_queued_tokens": server.max_queued_tokens,
+        "max_body_bytes": server.max_body_bytes,
+        "root_path": server.root_path,
+        "allowed_origins": server.cors.allowed_origins,
+        "use_activation": server.pooling.use_activation,
+        "has_api_key": !server.api_keys.is_empty(),
+        "has_tls": server.tls.is_some(),
+        "has_chat_template": server.chat_template.is_some(),
+    });
+    config.as_object().cloned().unwrap_or_default()
 }
 
 /// Resolves at the first SIGTERM or SIGINT.

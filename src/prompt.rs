@@ -5,13 +5,16 @@
 //! model length. Called by the server for every pair, from any thread.
 
 mod plain_text;
+mod raw;
 
 use crate::error::{Error, ErrorKind, Result};
 use flate2::read::GzDecoder;
 use plain_text::PlainText;
+pub use raw::Message;
 use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
+use std::sync::OnceLock;
 use tokenizers::Tokenizer;
 
 /// Start of the model card's prompt; its control tokens are parsed.
@@ -47,15 +50,40 @@ pub struct PromptOptions {
     pub instruction: Option<String>,
     /// At most this many tokens in the whole prompt: the document is shortened to fit.
     pub truncate_prompt_tokens: Option<usize>,
+    /// Which end of what is shortened stays.
+    pub truncation_side: TruncationSide,
     /// At most this many tokens of the document; 0 is no limit.
     pub max_tokens_per_doc: usize,
     /// At most this many tokens of the query; 0 is no limit.
     pub max_tokens_per_query: usize,
 }
 
+/// Which end of a text is cut off when it has too many tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TruncationSide {
+    /// The start is kept, as Qwen's tokenizers do.
+    #[default]
+    Right,
+    /// The end is kept.
+    Left,
+}
+
+impl TruncationSide {
+    /// `ids`, or so many of them that `max` are left.
+    fn keep(self, ids: &[u32], max: usize) -> &[u32] {
+        let excess = ids.len().saturating_sub(max);
+        match self {
+            Self::Right => &ids[..ids.len() - excess],
+            Self::Left => &ids[excess..],
+        }
+    }
+}
+
 /// Makes prompts; cheap to share between threads behind an `Arc`.
 pub struct PromptEncoder {
     plain: PlainText,
+    /// For texts whose control tokens count; made when the first one comes, for it takes as much memory again.
+    parsing: OnceLock<PlainText>,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     max_model_len: usize,
@@ -120,7 +148,7 @@ impl PromptEncoder {
             Ok(encoding.get_ids().to_vec())
         };
         let (prefix, suffix) = (parsed(PREFIX)?, parsed(SUFFIX)?);
-        Ok(Self { plain: PlainText::new(tokenizer), prefix, suffix, max_model_len })
+        Ok(Self { plain: PlainText::new(tokenizer), parsing: OnceLock::new(), prefix, suffix, max_model_len })
     }
 
     /// The id of a token that is in the vocabulary as a whole, such as `yes`.
@@ -146,7 +174,16 @@ impl PromptEncoder {
     /// The prompts of one query and many documents, equal to [`Self::encode`] of each; the part before the document is
     /// encoded once. The first document that does not fit fails the whole request, as with vLLM.
     pub fn encode_many(&self, query: &str, documents: &[&str], options: &PromptOptions) -> Result<Vec<Prompt>> {
-        let limit = self.limit(options)?;
+        self.encode_within(self.limit(options)?, query, documents, options)
+    }
+
+    fn encode_within(
+        &self,
+        limit: Limit,
+        query: &str,
+        documents: &[&str],
+        options: &PromptOptions,
+    ) -> Result<Vec<Prompt>> {
         let formatted_query = query.strip_prefix(PREFIX);
         let (mut wrapped, mut formatted) = (None, None);
         let mut prompts = Vec::with_capacity(documents.len());
@@ -244,13 +281,17 @@ impl PromptEncoder {
             true => (head.ids.as_slice(), [border, document].concat()),
             false => (&[][..], [&head.text, border, document].concat()),
         };
-        let rest = self.plain.encode(&rest, room - known.len())?;
+        // The end of a document is only known once all of it is encoded.
+        let from_left = limit.truncate && options.truncation_side == TruncationSide::Left;
+        let rest = self.plain.encode(&rest, if from_left { usize::MAX } else { room - known.len() })?;
         let content = known.len() + rest.len();
         if content > room && !limit.truncate {
             return Err(self.no_room(limit));
         }
-        let kept = rest.len().min(room - known.len());
-        let token_ids = [&self.prefix, known, &rest[..kept], &self.suffix].concat();
+        // Where head and document were encoded as one, the head's tokens stay as well, whichever side is cut.
+        let (start, tail) = rest.split_at(rest.len().min(head.ids.len() - known.len()));
+        let kept = options.truncation_side.keep(tail, room - head.ids.len());
+        let token_ids = [&self.prefix, known, start, kept, &self.suffix].concat();
         Ok(Prompt { token_ids, prefix: self.prefix.len() + known.len() })
     }
 
@@ -267,7 +308,7 @@ impl PromptEncoder {
             )
             .with_param("truncate_prompt_tokens");
         }
-        let excess = tokens + 1;
+        let excess = tokens.saturating_add(1);
         Error::new(
             ErrorKind::TooLong,
             format!(

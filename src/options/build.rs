@@ -8,6 +8,18 @@ use super::*;
 use super::{ignored, pooler};
 use std::path::Path;
 
+/// Variables that `/server_info` may tell: a list of those without secrets, for one with a secret is easily forgotten.
+const TOLD: [&str; 8] = [
+    "IRONRANK_ISA",
+    "RUST_LOG",
+    "VLLM_CPU_OMP_THREADS_BIND",
+    "VLLM_HF_OVERRIDES",
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
+    "VLLM_LOGGING_LEVEL",
+    "VLLM_SERVER_DEV_MODE",
+    "VLLM_SKIP_MODEL_NAME_VALIDATION",
+];
+
 /// The options of `serve`; `ignored` are the flags that were given in vain.
 pub fn options(args: ServeArgs, ignored: Vec<String>, env: impl Fn(&str) -> Option<String>) -> Result<Options, String> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
@@ -185,10 +197,17 @@ fn server_options(
         overflow: score.overflow.unwrap_or(Overflow::Error),
         pooling,
         log_requests: log.enable_log_requests,
+        request_id_headers: args.enable_request_id_headers,
+        server_info: env("VLLM_SERVER_DEV_MODE").is_some_and(|value| values::truthy(&value)).then(|| told(&env)),
         shutdown_timeout: args.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
         keep_alive,
         max_body_bytes: DEFAULT_MAX_BODY_BYTES,
     })
+}
+
+/// The variables of [`TOLD`] that are set.
+fn told(env: impl Fn(&str) -> Option<String>) -> Map<String, Value> {
+    TOLD.iter().filter_map(|name| Some(((*name).to_owned(), Value::String(env(name)?)))).collect()
 }
 
 fn tls_options(args: TlsArgs) -> Result<Option<Tls>, String> {

@@ -140,6 +140,9 @@ pub struct ServerArgs {
     /// Seconds that running requests get when the server is told to stop; 0 aborts them [default: 30; vLLM's: 0]
     #[arg(long, value_name = "S", value_parser = values::seconds, allow_hyphen_values = true)]
     pub shutdown_timeout: Option<Duration>,
+    /// Name each request in its answer's X-Request-Id, as the client did or at random
+    #[arg(long)]
+    pub enable_request_id_headers: bool,
     /// Origins of web pages that may call the API, as a JSON list; ["*"] is any [default: []]
     #[arg(long, value_name = "JSON", value_parser = values::string_list)]
     pub allowed_origins: Option<values::StringList>,

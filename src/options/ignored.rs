@@ -56,7 +56,6 @@ const SWITCHES: &[&str] = &[
     "enable-prompt-embeds",
     "enable-prompt-tokens-details",
     "enable-reasoning",
-    "enable-request-id-headers",
     "enable-return-routed-experts",
     "enable-server-load-tracking",
     "enable-sleep-mode",

@@ -138,6 +138,10 @@ pub struct ServerOptions {
     pub pooling: Pooling,
     /// Whether each request is a line in the log.
     pub log_requests: bool,
+    /// Whether answers name their request in `X-Request-Id`.
+    pub request_id_headers: bool,
+    /// The variables that `/server_info` tells developers; `None` if there is no such route.
+    pub server_info: Option<Map<String, Value>>,
     /// How long a stopping server waits for running requests; zero aborts them.
     pub shutdown_timeout: Duration,
     /// How long an idle connection stays open.

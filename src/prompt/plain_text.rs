@@ -18,7 +18,7 @@ const NFC_SHRINKS_BY: usize = 3;
 const QWEN_PATTERN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// A tokenizer that reads special tokens as plain text.
+/// A tokenizer that reads special tokens as plain text, unless it was made by [`PlainText::parsing`].
 pub(super) struct PlainText {
     tokenizer: Tokenizer,
     /// Tokens that are cut out of a text before anything else happens to it, such as `<think>`.
@@ -48,6 +48,14 @@ impl PlainText {
             added: added.into_iter().map(|a| a.content).collect(),
             tokenizer,
         }
+    }
+
+    /// The same tokenizer, reading special tokens as what they are.
+    pub(super) fn parsing(&self) -> Self {
+        let mut tokenizer = self.tokenizer.clone();
+        tokenizer.set_encode_special_tokens(false);
+        let Self { separable, longest_token, vocab_size, .. } = *self;
+        Self { tokenizer, added: self.added.clone(), separable, longest_token, vocab_size }
     }
 
     pub(super) fn tokenizer(&self) -> &Tokenizer {

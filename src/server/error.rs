@@ -72,6 +72,14 @@ impl ApiError {
         self
     }
 
+    /// The same, with another sentence behind the first.
+    #[must_use]
+    pub fn and(mut self, sentence: &str) -> Self {
+        self.message.push(' ');
+        self.message.push_str(sentence);
+        self
+    }
+
     /// The same, with another text in `detail` than the sentence.
     #[must_use]
     pub fn with_detail(mut self, detail: &'static str) -> Self {

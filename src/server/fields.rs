@@ -94,6 +94,11 @@ impl<'a> Fields<'a> {
         self.issues
     }
 
+    /// Whether nothing was wrong so far.
+    pub fn is_clean(&self) -> bool {
+        self.issues.is_empty()
+    }
+
     /// Notes a mistake in field `loc` (without `body.`).
     pub fn note(&mut self, kind: &'static str, loc: &str, msg: &str, input: &Value) {
         self.issues.push(Issue::new(kind, format!("body.{loc}"), msg, input));
@@ -127,15 +132,30 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// One of `choices`, or nothing.
-    pub fn choice(&mut self, name: &str, choices: &[&str]) {
-        let Some(value) = self.present(name) else { return };
-        if value.as_str().is_some_and(|text| choices.contains(&text)) {
-            return;
+    /// A string that must be there.
+    pub fn required_string(&mut self, name: &str) -> Option<String> {
+        match self.required(name)? {
+            Value::String(text) => Some(text.clone()),
+            other => {
+                self.note("string_type", name, "Input should be a valid string", other);
+                None
+            }
         }
-        let expected = choices.iter().map(|choice| format!("'{choice}'")).collect::<Vec<_>>().join(" or ");
+    }
+
+    /// One of `choices`, or nothing.
+    pub fn choice(&mut self, name: &str, choices: &[&str]) -> Option<&'a str> {
+        let value = self.present(name)?;
+        if let Some(text) = value.as_str().filter(|text| choices.contains(text)) {
+            return Some(text);
+        }
+        let mut expected = choices.iter().map(|choice| format!("'{choice}'")).collect::<Vec<_>>().join(", ");
+        if let Some(comma) = expected.rfind(", ") {
+            expected.replace_range(comma..comma + 2, " or ");
+        }
         let issue = Issue::new("literal_error", format!("body.{name}"), format!("Input should be {expected}"), value);
         self.issues.push(issue.with_ctx(format!("{{'expected': {}}}", quoted(&expected))));
+        None
     }
 
     /// An object, or nothing.
@@ -152,20 +172,22 @@ impl<'a> Fields<'a> {
     /// A truth value, or nothing; `"yes"`, `"off"`, `1` and their like are converted.
     pub fn boolean(&mut self, name: &str) -> Option<bool> {
         let value = self.present(name)?;
-        let (kind, msg) = match value {
-            Value::Bool(truth) => return Some(*truth),
-            Value::Number(number) if number.as_f64() == Some(0.0) => return Some(false),
-            Value::Number(number) if number.as_f64() == Some(1.0) => return Some(true),
-            Value::String(text) => match text.to_ascii_lowercase().as_str() {
-                "1" | "t" | "true" | "y" | "yes" | "on" => return Some(true),
-                "0" | "f" | "false" | "n" | "no" | "off" => return Some(false),
-                _ => ("bool_parsing", "Input should be a valid boolean, unable to interpret input"),
-            },
-            Value::Number(_) => ("bool_parsing", "Input should be a valid boolean, unable to interpret input"),
-            _ => ("bool_type", "Input should be a valid boolean"),
-        };
-        self.note(kind, name, msg, value);
-        None
+        let truth = truth(value);
+        if truth.is_none() {
+            let (kind, msg) = match value {
+                Value::String(_) | Value::Number(_) => {
+                    ("bool_parsing", "Input should be a valid boolean, unable to interpret input")
+                }
+                _ => ("bool_type", "Input should be a valid boolean"),
+            };
+            self.note(kind, name, msg, value);
+        }
+        truth
+    }
+
+    /// A truth value in a field that vLLM does not know, and therefore takes whatever it holds.
+    pub fn boolean_if_any(&self, name: &str) -> Option<bool> {
+        truth(self.present(name)?)
     }
 
     /// A whole number, or nothing; `"2"`, `2.0` and `true` are converted, and what exceeds 64 bits is the largest.
@@ -202,6 +224,21 @@ impl<'a> Fields<'a> {
         let issue = Issue::new("greater_than_equal", format!("body.{name}"), msg, self.present(name)?);
         self.issues.push(issue.with_ctx(format!("{{'ge': {least}}}")));
         None
+    }
+}
+
+/// The truth value that `value` can be converted to, as pydantic does.
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
+        Value::String(text) => match text.to_ascii_lowercase().as_str() {
+            "1" | "t" | "true" | "y" | "yes" | "on" => Some(true),
+            "0" | "f" | "false" | "n" | "no" | "off" => Some(false),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -1,10 +1,11 @@
-//! What the server says about itself: models, health, version, metrics.
+//! What the server says about itself: models, health, version, metrics, load, options.
 
-use super::State;
 use super::error::{ApiError, Refusal};
+use super::{ServerInfo, State};
 use crate::error::ErrorKind;
 use actix_web::HttpResponse;
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 /// `GET /v1/models`: one card per served name.
 pub fn models(state: &State) -> HttpResponse {
@@ -42,6 +43,31 @@ pub fn metrics(state: &State) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().content_type("text/plain; version=1.0.0; charset=utf-8").body(text))
 }
 
+/// `GET /load`: requests that are at work now.
+pub fn load(server_load: usize) -> HttpResponse {
+    HttpResponse::Ok().json(Load { server_load })
+}
+
+/// `GET /kv_event_sources`: none.
+pub fn kv_event_sources() -> HttpResponse {
+    HttpResponse::Ok().json(Map::new())
+}
+
+/// `GET /server_info`: options, environment and machine; the options as one line of text unless
+/// `config_format=json` asks for an object.
+pub fn server_info(state: &State, query: &str) -> HttpResponse {
+    let ServerInfo { config, environment } = state.settings.server_info.clone().unwrap_or_default();
+    let vllm_config = match query.split('&').any(|pair| pair == "config_format=json") {
+        true => Value::Object(config),
+        false => config.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ").into(),
+    };
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let system_env = json!({
+        "ironrank": env!("CARGO_PKG_VERSION"), "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "cpus": cpus,
+    });
+    HttpResponse::Ok().json(json!({"vllm_config": vllm_config, "vllm_env": environment, "system_env": system_env}))
+}
+
 fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
     let created = state.started;
     let max_model_len = state.settings.max_model_len;
@@ -70,6 +96,11 @@ fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
         context_length: max_model_len,
         model_type: "rerank",
     }
+}
+
+#[derive(Serialize)]
+struct Load {
+    server_load: usize,
 }
 
 #[derive(Serialize)]

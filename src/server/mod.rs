@@ -6,17 +6,24 @@
 
 mod access;
 mod body;
+mod classify;
+mod cors;
+mod encoding;
 pub mod error;
 mod fields;
 mod info;
+mod input;
+mod invocations;
 mod listen;
 pub mod metrics;
+mod pooling;
 mod request_log;
 mod rerank;
 mod route;
 mod run;
 mod score;
 mod scoring;
+mod tokenize;
 mod wire;
 
 pub use listen::{Listening, Reserved, reserve, reserve_unix};
@@ -30,13 +37,18 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderValue, VARY};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, web};
 use error::{ApiError, Refusal};
 use metrics::Metrics;
 use route::Resource;
+use serde_json::{Map, Value};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The client's name of a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the operator decided about the server.
 #[derive(Debug, Clone)]
@@ -65,11 +77,29 @@ pub struct Settings {
     pub pooling: Pooling,
     /// Whether each request is a line in the log.
     pub log_requests: bool,
+    /// Whether answers name their request in `X-Request-Id`.
+    pub request_id_headers: bool,
+    /// What `/server_info` tells developers, and that there is such a route; it must hold no secret.
+    pub server_info: Option<ServerInfo>,
+}
+
+/// What `/server_info` tells.
+#[derive(Debug, Clone, Default)]
+pub struct ServerInfo {
+    /// The server's options.
+    pub config: Map<String, Value>,
+    /// Its environment variables.
+    pub environment: Map<String, Value>,
 }
 
 impl Settings {
     fn model_name(&self) -> &str {
         self.served_model_names.first().map_or("", String::as_str)
+    }
+
+    /// Whether the operator wants this resource to be there.
+    fn has(&self, resource: &Resource) -> bool {
+        *resource != Resource::ServerInfo || self.server_info.is_some()
     }
 
     /// `path` without the proxy's prefix; a path without it is taken as it is.
@@ -97,6 +127,8 @@ pub struct State {
     engine: Engine,
     encoder: Arc<PromptEncoder>,
     metrics: Metrics,
+    /// Requests at work.
+    at_work: AtomicUsize,
     /// Seconds since 1970 when the server started.
     started: u64,
 }
@@ -106,7 +138,7 @@ impl State {
     pub fn new(settings: Settings, engine: Engine, encoder: Arc<PromptEncoder>) -> Result<Self> {
         let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
-        Ok(Self { settings, engine, encoder, metrics, started: unix_time() })
+        Ok(Self { settings, engine, encoder, metrics, at_work: AtomicUsize::new(0), started: unix_time() })
     }
 }
 
@@ -133,14 +165,17 @@ fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone +
 }
 
 async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
+    if let Some(preflight) = cors::preflight(&state.settings.cors, request.method(), request.headers()) {
+        return with_request_id(&state.settings, &request, preflight);
+    }
     let started = Instant::now();
     let path = state.settings.local_path(request.path());
-    let resource = Resource::at(path);
+    let resource = Resource::at(path).filter(|resource| state.settings.has(resource));
     let mut response =
         answer(&request, resource.as_ref(), payload, &state).await.unwrap_or_else(|refused| refused.response());
-    // Cross-origin rules may depend on the origin, as vLLM's always-on middleware says; its key check comes before it.
+    // In vLLM the check of keys comes before cross-origin rules.
     if response.status() != actix_web::http::StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+        cors::apply(&state.settings.cors, request.headers(), response.headers_mut());
     }
     let handler = resource.as_ref().map_or(Some("none"), |resource| resource.label(path));
     if let Some(handler) = handler {
@@ -151,6 +186,17 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
         tracing::info!(target: "request", "{}", request_log::line(&request, response.status(), started.elapsed()));
     }
     tracing::debug!("{} {} {}", request.method(), request.path(), response.status().as_u16());
+    with_request_id(&state.settings, &request, response)
+}
+
+/// Names the request in the answer, as its client did or with 32 random hexadecimal digits, if that was asked for.
+fn with_request_id(settings: &Settings, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    if settings.request_id_headers {
+        let own = || HeaderValue::from_str(&format!("{:032x}", rand::random::<u128>())).ok();
+        if let Some(id) = request.headers().get(&REQUEST_ID).cloned().or_else(own) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+    }
     response
 }
 
@@ -170,10 +216,19 @@ async fn answer(
         let sentence = format!("{} takes {}, not {}.", request.path(), resource.methods(), request.method());
         return Err(ApiError::new(Refusal::Method(resource.methods()), sentence).with_detail("Method Not Allowed"));
     }
-    let request_id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    let request_id = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok());
+    let _at_work = (resource.is_work() && request.method() == Method::POST).then(|| AtWork::begin(state));
     match resource {
         Resource::Rerank => rerank::answer(state, request_id, read_json(request, payload).await?).await,
         Resource::Score => score::answer(state, request_id, read_json(request, payload).await?).await,
+        Resource::Classify => classify::answer(state, request_id, read_json(request, payload).await?).await,
+        Resource::Pooling => pooling::answer(state, request_id, read_json(request, payload).await?).await,
+        Resource::Invocations => {
+            let body = read_json(request, payload).await?;
+            invocations::answer(state, request.headers(), request_id, body).await
+        }
+        Resource::Tokenize => tokenize::tokenize(state, read_json(request, payload).await?).await,
+        Resource::Detokenize => tokenize::detokenize(state, read_json(request, payload).await?).await,
         Resource::Root if request.method() == Method::POST => {
             let body = read_body(request, payload).await?;
             match body::object(&body) {
@@ -186,6 +241,25 @@ async fn answer(
         Resource::Health | Resource::Ping | Resource::Root => info::health(state),
         Resource::Version => Ok(info::version()),
         Resource::Metrics => info::metrics(state),
+        Resource::Load => Ok(info::load(state.at_work.load(Ordering::Relaxed))),
+        Resource::KvEventSources => Ok(info::kv_event_sources()),
+        Resource::ServerInfo => Ok(info::server_info(state, request.query_string())),
+    }
+}
+
+/// Counts a request as at work while it lives, however it ends.
+struct AtWork(web::Data<State>);
+
+impl AtWork {
+    fn begin(state: &web::Data<State>) -> Self {
+        state.at_work.fetch_add(1, Ordering::Relaxed);
+        Self(state.clone())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

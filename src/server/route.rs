@@ -12,6 +12,16 @@ pub enum Resource {
     Rerank,
     /// Scores pairs: every path that ends in `score`.
     Score,
+    /// Classifies whole prompts.
+    Classify,
+    /// The same, with a choice of encodings.
+    Pooling,
+    /// Any of these, by the body.
+    Invocations,
+    /// Text to tokens.
+    Tokenize,
+    /// Tokens to text.
+    Detokenize,
     /// The list of served names.
     Models,
     /// One served name, which may contain slashes.
@@ -24,6 +34,12 @@ pub enum Resource {
     Version,
     /// Prometheus metrics.
     Metrics,
+    /// How many requests are at work.
+    Load,
+    /// Where vLLM would publish the events of its key-value cache.
+    KvEventSources,
+    /// How the server was configured; for developers.
+    ServerInfo,
     /// `/` and `/v1`: health for a GET; a POST ranks, for clients that never add a path.
     Root,
 }
@@ -42,6 +58,14 @@ impl Resource {
             ["ping"] => Some(Self::Ping),
             ["version"] => Some(Self::Version),
             ["metrics"] => Some(Self::Metrics),
+            ["load"] => Some(Self::Load),
+            ["kv_event_sources"] => Some(Self::KvEventSources),
+            ["server_info"] => Some(Self::ServerInfo),
+            ["classify"] => Some(Self::Classify),
+            ["pooling"] => Some(Self::Pooling),
+            ["invocations"] => Some(Self::Invocations),
+            ["tokenize"] => Some(Self::Tokenize),
+            ["detokenize"] => Some(Self::Detokenize),
             [.., "rerank"] => Some(Self::Rerank),
             [.., "score"] => Some(Self::Score),
             _ => None,
@@ -51,10 +75,28 @@ impl Resource {
     /// The methods it has, as in an `Allow` header.
     pub fn methods(&self) -> &'static str {
         match self {
-            Self::Rerank | Self::Score => "POST",
+            Self::Rerank
+            | Self::Score
+            | Self::Classify
+            | Self::Pooling
+            | Self::Invocations
+            | Self::Tokenize
+            | Self::Detokenize => "POST",
             Self::Ping | Self::Root => "GET, POST",
-            Self::Models | Self::Model(_) | Self::Health | Self::Version | Self::Metrics => "GET",
+            Self::Models
+            | Self::Model(_)
+            | Self::Health
+            | Self::Version
+            | Self::Metrics
+            | Self::Load
+            | Self::KvEventSources
+            | Self::ServerInfo => "GET",
         }
+    }
+
+    /// Whether a POST to it is work for the engine, which `/load` counts.
+    pub fn is_work(&self) -> bool {
+        matches!(self, Self::Rerank | Self::Score | Self::Classify | Self::Pooling | Self::Invocations | Self::Root)
     }
 
     /// Whether it has `method`.
@@ -78,10 +120,16 @@ impl Resource {
             },
             Self::Score if path == "/v1/score" => Some("/v1/score"),
             Self::Score => Some("/score"),
+            Self::Classify => Some("/classify"),
+            Self::Pooling => Some("/pooling"),
+            Self::Invocations => Some("/invocations"),
+            Self::Tokenize => Some("/tokenize"),
+            Self::Detokenize => Some("/detokenize"),
+            Self::KvEventSources => Some("/kv_event_sources"),
             Self::Models => Some("/v1/models"),
             Self::Model(_) => Some("/v1/models/{id}"),
             Self::Root => Some("/"),
-            Self::Health | Self::Ping | Self::Version | Self::Metrics => None,
+            Self::Health | Self::Ping | Self::Version | Self::Metrics | Self::Load | Self::ServerInfo => None,
         }
     }
 }

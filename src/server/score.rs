@@ -21,12 +21,6 @@ pub async fn answer(
         created: unix_time(),
         model: state.settings.model_name(),
         data: scores.into_iter().enumerate().map(datum).collect(),
-        usage: ScoreUsage {
-            prompt_tokens,
-            total_tokens: prompt_tokens,
-            completion_tokens: 0,
-            prompt_tokens_details: None,
-            completion_tokens_details: None,
-        },
+        usage: ScoreUsage::of(prompt_tokens),
     }))
 }

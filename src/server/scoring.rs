@@ -1,7 +1,7 @@
 //! What the scoring routes share: from a body to the scores of its pairs.
 //!
 //! Invariant: work on the CPU (JSON, tokens) runs on blocking threads and stops at the next pair when the request is
-//! dropped; then the engine's future is all that is waited for. Called by `rerank` and `score`.
+//! dropped; then the engine's future is all that is waited for. Called by `rerank`, `score`, `classify`, `pooling`.
 
 use super::State;
 use super::body;
@@ -9,8 +9,9 @@ use super::error::{ApiError, Refusal};
 use super::wire::{Common, PairRequest, Text};
 use crate::engine::sigmoid;
 use crate::error::ErrorKind;
-use crate::prompt::{Prompt, PromptOptions};
+use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
 use actix_web::web;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -28,18 +29,34 @@ pub struct Scored<R> {
     pub prompt_tokens: usize,
 }
 
+/// A request that becomes prompts.
+pub trait PromptRequest: Sized + Send + 'static {
+    /// Reads a body.
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError>;
+    /// The fields that all such requests have.
+    fn common(&self) -> &Common;
+    /// Its prompts, in order; stops with an error soon after `client` has left.
+    fn prompts(
+        &self,
+        encoder: &PromptEncoder,
+        options: &PromptOptions,
+        client: &Client,
+    ) -> Result<Vec<Prompt>, ApiError>;
+}
+
 struct Prepared<R> {
     request: R,
     prompts: Vec<Prompt>,
 }
 
 /// Reads `bytes` as an `R` and scores its pairs.
-pub async fn score<R: PairRequest>(state: &web::Data<State>, bytes: web::Bytes) -> Result<Scored<R>, ApiError> {
+pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes) -> Result<Scored<R>, ApiError> {
     let started = Instant::now();
-    let on_drop = AbandonOnDrop(Arc::new(AtomicBool::new(false)));
+    let client = Client::default();
+    let _on_drop = LeaveOnDrop(client.clone());
     let Prepared { request, prompts } = web::block({
-        let (state, abandoned) = (state.clone(), on_drop.0.clone());
-        move || prepare::<R>(&state, &bytes, &abandoned)
+        let state = state.clone();
+        move || prepare::<R>(&state, &bytes, &client)
     })
     .await
     .map_err(|_| stopping())??;
@@ -59,38 +76,64 @@ pub async fn score<R: PairRequest>(state: &web::Data<State>, bytes: web::Bytes) 
     Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum() })
 }
 
-/// The id of an answer: the header's name of the request, else the body's, else 16 random hexadecimal digits.
+/// The id of an answer of a scoring route.
 pub fn answer_id(header: Option<&str>, common: &Common) -> String {
+    prefixed_id("score", header, common)
+}
+
+/// The id of an answer: the header's name of the request, else the body's, else 16 random hexadecimal digits.
+pub fn prefixed_id(prefix: &str, header: Option<&str>, common: &Common) -> String {
     match header.or(common.request_id.as_deref()) {
-        Some(name) if !name.is_empty() => format!("score-{name}"),
-        _ => format!("score-{:016x}", rand::random::<u64>()),
+        Some(name) if !name.is_empty() => format!("{prefix}-{name}"),
+        _ => format!("{prefix}-{:016x}", rand::random::<u64>()),
     }
 }
 
-fn prepare<R: PairRequest>(state: &State, bytes: &[u8], abandoned: &AtomicBool) -> Result<Prepared<R>, ApiError> {
+fn prepare<R: PromptRequest>(state: &State, bytes: &[u8], client: &Client) -> Result<Prepared<R>, ApiError> {
     let request = R::read(&body::object(bytes)?)?;
     let options = prompt_options(state, request.common())?;
-    let (queries, documents) = request.sides();
-    let pairs = pair(queries, documents)?;
-    let mut prompts = Vec::with_capacity(pairs.len());
-    // Neighbours with one query share the work on the prompt's head; a few at a time, to notice when the client leaves.
-    for same_query in pairs.chunk_by(|(a, _), (b, _)| a == b) {
-        for pairs in same_query.chunks(DOCUMENTS_AT_A_TIME) {
-            if abandoned.load(Ordering::Relaxed) {
-                return Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The client has left."));
-            }
-            let documents: Vec<&str> = pairs.iter().map(|(_, document)| *document).collect();
-            prompts.extend(state.encoder.encode_many(pairs[0].0, &documents, &options)?);
-        }
-    }
+    let prompts = request.prompts(&state.encoder, &options, client)?;
     Ok(Prepared { request, prompts })
 }
 
+impl<R: PairRequest> PromptRequest for R {
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+        PairRequest::read(body)
+    }
+
+    fn common(&self) -> &Common {
+        PairRequest::common(self)
+    }
+
+    fn prompts(
+        &self,
+        encoder: &PromptEncoder,
+        options: &PromptOptions,
+        client: &Client,
+    ) -> Result<Vec<Prompt>, ApiError> {
+        let (queries, documents) = self.sides();
+        let pairs = pair(queries, documents)?;
+        let mut prompts = Vec::with_capacity(pairs.len());
+        // Neighbours with one query share the work on the prompt's head; a few at a time, to notice when the client
+        // leaves.
+        for same_query in pairs.chunk_by(|(a, _), (b, _)| a == b) {
+            for pairs in same_query.chunks(DOCUMENTS_AT_A_TIME) {
+                client.is_there()?;
+                let documents: Vec<&str> = pairs.iter().map(|(_, document)| *document).collect();
+                prompts.extend(encoder.encode_many(pairs[0].0, &documents, options)?);
+            }
+        }
+        Ok(prompts)
+    }
+}
+
 /// The rules that tie a request's fields to the server's settings.
-fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiError> {
-    if common.cache_salt.as_deref() == Some("") {
-        let sentence = "Parameter 'cache_salt' must be a non-empty string if provided. (parameter=cache_salt)";
-        return Err(ApiError::invalid(sentence).with_param("cache_salt"));
+pub(super) fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiError> {
+    check_cache_salt(common.cache_salt.as_deref())?;
+    if common.has_mm_processor_kwargs {
+        let sentence = "mm_processor_kwargs are not accepted: Qwen3ForSequenceClassification reads texts only. \
+                        (parameter=mm_processor_kwargs)";
+        return Err(ApiError::invalid(sentence).with_param("mm_processor_kwargs"));
     }
     state.settings.check_model(common.model.as_deref().unwrap_or(""))?;
     let limit = state.settings.max_model_len;
@@ -119,9 +162,26 @@ fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiEr
     Ok(PromptOptions {
         instruction: common.instruction.clone(),
         truncate_prompt_tokens,
+        truncation_side: common.truncation_side,
         max_tokens_per_doc,
         max_tokens_per_query,
     })
+}
+
+/// The salt has no effect, for what requests share changes no score; vLLM's rules for it hold all the same.
+fn check_cache_salt(salt: Option<&str>) -> Result<(), ApiError> {
+    const MAX_CHARS: usize = 128;
+    let sentence = match salt {
+        Some("") => "Parameter 'cache_salt' must be a non-empty string if provided. (parameter=cache_salt)".to_owned(),
+        Some(salt) if salt.chars().count() > MAX_CHARS => {
+            format!("Parameter 'cache_salt' must have at most {MAX_CHARS} characters. (parameter=cache_salt)")
+        }
+        Some(salt) if salt.contains(['@', '/', '\\', '\0']) => {
+            "Parameter 'cache_salt' must not contain '@', '/', '\\' or NUL. (parameter=cache_salt)".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(ApiError::invalid(sentence).with_param("cache_salt"))
 }
 
 fn text_limit(name: &str, value: i64, max_model_len: usize) -> Result<usize, ApiError> {
@@ -164,11 +224,25 @@ pub(super) fn stopping() -> ApiError {
     ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The server is stopping; try again in a moment.")
 }
 
-/// Tells the blocking thread that nobody waits for it any more.
-struct AbandonOnDrop(Arc<AtomicBool>);
+/// Whether the client of a request still waits, for the thread that works on it.
+#[derive(Clone, Default)]
+pub struct Client(Arc<AtomicBool>);
 
-impl Drop for AbandonOnDrop {
+impl Client {
+    /// An error once the client has left.
+    pub fn is_there(&self) -> Result<(), ApiError> {
+        match self.0.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The client has left.")),
+        }
+    }
+}
+
+/// Tells the blocking thread that nobody waits for it any more.
+struct LeaveOnDrop(Client);
+
+impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.0.store(true, Ordering::Relaxed);
     }
 }

@@ -4,6 +4,7 @@
 
 use super::error::ApiError;
 use super::fields::{self, Fields, Issue};
+use crate::prompt::TruncationSide;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -20,6 +21,8 @@ pub struct Common {
     pub use_activation: Option<bool>,
     /// Total tokens of a prompt; -1 is the model length.
     pub truncate_prompt_tokens: Option<i64>,
+    /// Which end is kept when that is exceeded.
+    pub truncation_side: TruncationSide,
     /// Tokens of the query, 0 for no limit.
     pub max_tokens_per_query: i64,
     /// Tokens of a document, 0 for no limit.
@@ -30,6 +33,8 @@ pub struct Common {
     pub reserved_kwargs: Vec<&'static str>,
     /// Accepted without effect: what requests share changes no score.
     pub cache_salt: Option<String>,
+    /// Whether options for the preprocessing of images were given, which text models have no use for.
+    pub has_mm_processor_kwargs: bool,
 }
 
 /// A text of a request.
@@ -65,7 +70,9 @@ pub struct RerankRequest {
 impl PairRequest for RerankRequest {
     fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
         let mut fields = Fields::new(body);
-        let common = common(&mut fields);
+        let mut common = common(&mut fields);
+        // What clients of other rerankers call the raw logit.
+        common.use_activation = common.use_activation.or(fields.boolean_if_any("raw_scores").map(|raw| !raw));
         let query = fields.required("query").and_then(|value| one_text(&mut fields, "query", value));
         let documents = fields.required("documents").and_then(|value| texts(&mut fields, "documents", value));
         // Clients send null, 0 and -1 for "all".
@@ -126,15 +133,20 @@ impl PairRequest for ScoreRequest {
     }
 }
 
-fn common(fields: &mut Fields<'_>) -> Common {
+/// Reads the fields that all scoring requests share.
+pub(super) fn common(fields: &mut Fields<'_>) -> Common {
     let model = fields.string("model");
     fields.string("user");
     let truncate_prompt_tokens = fields.integer_from("truncate_prompt_tokens", -1);
-    fields.choice("truncation_side", &["left", "right"]);
+    let truncation_side = match fields.choice("truncation_side", &["left", "right"]) {
+        Some("left") => TruncationSide::Left,
+        _ => TruncationSide::Right,
+    };
+    // Padding would only spoil the score of the last token.
     fields.choice("padding", &["max_length", "do_not_pad"]);
     let request_id = fields.string("request_id");
     let priority = fields.integer("priority").unwrap_or(0);
-    fields.object("mm_processor_kwargs");
+    let has_mm_processor_kwargs = fields.object("mm_processor_kwargs").is_some_and(|map| !map.is_empty());
     let cache_salt = fields.string("cache_salt");
     let use_activation = fields.boolean("use_activation");
     let max_tokens_per_query = fields.integer("max_tokens_per_query").unwrap_or(0);
@@ -147,11 +159,13 @@ fn common(fields: &mut Fields<'_>) -> Common {
         priority,
         use_activation,
         truncate_prompt_tokens,
+        truncation_side,
         max_tokens_per_query,
         max_tokens_per_doc,
         reserved_kwargs: kwargs.map(reserved).unwrap_or_default(),
         instruction: the_instruction(instruction, kwargs),
         cache_salt,
+        has_mm_processor_kwargs,
     }
 }
 
@@ -288,6 +302,19 @@ pub struct ScoreDatum {
     pub object: &'static str,
     /// A float32 widened to float64.
     pub score: f64,
+}
+
+impl ScoreUsage {
+    /// The usage of a request whose prompts have so many tokens.
+    pub fn of(prompt_tokens: usize) -> Self {
+        Self {
+            prompt_tokens,
+            total_tokens: prompt_tokens,
+            completion_tokens: 0,
+            prompt_tokens_details: None,
+            completion_tokens_details: None,
+        }
+    }
 }
 
 /// Tokens of a score request.

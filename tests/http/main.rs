@@ -61,6 +61,8 @@ fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut S
         overflow: Overflow::Error,
         pooling: Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 },
         log_requests: false,
+        request_id_headers: false,
+        server_info: None,
     };
     change(&mut settings);
     Data::new(State::new(settings, engine, encoder).expect("the metrics can be set up"))

@@ -1,0 +1,107 @@
+//! Prompts that the client wrote itself: raw text, token ids, messages with roles; and tokens back to text.
+//!
+//! Invariants: raw text is the one place where control tokens of a client count, because a client that writes the whole
+//! prompt needs them; no id leaves here that the model has no embedding for. Called by the server.
+
+use super::plain_text::PlainText;
+use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What vLLM says to messages that its server has no template for.
+const NO_TEMPLATE: &str = "As of transformers v4.44, default chat template is no longer allowed, so you must provide a \
+                           chat template if the tokenizer does not define one.";
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// `query`, `document` or `system`; a prompt has no place for others.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+}
+
+impl PromptEncoder {
+    /// The prompt that consists of `text` alone; of the options, those of the whole prompt count.
+    pub fn raw(&self, text: &str, options: &PromptOptions) -> Result<Prompt> {
+        let limit = self.limit(options)?;
+        let parsing = self.parsing();
+        if !limit.truncate && parsing.surely_exceeds(text, limit.tokens) {
+            return Err(self.no_room(limit));
+        }
+        let from_left = limit.truncate && options.truncation_side == TruncationSide::Left;
+        let ids = parsing.encode(text, if from_left { usize::MAX } else { limit.tokens })?;
+        self.whole(&ids, options.truncation_side, limit)
+    }
+
+    /// The prompt that consists of these tokens.
+    pub fn raw_ids(&self, ids: &[u32], options: &PromptOptions) -> Result<Prompt> {
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size()) {
+            let sentence = format!("Token id {id} is out of vocabulary");
+            return Err(Error::new(ErrorKind::InvalidRequest, sentence));
+        }
+        self.whole(ids, options.truncation_side, self.limit(options)?)
+    }
+
+    fn whole(&self, ids: &[u32], side: TruncationSide, limit: Limit) -> Result<Prompt> {
+        if ids.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidRequest, "The decoder prompt cannot be empty"));
+        }
+        if ids.len() > limit.tokens && !limit.truncate {
+            return Err(self.no_room(limit));
+        }
+        Ok(Prompt { token_ids: side.keep(ids, limit.tokens).to_vec(), prefix: 0 })
+    }
+
+    /// The prompt of a query and a document that come as messages; a message of the system is the instruction, unless
+    /// the options have one.
+    pub fn messages(&self, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
+        self.messages_within(self.limit(options)?, messages, options)
+    }
+
+    /// The same, however long it is: for counting tokens, not for the model.
+    pub fn messages_of_any_length(&self, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
+        self.messages_within(Limit { tokens: usize::MAX, truncate: false }, messages, options)
+    }
+
+    fn messages_within(&self, limit: Limit, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
+        let last = |role: &str| messages.iter().rev().find(|message| message.role == role);
+        let (query, document) = (last("query"), last("document"));
+        if query.is_none() && document.is_none() {
+            let sentence = format!(
+                "{NO_TEMPLATE} (The prompt of a reranker is made of messages with the roles query and document.)"
+            );
+            return Err(Error::new(ErrorKind::InvalidRequest, sentence));
+        }
+        let system = messages.iter().find(|message| message.role == "system" && !message.content.is_empty());
+        let mut options = options.clone();
+        options.instruction =
+            options.instruction.filter(|own| !own.is_empty()).or_else(|| Some(system?.content.clone()));
+        let text = |message: Option<&Message>| message.map_or(String::new(), |message| message.content.clone());
+        let mut prompts = self.encode_within(limit, &text(query), &[&text(document)], &options)?;
+        prompts.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "One document gave no prompt."))
+    }
+
+    /// The tokens of `text`, control tokens parsed, however many.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        self.parsing().encode(text, usize::MAX)
+    }
+
+    /// The text of `ids`; ids that the vocabulary lacks are nothing.
+    pub fn text(&self, ids: &[u32]) -> Result<String> {
+        self.plain.tokenizer().decode(ids, false).map_err(|err| {
+            Error::new(
+                ErrorKind::Internal,
+                format!("The tokens cannot be decoded: {}.", err.to_string().replace('\n', " ")),
+            )
+        })
+    }
+
+    /// The vocabulary's entries of `ids`, which write each byte as a character.
+    pub fn token_strings(&self, ids: &[u32]) -> Vec<String> {
+        ids.iter().map(|id| self.plain.tokenizer().id_to_token(*id).unwrap_or_default()).collect()
+    }
+
+    fn parsing(&self) -> &PlainText {
+        self.parsing.get_or_init(|| self.plain.parsing())
+    }
+}

@@ -1,0 +1,60 @@
+//! `POST /classify`: whole prompts in, the probability of the one class of a reranker out.
+
+use super::error::ApiError;
+use super::input::InputRequest;
+use super::scoring::{self, PromptRequest, Scored};
+use super::wire::ScoreUsage;
+use super::{State, unix_time};
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+/// What vLLM calls the only class of a model that has no names for its classes.
+const LABEL: &str = "LABEL_0";
+
+/// Answers a classification; `request_id` is the client's header, if it sent one.
+pub async fn answer(
+    state: &web::Data<State>,
+    request_id: Option<&str>,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let Scored { request, scores, prompt_tokens } = scoring::score::<InputRequest>(state, body).await?;
+    let class = |(index, score)| Class { index, label: LABEL, probs: [f64::from(score)], num_classes: 1 };
+    Ok(HttpResponse::Ok().json(ClassifyResponse {
+        id: scoring::prefixed_id("classify", request_id, request.common()),
+        object: "list",
+        created: unix_time(),
+        model: state.settings.model_name(),
+        data: scores.into_iter().enumerate().map(class).collect(),
+        usage: ScoreUsage::of(prompt_tokens),
+    }))
+}
+
+/// Answer of `POST /classify`.
+#[derive(Debug, Serialize)]
+pub struct ClassifyResponse<'a> {
+    /// `classify-` and the request's name.
+    pub id: String,
+    /// `list`.
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The first served name.
+    pub model: &'a str,
+    /// In the order of the prompts.
+    pub data: Vec<Class>,
+    /// Tokens of all prompts.
+    pub usage: ScoreUsage,
+}
+
+/// The class of one prompt.
+#[derive(Debug, Serialize)]
+pub struct Class {
+    /// The prompt's place.
+    pub index: usize,
+    /// `LABEL_0`.
+    pub label: &'static str,
+    /// The score, a float32 widened to float64.
+    pub probs: [f64; 1],
+    /// 1.
+    pub num_classes: usize,
+}

@@ -1,0 +1,84 @@
+//! `POST /invocations`, SageMaker's one route for all: the body says which request it is.
+//!
+//! Invariant: a body is tried as a classification, a reranking, a scoring and a pooling request, in this order, and is
+//! the first that it makes sense as. Called by `server`.
+
+use super::error::{ApiError, Refusal};
+use super::input::InputRequest;
+use super::pooling::PoolingRequest;
+use super::scoring::{PromptRequest, stopping};
+use super::wire::{PairRequest, RerankRequest, ScoreRequest};
+use super::{State, body, classify, pooling, rerank, score};
+use actix_web::http::header::HeaderMap;
+use actix_web::{HttpResponse, web};
+use serde_json::{Map, Value};
+
+/// SageMaker's name of the model, which stands over the body's.
+const ADAPTER: &str = "x-amzn-sagemaker-adapter-identifier";
+
+enum Target {
+    Classify,
+    Rerank,
+    Score,
+    Pooling,
+}
+
+/// Answers an invocation; `request_id` is the client's header, if it sent one.
+pub async fn answer(
+    state: &web::Data<State>,
+    headers: &HeaderMap,
+    request_id: Option<&str>,
+    bytes: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let adapter = headers.get(ADAPTER).and_then(|name| name.to_str().ok()).map(str::to_owned);
+    let (target, bytes) = web::block(move || read(bytes, adapter)).await.map_err(|_| stopping())??;
+    match target {
+        Target::Classify => classify::answer(state, request_id, bytes).await,
+        Target::Rerank => rerank::answer(state, request_id, bytes).await,
+        Target::Score => score::answer(state, request_id, bytes).await,
+        Target::Pooling => pooling::answer(state, request_id, bytes).await,
+    }
+}
+
+fn read(bytes: web::Bytes, adapter: Option<String>) -> Result<(Target, web::Bytes), ApiError> {
+    let mut map = match body::object(&bytes) {
+        Ok(map) => map,
+        Err(_) => {
+            return Err(match serde_json::from_slice::<Value>(&bytes) {
+                Err(err) => ApiError::new(Refusal::Malformed, format!("JSON decode error: {err}")),
+                Ok(_) => no_target(),
+            });
+        }
+    };
+    let target = target(&map)?;
+    match adapter {
+        None => Ok((target, bytes)),
+        Some(name) => {
+            map.insert("model".to_owned(), Value::String(name));
+            Ok((target, Value::Object(map).to_string().into()))
+        }
+    }
+}
+
+fn target(map: &Map<String, Value>) -> Result<Target, ApiError> {
+    super::input::refuse_removed(map)?;
+    if InputRequest::read(map).is_ok() {
+        Ok(Target::Classify)
+    } else if <RerankRequest as PairRequest>::read(map).is_ok() {
+        Ok(Target::Rerank)
+    } else if <ScoreRequest as PairRequest>::read(map).is_ok() {
+        Ok(Target::Score)
+    } else if PoolingRequest::read(map).is_ok() {
+        Ok(Target::Pooling)
+    } else {
+        Err(no_target())
+    }
+}
+
+fn no_target() -> ApiError {
+    ApiError::invalid(
+        "Cannot find suitable handler for request. Expected one of: ['ClassificationRequest' (input or messages), \
+         'RerankRequest' (query and documents), 'ScoreRequest' (queries and documents), 'PoolingRequest' (input or \
+         messages)]",
+    )
+}

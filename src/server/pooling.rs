@@ -1,0 +1,186 @@
+//! `POST /pooling`: whole prompts in, scores out as numbers, base64 or bytes.
+
+use super::encoding::{Encoding, Format, python_json};
+use super::error::ApiError;
+use super::fields::{self, Fields};
+use super::input::{self, InputRequest};
+use super::scoring::{self, Client, PromptRequest, Scored};
+use super::wire::{Common, RerankUsage, ScoreUsage};
+use super::{State, unix_time};
+use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
+use actix_web::http::header::HeaderName;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Where the description of a body of bytes stands.
+const METADATA: HeaderName = HeaderName::from_static("metadata");
+/// vLLM's tasks of pooling models.
+const TASKS: [&str; 6] = ["embed", "classify", "token_embed", "token_classify", "plugin", "embed&token_classify"];
+
+/// A body of `/pooling`.
+pub struct PoolingRequest {
+    input: InputRequest,
+    format: Format,
+    encoding: Encoding,
+}
+
+impl PromptRequest for PoolingRequest {
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+        input::refuse_removed(body)?;
+        let mut fields = Fields::new(body);
+        let format = Format::from_fields(&mut fields);
+        let encoding = Encoding::from_fields(&mut fields);
+        let task = fields.choice("task", &TASKS);
+        let dimensions = fields.integer("dimensions");
+        let is_plugin = task == Some("plugin") || !has_prompts(body) && body.contains_key("data");
+        // Then the mistake is the task, whatever else is missing.
+        let input = if is_plugin { None } else { InputRequest::from_fields(&mut fields, body)? };
+        if !fields.is_clean() {
+            return Err(fields::refuse(&fields.into_issues()));
+        }
+        if dimensions.is_some() {
+            let sentence = "dimensions is currently not supported (parameter=dimensions)";
+            return Err(ApiError::invalid(sentence).with_param("dimensions"));
+        }
+        check_task(task, is_plugin)?;
+        let input = input.ok_or_else(|| ApiError::invalid("You must pass at least one prompt"))?;
+        Ok(Self { input, format, encoding })
+    }
+
+    fn common(&self) -> &Common {
+        self.input.common()
+    }
+
+    fn prompts(
+        &self,
+        encoder: &PromptEncoder,
+        options: &PromptOptions,
+        client: &Client,
+    ) -> Result<Vec<Prompt>, ApiError> {
+        self.input.prompts(encoder, options, client)
+    }
+}
+
+fn has_prompts(body: &Map<String, Value>) -> bool {
+    body.contains_key("input") || body.contains_key("messages")
+}
+
+/// A reranker has the one task `classify`.
+fn check_task(task: Option<&str>, is_plugin: bool) -> Result<(), ApiError> {
+    let sentence = match task {
+        _ if is_plugin => {
+            "No IOProcessor plugin installed. Send prompts as input or messages. (parameter=task)".to_owned()
+        }
+        None | Some("classify") => return Ok(()),
+        Some("token_classify") => {
+            "Try switching the model's pooling_task via --pooler-config.task token_classify. (parameter=task)"
+                .to_owned()
+        }
+        Some(other) => {
+            format!("Unsupported task: '{other}' Supported tasks: ['token_classify', 'classify'] (parameter=task)")
+        }
+    };
+    Err(ApiError::invalid(sentence).with_param("task"))
+}
+
+/// Answers a pooling request; `request_id` is the client's header, if it sent one.
+pub async fn answer(
+    state: &web::Data<State>,
+    request_id: Option<&str>,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let Scored { request, scores, prompt_tokens } = scoring::score::<PoolingRequest>(state, body).await?;
+    let PoolingRequest { format, encoding, .. } = request;
+    let id = scoring::prefixed_id("pooling", request_id, request.common());
+    let (created, model) = (unix_time(), state.settings.model_name());
+    let data = match format {
+        Format::Bytes | Format::BytesOnly => {
+            let mut response = HttpResponse::Ok();
+            if format == Format::Bytes {
+                let usage = RerankUsage { prompt_tokens, total_tokens: prompt_tokens };
+                let data = (0..scores.len()).map(|index| Place::of(index, encoding)).collect();
+                response.insert_header((METADATA, python_json(&Metadata { id, created, model, data, usage })));
+            }
+            let bytes: Vec<u8> = scores.into_iter().flat_map(|score| encoding.bytes(score)).collect();
+            return Ok(response.content_type("application/octet-stream").body(bytes));
+        }
+        Format::Float => scores.iter().map(|score| Pooled::Numbers([f64::from(*score)])).collect::<Vec<_>>(),
+        Format::Base64 => scores.iter().map(|score| Pooled::Base64(encoding.base64(*score))).collect(),
+    };
+    let data = data.into_iter().enumerate().map(|(index, data)| PoolingDatum { index, object: "pooling", data });
+    Ok(HttpResponse::Ok().json(PoolingResponse {
+        id,
+        object: "list",
+        created,
+        model,
+        data: data.collect(),
+        usage: ScoreUsage::of(prompt_tokens),
+    }))
+}
+
+/// Answer of `POST /pooling`, unless bytes were asked for.
+#[derive(Debug, Serialize)]
+pub struct PoolingResponse<'a> {
+    /// `pooling-` and the request's name.
+    pub id: String,
+    /// `list`.
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The first served name.
+    pub model: &'a str,
+    /// In the order of the prompts.
+    pub data: Vec<PoolingDatum>,
+    /// Tokens of all prompts.
+    pub usage: ScoreUsage,
+}
+
+/// The result of one prompt.
+#[derive(Debug, Serialize)]
+pub struct PoolingDatum {
+    /// The prompt's place.
+    pub index: usize,
+    /// `pooling`.
+    pub object: &'static str,
+    /// Its score.
+    pub data: Pooled,
+}
+
+/// A score as it was asked for.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Pooled {
+    /// A float32 widened to float64.
+    Numbers([f64; 1]),
+    /// Its bytes in base64.
+    Base64(String),
+}
+
+/// What the header says about a body of bytes.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    id: String,
+    created: u64,
+    model: &'a str,
+    data: Vec<Place>,
+    usage: RerankUsage,
+}
+
+/// Where in the bytes a score stands.
+#[derive(Serialize)]
+struct Place {
+    index: usize,
+    embed_dtype: &'static str,
+    endianness: &'static str,
+    start: usize,
+    end: usize,
+    shape: [usize; 1],
+}
+
+impl Place {
+    fn of(index: usize, encoding: Encoding) -> Self {
+        let (width, embed_dtype, endianness) = (encoding.width(), encoding.dtype_name(), encoding.endianness_name());
+        Self { index, embed_dtype, endianness, start: index * width, end: (index + 1) * width, shape: [1] }
+    }
+}

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::io::Write;
 
-const JSON: (&str, &str) = ("content-type", "application/json");
+pub const JSON: (&str, &str) = ("content-type", "application/json");
 
-async fn send(
+pub async fn send(
     subject: &Data<State>,
     method: Method,
     path: &str,
@@ -31,7 +31,7 @@ async fn send(
     (status, value)
 }
 
-async fn post(subject: &Data<State>, path: &str, body: Value) -> (u16, Value) {
+pub async fn post(subject: &Data<State>, path: &str, body: Value) -> (u16, Value) {
     send(subject, Method::POST, path, &[JSON], body.to_string().as_bytes()).await
 }
 
@@ -272,14 +272,15 @@ async fn metrics_count_pairs_under_vllms_names() {
 }
 
 /// Any JSON, with the API's own field names among the keys.
-fn any_json() -> impl Strategy<Value = Value> {
+pub fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         ".{0,8}".prop_map(Value::from),
-        prop::sample::select(vec!["tiny", "left", "-1", "2", "max_length"]).prop_map(Value::from),
+        prop::sample::select(vec!["tiny", "left", "-1", "2", "max_length", "query", "bytes", "classify"])
+            .prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 24, 6, |inner| {
         let names = vec![
@@ -309,6 +310,15 @@ fn any_json() -> impl Strategy<Value = Value> {
             "chat_template_kwargs",
             "mm_processor_kwargs",
             "tokenize",
+            "input",
+            "messages",
+            "role",
+            "prompt",
+            "tokens",
+            "task",
+            "encoding_format",
+            "embed_dtype",
+            "dimensions",
         ];
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -2,7 +2,9 @@
 //! the exchanges with vLLM were recorded with.
 
 mod contract;
+mod cors;
 mod operator;
+mod prompts;
 mod replay;
 #[path = "../support/mod.rs"]
 mod support;

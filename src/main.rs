@@ -108,6 +108,7 @@ fn settings(options: &Options, max_model_len: usize) -> Settings {
         pooling: server.pooling,
         log_requests: server.log_requests,
         request_id_headers: server.request_id_headers,
+        docs: server.docs,
         server_info,
     }
 }

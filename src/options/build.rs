@@ -198,6 +198,7 @@ fn server_options(
         pooling,
         log_requests: log.enable_log_requests,
         request_id_headers: args.enable_request_id_headers,
+        docs: !args.disable_fastapi_docs,
         server_info: env("VLLM_SERVER_DEV_MODE").is_some_and(|value| values::truthy(&value)).then(|| told(&env)),
         shutdown_timeout: args.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
         keep_alive,

@@ -143,6 +143,9 @@ pub struct ServerArgs {
     /// Name each request in its answer's X-Request-Id, as the client did or at random
     #[arg(long)]
     pub enable_request_id_headers: bool,
+    /// Serve neither /docs nor /openapi.json
+    #[arg(long)]
+    pub disable_fastapi_docs: bool,
     /// Origins of web pages that may call the API, as a JSON list; ["*"] is any [default: []]
     #[arg(long, value_name = "JSON", value_parser = values::string_list)]
     pub allowed_origins: Option<values::StringList>,

@@ -21,7 +21,6 @@ const SWITCHES: &[&str] = &[
     "disable-cascade-attn",
     "disable-chunked-mm-input",
     "disable-custom-all-reduce",
-    "disable-fastapi-docs",
     "disable-frontend-multiprocessing",
     "disable-hybrid-kv-cache-manager",
     "disable-log-stats",

@@ -140,6 +140,8 @@ pub struct ServerOptions {
     pub log_requests: bool,
     /// Whether answers name their request in `X-Request-Id`.
     pub request_id_headers: bool,
+    /// Whether the API is described at `/openapi.json` and `/docs`.
+    pub docs: bool,
     /// The variables that `/server_info` tells developers; `None` if there is no such route.
     pub server_info: Option<Map<String, Value>>,
     /// How long a stopping server waits for running requests; zero aborts them.

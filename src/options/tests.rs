@@ -159,6 +159,9 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     }),
     ("serve m --pooler-config.normalize true", &["normalize is accepted"], |_| {}),
     // The log.
+    ("serve m --enable-request-id-headers", &[], |o| o.server.request_id_headers = true),
+    ("serve m --disable-fastapi-docs", &[], |o| o.server.docs = false),
+    ("serve m --disable-fastapi-docs --no-disable-fastapi-docs", &[], |_| {}),
     ("serve m --enable-log-requests", &[], |o| o.server.log_requests = true),
     ("serve m --enable-log-requests --disable-log-requests", &[], |_| {}),
     ("serve m --disable-log-requests --enable-log-requests", &[], |o| o.server.log_requests = true),
@@ -279,6 +282,12 @@ fn variables_say_what_flags_do_not() {
             );
         }),
         (&[("VLLM_HF_OVERRIDES", OVERRIDES)], "m --hf-overrides.a 1", &[], |o| overrides(o, json!({"a": 1}))),
+        (&[("VLLM_SERVER_DEV_MODE", "1"), ("VLLM_API_KEY", "k3"), ("IRONRANK_ISA", "avx2")], "m", &[], |o| {
+            o.server.api_keys = texts(&["k3"]);
+            o.engine.isa = Some("avx2".to_owned());
+            o.server.server_info = json!({"IRONRANK_ISA": "avx2", "VLLM_SERVER_DEV_MODE": "1"}).as_object().cloned();
+        }),
+        (&[("VLLM_SERVER_DEV_MODE", "0")], "m", &[], |_| {}),
         (&[("IRONRANK_ISA", "avx2")], "m", &[], |o| o.engine.isa = Some("avx2".to_owned())),
         (&[("IRONRANK_ISA", "avx2")], "m --isa sse2", &[], |o| o.engine.isa = Some("sse2".to_owned())),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "auto")], "m", &[], |_| {}),

@@ -7,6 +7,7 @@ use super::wire::ScoreUsage;
 use super::{State, unix_time};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What vLLM calls the only class of a model that has no names for its classes.
 const LABEL: &str = "LABEL_0";
@@ -30,7 +31,7 @@ pub async fn answer(
 }
 
 /// Answer of `POST /classify`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ClassifyResponse<'a> {
     /// `classify-` and the request's name.
     pub id: String,
@@ -47,7 +48,7 @@ pub struct ClassifyResponse<'a> {
 }
 
 /// The class of one prompt.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Class {
     /// The prompt's place.
     pub index: usize,

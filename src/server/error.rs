@@ -8,6 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Why a request is refused: by the HTTP side, or by the rest of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,23 +125,23 @@ impl From<Error> for ApiError {
     }
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorBody<'a> {
     error: ErrorInfo<'a>,
     message: &'a str,
     detail: &'a str,
 }
 
-#[derive(Serialize)]
-struct ErrorInfo<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorInfo<'a> {
     message: &'a str,
     r#type: &'a str,
     param: Option<&'a str>,
     code: u16,
 }
 
-#[derive(Serialize)]
-struct UnauthorizedBody<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct UnauthorizedBody<'a> {
     error: &'a str,
     message: &'a str,
     detail: &'a str,

@@ -6,6 +6,7 @@ use crate::error::ErrorKind;
 use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 /// `GET /v1/models`: one card per served name.
 pub fn models(state: &State) -> HttpResponse {
@@ -98,30 +99,31 @@ fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct Load {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Load {
     server_load: usize,
 }
 
-#[derive(Serialize)]
-struct Version {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Version {
     version: &'static str,
 }
 
-#[derive(Serialize)]
-struct ModelList<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelList<'a> {
     object: &'static str,
     data: Vec<ModelCard<'a>>,
 }
 
 /// vLLM's card; the last two fields are what RAGFlow and Xinference's clients look for.
-#[derive(Serialize)]
-struct ModelCard<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelCard<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
     owned_by: &'static str,
     root: &'a str,
+    #[schema(value_type = Option<Object>)]
     parent: Option<()>,
     max_model_len: usize,
     permission: [Permission; 1],
@@ -129,8 +131,8 @@ struct ModelCard<'a> {
     model_type: &'static str,
 }
 
-#[derive(Serialize)]
-struct Permission {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Permission {
     id: String,
     object: &'static str,
     created: u64,
@@ -141,6 +143,7 @@ struct Permission {
     allow_view: bool,
     allow_fine_tuning: bool,
     organization: &'static str,
+    #[schema(value_type = Option<Object>)]
     group: Option<()>,
     is_blocking: bool,
 }

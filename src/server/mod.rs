@@ -16,6 +16,7 @@ mod input;
 mod invocations;
 mod listen;
 pub mod metrics;
+mod openapi;
 mod pooling;
 mod request_log;
 mod rerank;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub log_requests: bool,
     /// Whether answers name their request in `X-Request-Id`.
     pub request_id_headers: bool,
+    /// Whether the API is described at `/openapi.json` and `/docs`.
+    pub docs: bool,
     /// What `/server_info` tells developers, and that there is such a route; it must hold no secret.
     pub server_info: Option<ServerInfo>,
 }
@@ -99,7 +102,11 @@ impl Settings {
 
     /// Whether the operator wants this resource to be there.
     fn has(&self, resource: &Resource) -> bool {
-        *resource != Resource::ServerInfo || self.server_info.is_some()
+        match resource {
+            Resource::ServerInfo => self.server_info.is_some(),
+            Resource::OpenApi | Resource::Docs => self.docs,
+            _ => true,
+        }
     }
 
     /// `path` without the proxy's prefix; a path without it is taken as it is.
@@ -243,6 +250,8 @@ async fn answer(
         Resource::Metrics => info::metrics(state),
         Resource::Load => Ok(info::load(state.at_work.load(Ordering::Relaxed))),
         Resource::KvEventSources => Ok(info::kv_event_sources()),
+        Resource::OpenApi => Ok(openapi::document(&state.settings)),
+        Resource::Docs => Ok(openapi::page()),
         Resource::ServerInfo => Ok(info::server_info(state, request.query_string())),
     }
 }

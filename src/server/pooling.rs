@@ -12,6 +12,7 @@ use actix_web::http::header::HeaderName;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// Where the description of a body of bytes stands.
 const METADATA: HeaderName = HeaderName::from_static("metadata");
@@ -120,7 +121,7 @@ pub async fn answer(
 }
 
 /// Answer of `POST /pooling`, unless bytes were asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PoolingResponse<'a> {
     /// `pooling-` and the request's name.
     pub id: String,
@@ -137,7 +138,7 @@ pub struct PoolingResponse<'a> {
 }
 
 /// The result of one prompt.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PoolingDatum {
     /// The prompt's place.
     pub index: usize,
@@ -148,7 +149,7 @@ pub struct PoolingDatum {
 }
 
 /// A score as it was asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Pooled {
     /// A float32 widened to float64.

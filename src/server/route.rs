@@ -40,6 +40,10 @@ pub enum Resource {
     KvEventSources,
     /// How the server was configured; for developers.
     ServerInfo,
+    /// The description of the API.
+    OpenApi,
+    /// The same for people.
+    Docs,
     /// `/` and `/v1`: health for a GET; a POST ranks, for clients that never add a path.
     Root,
 }
@@ -60,6 +64,8 @@ impl Resource {
             ["metrics"] => Some(Self::Metrics),
             ["load"] => Some(Self::Load),
             ["kv_event_sources"] => Some(Self::KvEventSources),
+            ["openapi.json"] => Some(Self::OpenApi),
+            ["docs"] | ["redoc"] => Some(Self::Docs),
             ["server_info"] => Some(Self::ServerInfo),
             ["classify"] => Some(Self::Classify),
             ["pooling"] => Some(Self::Pooling),
@@ -91,6 +97,7 @@ impl Resource {
             | Self::Load
             | Self::KvEventSources
             | Self::ServerInfo => "GET",
+            Self::OpenApi | Self::Docs => "GET, HEAD",
         }
     }
 
@@ -126,6 +133,8 @@ impl Resource {
             Self::Tokenize => Some("/tokenize"),
             Self::Detokenize => Some("/detokenize"),
             Self::KvEventSources => Some("/kv_event_sources"),
+            Self::OpenApi => Some("/openapi.json"),
+            Self::Docs => Some("/docs"),
             Self::Models => Some("/v1/models"),
             Self::Model(_) => Some("/v1/models/{id}"),
             Self::Root => Some("/"),

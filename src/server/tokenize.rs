@@ -11,6 +11,7 @@ use crate::prompt::{Message, PromptOptions};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 enum Source {
     Prompt(String),
@@ -99,7 +100,7 @@ fn check_model(state: &State, model: Option<&str>) -> Result<(), ApiError> {
 }
 
 /// Answer of `POST /tokenize`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TokenizeResponse {
     /// How many tokens there are.
     pub count: usize,
@@ -112,7 +113,7 @@ pub struct TokenizeResponse {
 }
 
 /// Answer of `POST /detokenize`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct DetokenizeResponse {
     /// The text of the tokens.
     pub prompt: String,

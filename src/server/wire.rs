@@ -7,6 +7,7 @@ use super::fields::{self, Fields, Issue};
 use crate::prompt::TruncationSide;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// What the rerank and the score requests have in common. Unknown fields are ignored, as vLLM does.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -235,7 +236,7 @@ fn is_text(value: &Value) -> bool {
 }
 
 /// Answer of `POST /rerank`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RerankResponse<'a> {
     /// `score-` and the request's name.
     pub id: String,
@@ -248,7 +249,7 @@ pub struct RerankResponse<'a> {
 }
 
 /// Tokens of a rerank request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RerankUsage {
     /// Tokens of all prompts.
     pub prompt_tokens: usize,
@@ -257,7 +258,7 @@ pub struct RerankUsage {
 }
 
 /// One document and its score.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RerankResult<'a> {
     /// Its place in the request.
     pub index: usize,
@@ -268,16 +269,17 @@ pub struct RerankResult<'a> {
 }
 
 /// A document, as an object: clients crash on a string.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct RerankDocument<'a> {
     /// The text as it came, before any truncation.
     pub text: &'a str,
     /// Always null on text models.
+    #[schema(value_type = Option<Object>)]
     pub multi_modal: Option<()>,
 }
 
 /// Answer of `POST /score`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ScoreResponse<'a> {
     /// `score-` and the request's name.
     pub id: String,
@@ -294,7 +296,7 @@ pub struct ScoreResponse<'a> {
 }
 
 /// One pair's score.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ScoreDatum {
     /// The pair's place.
     pub index: usize,
@@ -318,7 +320,7 @@ impl ScoreUsage {
 }
 
 /// Tokens of a score request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ScoreUsage {
     /// Tokens of all prompts.
     pub prompt_tokens: usize,
@@ -327,7 +329,9 @@ pub struct ScoreUsage {
     /// 0: nothing is generated.
     pub completion_tokens: usize,
     /// Always null.
+    #[schema(value_type = Option<Object>)]
     pub prompt_tokens_details: Option<()>,
     /// Always null.
+    #[schema(value_type = Option<Object>)]
     pub completion_tokens_details: Option<()>,
 }

@@ -3,6 +3,7 @@
 
 mod contract;
 mod cors;
+mod openapi;
 mod operator;
 mod prompts;
 mod replay;
@@ -64,6 +65,7 @@ fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut S
         pooling: Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 },
         log_requests: false,
         request_id_headers: false,
+        docs: true,
         server_info: None,
     };
     change(&mut settings);

@@ -9,6 +9,7 @@ mod prompts;
 mod replay;
 #[path = "../support/mod.rs"]
 mod support;
+mod transport;
 
 use actix_web::web::Data;
 use ironrank::checkpoint::{Checkpoint, Overrides};
@@ -45,6 +46,15 @@ pub fn subject_that_is_full() -> Data<State> {
 }
 
 fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> Data<State> {
+    Data::new(state_over(engine, change))
+}
+
+/// The server as it was recorded, not yet shared between threads.
+pub fn state_alone() -> State {
+    state_over(engine(Limits::default()), |_| {})
+}
+
+fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> State {
     let (engine, encoder) = engine;
     let mut settings = Settings {
         served_model_names: vec!["tiny".to_owned(), "tiny-alias".to_owned()],
@@ -69,7 +79,7 @@ fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut S
         server_info: None,
     };
     change(&mut settings);
-    Data::new(State::new(settings, engine, encoder).expect("the metrics can be set up"))
+    State::new(settings, engine, encoder).expect("the metrics can be set up")
 }
 
 fn engine(queue: Limits) -> (Engine, Arc<PromptEncoder>) {

@@ -145,6 +145,20 @@ impl PlainText {
         text.len()
     }
 
+    /// The last place between `from` and `to`, neither of them, where `text` may be parted.
+    pub(super) fn last_border(&self, text: &str, from: usize, to: usize) -> Option<usize> {
+        let mut left = text.get(from..to).filter(|_| self.separable)?.char_indices();
+        let mut right = left.next_back()?;
+        while let Some(next) = left.next_back() {
+            let at = from + right.0;
+            if is_border(next.1, right.1) && !self.is_straddled(text, at) {
+                return Some(at);
+            }
+            right = next;
+        }
+        None
+    }
+
     /// Whether an added token lies across byte `at`.
     fn is_straddled(&self, text: &str, at: usize) -> bool {
         self.added.iter().any(|token| {
@@ -187,12 +201,8 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
-    static PLAIN: LazyLock<PlainText> = LazyLock::new(|| {
-        let mut json = Vec::new();
-        let packed = flate2::read::GzDecoder::new(super::super::BUILTIN_TOKENIZER);
-        std::io::Read::read_to_end(&mut { packed }, &mut json).unwrap();
-        PlainText::new(Tokenizer::from_bytes(json).unwrap())
-    });
+    static PLAIN: LazyLock<PlainText> =
+        LazyLock::new(|| PlainText::new(Tokenizer::from_bytes(super::super::builtin_tokenizer().unwrap()).unwrap()));
 
     #[test]
     fn the_builtin_tokenizer_is_separable_and_its_longest_token_has_128_bytes() {

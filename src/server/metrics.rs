@@ -27,6 +27,7 @@ pub struct Metrics {
     prompt_tokens: IntCounter,
     request_tokens: Histogram,
     latency: Histogram,
+    truncated: IntCounter,
     http_requests: IntCounterVec,
     http_duration: HistogramVec,
     request_pairs: Histogram,
@@ -76,6 +77,10 @@ impl Metrics {
                 "Histogram of e2e request latency in seconds.",
                 LATENCY.to_vec(),
             ))?,
+            truncated: IntCounter::new(
+                "ironrank_truncated_prompts_total",
+                "Pairs that were shortened to fit a limit of the whole prompt.",
+            )?,
             http_requests: IntCounterVec::new(
                 Opts::new("http_requests_total", "Total number of requests by method, status and handler."),
                 &["handler", "method", "status"],
@@ -102,6 +107,7 @@ impl Metrics {
         registry.register(Box::new(metrics.prompt_tokens.clone()))?;
         registry.register(Box::new(metrics.request_tokens.clone()))?;
         registry.register(Box::new(metrics.latency.clone()))?;
+        registry.register(Box::new(metrics.truncated.clone()))?;
         registry.register(Box::new(metrics.http_requests.clone()))?;
         registry.register(Box::new(metrics.http_duration.clone()))?;
         registry.register(Box::new(metrics.request_pairs.clone()))?;
@@ -116,6 +122,11 @@ impl Metrics {
     pub fn pairs_begin(&self, pairs: usize) -> PairsGuard<'_> {
         self.request_pairs.observe(pairs as f64);
         PairsGuard { metrics: self, pairs, reason: Cell::new("abort") }
+    }
+
+    /// Counts documents that were shortened to fit.
+    pub fn shortened(&self, documents: usize) {
+        self.truncated.inc_by(documents as u64);
     }
 
     /// Counts an answered HTTP request.

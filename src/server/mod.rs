@@ -57,8 +57,6 @@ pub struct Settings {
     pub root_path: String,
     /// Which web pages of other origins may call the API.
     pub cors: Cors,
-    /// Text of a Jinja template; `None` is the model card's prompt.
-    pub chat_template: Option<String>,
     /// What becomes of a pair that is too long.
     pub overflow: Overflow,
     /// How a logit becomes a score.

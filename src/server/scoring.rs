@@ -9,14 +9,18 @@ use super::error::{ApiError, Refusal};
 use super::wire::{Common, PairRequest, Text};
 use crate::engine::sigmoid;
 use crate::error::ErrorKind;
+use crate::options::Overflow;
 use crate::prompt::{Prompt, PromptOptions};
-use actix_web::web;
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Documents that are tokenised before looking again whether the client still waits: some milliseconds' worth.
 const DOCUMENTS_AT_A_TIME: usize = 16;
+
+/// The header that says how many documents were shortened to fit.
+const SHORTENED: &str = "x-ironrank-truncated";
 
 /// A request with its scores.
 pub struct Scored<R> {
@@ -26,18 +30,21 @@ pub struct Scored<R> {
     pub scores: Vec<f32>,
     /// Tokens of all pairs.
     pub prompt_tokens: usize,
+    /// Documents that were shortened to fit.
+    pub shortened: usize,
 }
 
 struct Prepared<R> {
     request: R,
     prompts: Vec<Prompt>,
+    shortened: usize,
 }
 
 /// Reads `bytes` as an `R` and scores its pairs.
 pub async fn score<R: PairRequest>(state: &web::Data<State>, bytes: web::Bytes) -> Result<Scored<R>, ApiError> {
     let started = Instant::now();
     let on_drop = AbandonOnDrop(Arc::new(AtomicBool::new(false)));
-    let Prepared { request, prompts } = web::block({
+    let Prepared { request, prompts, shortened } = web::block({
         let (state, abandoned) = (state.clone(), on_drop.0.clone());
         move || prepare::<R>(&state, &bytes, &abandoned)
     })
@@ -56,7 +63,16 @@ pub async fn score<R: PairRequest>(state: &web::Data<State>, bytes: web::Bytes) 
         .map(|margin| (margin - pooling.logit_mean) / pooling.logit_sigma)
         .map(|logit| if use_activation { sigmoid(logit) } else { logit })
         .collect();
-    Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum() })
+    Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum(), shortened })
+}
+
+/// A good answer, with a header if `shortened` documents were cut.
+pub fn ok(shortened: usize) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    if shortened > 0 {
+        response.insert_header((SHORTENED, shortened));
+    }
+    response
 }
 
 /// The id of an answer: the header's name of the request, else the body's, else 16 random hexadecimal digits.
@@ -73,6 +89,7 @@ fn prepare<R: PairRequest>(state: &State, bytes: &[u8], abandoned: &AtomicBool) 
     let (queries, documents) = request.sides();
     let pairs = pair(queries, documents)?;
     let mut prompts = Vec::with_capacity(pairs.len());
+    let mut shortened = 0;
     // Neighbours with one query share the work on the prompt's head; a few at a time, to notice when the client leaves.
     for same_query in pairs.chunk_by(|(a, _), (b, _)| a == b) {
         for pairs in same_query.chunks(DOCUMENTS_AT_A_TIME) {
@@ -80,10 +97,16 @@ fn prepare<R: PairRequest>(state: &State, bytes: &[u8], abandoned: &AtomicBool) 
                 return Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The client has left."));
             }
             let documents: Vec<&str> = pairs.iter().map(|(_, document)| *document).collect();
-            prompts.extend(state.encoder.encode_many(pairs[0].0, &documents, &options)?);
+            let encoded = state.encoder.encode_many(pairs[0].0, &documents, &options)?;
+            prompts.extend(encoded.prompts);
+            shortened += encoded.shortened;
         }
     }
-    Ok(Prepared { request, prompts })
+    if shortened > 0 {
+        state.metrics.shortened(shortened);
+        tracing::warn!("{shortened} of {} documents were shortened to fit the limit of tokens", prompts.len());
+    }
+    Ok(Prepared { request, prompts, shortened })
 }
 
 /// The rules that tie a request's fields to the server's settings.
@@ -118,6 +141,8 @@ fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiEr
     };
     Ok(PromptOptions {
         instruction: common.instruction.clone(),
+        template_kwargs: common.template_kwargs.clone(),
+        shorten: state.settings.overflow == Overflow::Truncate,
         truncate_prompt_tokens,
         max_tokens_per_doc,
         max_tokens_per_query,

@@ -26,6 +26,8 @@ pub struct Common {
     pub max_tokens_per_doc: i64,
     /// The instruction of this request, wherever it was written.
     pub instruction: Option<String>,
+    /// Variables for an operator's template: `chat_template_kwargs`, and `instruction` unless it is among them.
+    pub template_kwargs: Map<String, Value>,
     /// Keys of `chat_template_kwargs` that a request may not set.
     pub reserved_kwargs: Vec<&'static str>,
     /// Accepted without effect: what requests share changes no score.
@@ -149,6 +151,7 @@ fn common(fields: &mut Fields<'_>) -> Common {
         truncate_prompt_tokens,
         max_tokens_per_query,
         max_tokens_per_doc,
+        template_kwargs: template_kwargs(instruction.as_deref(), kwargs),
         reserved_kwargs: kwargs.map(reserved).unwrap_or_default(),
         instruction: the_instruction(instruction, kwargs),
         cache_salt,
@@ -157,6 +160,15 @@ fn common(fields: &mut Fields<'_>) -> Common {
 
 fn reserved(kwargs: &Map<String, Value>) -> Vec<&'static str> {
     ["chat_template", "tools", "tokenize"].into_iter().filter(|key| kwargs.contains_key(*key)).collect()
+}
+
+/// An `instruction` within `chat_template_kwargs` hides the field, whatever it is.
+fn template_kwargs(instruction: Option<&str>, kwargs: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let mut all = kwargs.cloned().unwrap_or_default();
+    if let Some(instruction) = instruction {
+        all.entry("instruction").or_insert_with(|| instruction.into());
+    }
+    all
 }
 
 /// `chat_template_kwargs.instruction` hides `instruction`, also when it is empty; then comes

@@ -3,7 +3,7 @@
 //! Compared: status, headers, key order and structure, texts, error type and parameter; token counts and scores when
 //! the subject is exact. What differs on purpose stands in [`DEVIATIONS`] with its reason and the status it has here.
 
-use super::subject;
+use super::{subject, subject_with_template};
 use actix_web::http::Method;
 use actix_web::test;
 use actix_web::web::Data;
@@ -15,6 +15,9 @@ use std::io::Read;
 /// Routes that are not built yet: their recordings wait.
 const LATER: [&str; 8] =
     ["/classify", "/pooling", "/invocations", "/tokenize", "/detokenize", "/load", "/kv_event_sources", "/metrics"];
+
+/// The template of those recordings.
+const TEMPLATE: &str = include_str!("../fixtures/qwen3_reranker.jinja");
 
 /// Why an answer differs from vLLM's on purpose. (Also, and for all: errors carry `message` and `detail` besides, (h).)
 #[derive(Debug, Clone, Copy)]
@@ -110,23 +113,31 @@ fn base64(text: &str) -> Vec<u8> {
 #[actix_web::test]
 async fn recorded_exchanges_get_vllms_answers() {
     let exchanges = recorded();
+    let (plain, template) = (subject(&[]), subject_with_template(TEMPLATE, |_| {}));
+    let keys = ["k1", "k2"].map(str::to_owned).to_vec();
+    let api_key = subject_with_template(TEMPLATE, |settings| settings.api_keys = keys);
     let (mut replayed, mut deviated, mut failures) = (0, 0, Vec::new());
     for exchange in &exchanges {
         let is_later = LATER.contains(&exchange.path.trim_end_matches('/')) || exchange.method == Method::OPTIONS;
         if is_later {
             continue;
         }
-        let state = subject(if exchange.config == "api-key" { &["k1", "k2"] } else { &[] });
+        let state = match exchange.config.as_str() {
+            "plain" => &plain,
+            "template" => &template,
+            "api-key" => &api_key,
+            other => panic!("no server was recorded as {other}"),
+        };
         let deviation = DEVIATIONS.iter().find(|(id, ..)| *id == exchange.id);
         let complaint = match deviation {
             Some((_, reason, status)) => {
                 deviated += 1;
-                let (ours, ..) = answer(&state, exchange).await;
+                let (ours, ..) = answer(state, exchange).await;
                 (ours != *status).then(|| format!("{reason:?}: status {ours}, not {status}"))
             }
             None => {
                 replayed += 1;
-                replay(&state, exchange).await.err()
+                replay(state, exchange).await.err()
             }
         };
         failures.extend(complaint.map(|complaint| format!("{}: {complaint}", exchange.id)));
@@ -176,16 +187,16 @@ async fn replay(state: &Data<State>, exchange: &Exchange) -> Result<(), String> 
     }
     let theirs = &exchange.response;
     match status {
-        200 => compare(theirs, &ours, "", scores_compare(&exchange.id), exchange.config != "plain"),
+        200 => compare(theirs, &ours, "", scores_compare(exchange), exchange.config != "plain"),
         _ if exchange.method == Method::HEAD => Ok(()),
         _ => compare_error(theirs, &ours),
     }
 }
 
-/// The recorded template ends in one newline and the model card's prompt in two, so that only requests which brought
-/// the model card's prompt along have comparable scores.
-fn scores_compare(id: &str) -> bool {
-    id.starts_with("plain/model-card")
+/// The server that was recorded without a template put texts together as they came; here they get the model card's
+/// prompt, so that there only requests which brought it along have comparable scores.
+fn scores_compare(exchange: &Exchange) -> bool {
+    exchange.config != "plain" || exchange.id.starts_with("plain/model-card")
 }
 
 fn compare_error(theirs: &Value, ours: &Value) -> Result<(), String> {

@@ -119,14 +119,7 @@ async fn measure(engine: &Engine, requests: &[Vec<Prompt>], name: &str) -> Resul
         latencies.push(start.elapsed());
     }
     bar.finish_and_clear();
-    let after = engine.work();
-    let work = Work {
-        tokens: after.tokens - before.tokens,
-        computed_tokens: after.computed_tokens - before.computed_tokens,
-        cached_tokens: after.cached_tokens - before.cached_tokens,
-        flop: after.flop - before.flop,
-    };
-    Ok(Measured { latencies, work })
+    Ok(Measured { latencies, work: engine.work().since(&before) })
 }
 
 /// How long [`PASSAGES`] passages of [`PASSAGE_TOKENS`] tokens take.

@@ -6,6 +6,7 @@
 use super::State;
 use super::body;
 use super::error::{ApiError, Refusal};
+use super::metrics::Pair;
 use super::wire::{Common, PairRequest, Text};
 use crate::engine::sigmoid;
 use crate::error::ErrorKind;
@@ -54,13 +55,14 @@ pub async fn score<R: PairRequest>(state: &web::Data<State>, bytes: web::Bytes) 
     let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.token_ids.len()).collect();
     let pairs = state.metrics.pairs_begin(lengths.len());
     let priority = request.common().priority;
-    let margins = state.engine.margins(prompts, priority).await.inspect_err(|_| pairs.failed())?;
-    pairs.finished(&lengths, started.elapsed());
+    let before = started.elapsed();
+    let answers = state.engine.answers(prompts, priority).await.inspect_err(|_| pairs.failed())?;
+    pairs.finished(lengths.iter().zip(&answers).map(|(&tokens, &answer)| Pair { tokens, before, answer }));
     let pooling = &state.settings.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
-    let scores = margins
+    let scores = answers
         .into_iter()
-        .map(|margin| (margin - pooling.logit_mean) / pooling.logit_sigma)
+        .map(|answer| (answer.margin - pooling.logit_mean) / pooling.logit_sigma)
         .map(|logit| if use_activation { sigmoid(logit) } else { logit })
         .collect();
     Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum(), shortened })

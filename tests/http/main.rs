@@ -2,6 +2,7 @@
 //! the exchanges with vLLM were recorded with.
 
 mod contract;
+mod metrics;
 mod operator;
 mod replay;
 #[path = "../support/mod.rs"]

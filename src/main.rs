@@ -8,6 +8,7 @@ use ironrank::bench;
 use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::options::{self, BenchOptions, Command, Listen, LogOptions, Options, ServerOptions};
+use ironrank::prompt::Template;
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
 use ironrank::startup::{Loaded, load};
 use serde_json::{Map, Value, json};
@@ -57,11 +58,16 @@ fn measure(options: &BenchOptions) -> Result<()> {
 }
 
 fn serve(options: &Options) -> Result<()> {
+    let template = options.server.chat_template.as_deref().map(Template::parse).transpose()?;
     let reserved = reserve(&options.server)?;
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
     let [queued_pairs, queued_tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
     let queue = Limits { queued_pairs, queued_tokens, ..Limits::default() };
     let Loaded { engine, encoder, max_model_len, .. } = load(&options.engine, queue)?;
+    let encoder = match template {
+        Some(template) => encoder.with_template(template)?,
+        None => encoder,
+    };
     let settings = settings(options, max_model_len);
     let names = settings.served_model_names.join(", ");
     let state = State::new(settings, engine, Arc::new(encoder))?;
@@ -103,7 +109,6 @@ fn settings(options: &Options, max_model_len: usize) -> Settings {
         max_body_bytes: server.max_body_bytes,
         root_path: server.root_path,
         cors: server.cors,
-        chat_template: server.chat_template,
         overflow: server.overflow,
         pooling: server.pooling,
         log_requests: server.log_requests,

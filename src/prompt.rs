@@ -1,33 +1,31 @@
 //! Template and tokenizer: a query-document pair becomes a [`Prompt`].
 //!
-//! Owns the model card's prompt and is the only place that shortens anything. Invariants: the template and its suffix
-//! are never cut, only the document is; text of the user never yields a special token; no prompt is longer than the
-//! model length. Called by the server for every pair, from any thread.
+//! The model card's prompt is the default, a pair that already is a prompt is kept as it is (`model_card`), an operator's
+//! [`Template`] takes the model card's place (`templated`). This is the only place that shortens anything. Invariants:
+//! the template and its suffix are never cut, only the document is, and the query where the server says so; text of
+//! the user never yields a special token; no prompt is longer than the model length. Called by the server for every
+//! pair, from any thread.
 
+mod control;
+mod model_card;
 mod plain_text;
 mod raw;
+mod template;
+mod templated;
+
+pub use raw::Message;
+pub use template::Template;
 
 use crate::error::{Error, ErrorKind, Result};
+use control::{ControlTokens, Marked};
 use flate2::read::GzDecoder;
+use model_card::{PREFIX, SUFFIX, formatted};
 use plain_text::PlainText;
-pub use raw::Message;
-use std::borrow::Cow;
+use serde_json::{Map, Value};
 use std::io::Read;
 use std::path::Path;
-use std::sync::OnceLock;
+use templated::Templated;
 use tokenizers::Tokenizer;
-
-/// Start of the model card's prompt; its control tokens are parsed.
-const PREFIX: &str = "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the \
-                      Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n";
-/// End of the model card's prompt; its control tokens are parsed.
-const SUFFIX: &str = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
-/// The model card's instruction for web search.
-const INSTRUCTION: &str = "Given a web search query, retrieve relevant passages that answer the query";
-/// What stands before the query, inside the content.
-const QUERY_MARK: &str = "<Query>: ";
-/// What stands before the document, inside the content. See [`PlainText::separable`] for the cut before its space.
-const DOCUMENT_MARK: &str = "<Document>:";
 
 /// The tokenizer of every Qwen3 model, for start-up without a model directory.
 static BUILTIN_TOKENIZER: &[u8] = include_bytes!("../assets/tokenizer.json.gz");
@@ -48,6 +46,11 @@ pub struct Prompt {
 pub struct PromptOptions {
     /// Task instruction in place of the model card's; empty counts as absent.
     pub instruction: Option<String>,
+    /// Variables of an operator's template, the instruction among them.
+    pub template_kwargs: Map<String, Value>,
+    /// Whether a prompt that is longer than the model length has its document shortened, in place of an error; and its
+    /// query, if that alone is too long.
+    pub shorten: bool,
     /// At most this many tokens in the whole prompt: the document is shortened to fit.
     pub truncate_prompt_tokens: Option<usize>,
     /// Which end of what is shortened stays.
@@ -79,20 +82,23 @@ impl TruncationSide {
     }
 }
 
+/// The prompts of some documents.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// One a document, in order.
+    pub prompts: Vec<Prompt>,
+    /// For how many of them something was cut off to keep within a limit of the whole prompt.
+    pub shortened: usize,
+}
+
 /// Makes prompts; cheap to share between threads behind an `Arc`.
 pub struct PromptEncoder {
     plain: PlainText,
-    /// For texts whose control tokens count; made when the first one comes, for it takes as much memory again.
-    parsing: OnceLock<PlainText>,
+    control: ControlTokens,
+    template: Option<Template>,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     max_model_len: usize,
-}
-
-/// All that precedes the document in the content, as text and as tokens.
-struct Head {
-    text: String,
-    ids: Vec<u32>,
 }
 
 /// How many tokens a prompt may have, and whether its document is cut to reach that.
@@ -100,6 +106,10 @@ struct Head {
 struct Limit {
     tokens: usize,
     truncate: bool,
+    /// Whether the query is cut too when it does not fit by itself.
+    query_too: bool,
+    /// Whether it is the request's own.
+    requested: bool,
 }
 
 impl PromptEncoder {
@@ -122,11 +132,7 @@ impl PromptEncoder {
 
     /// The tokenizer that the binary carries (compressed), for `--load-format dummy` without a directory.
     pub fn builtin(max_model_len: usize) -> Result<Self> {
-        let mut json = Vec::new();
-        GzDecoder::new(BUILTIN_TOKENIZER)
-            .read_to_end(&mut json)
-            .map_err(|e| Error::new(ErrorKind::Internal, format!("The built-in tokenizer does not unpack: {e}.")))?;
-        Self::from_bytes(&json, "the built-in tokenizer.json", max_model_len)
+        Self::from_bytes(&builtin_tokenizer()?, "the built-in tokenizer.json", max_model_len)
     }
 
     /// `tokenizer.json` as bytes; `name` is how errors call it.
@@ -142,13 +148,29 @@ impl PromptEncoder {
                 return Err(refuse(format!("has no token {token}, which the prompt of Qwen3 rerankers needs")));
             }
         }
-        // The only two texts whose control tokens count are encoded here, before `PlainText` turns parsing off.
-        let parsed = |text: &str| -> Result<Vec<u32>> {
-            let encoding = tokenizer.encode_fast(text, false).map_err(|e| refuse(one_line(e)))?;
-            Ok(encoding.get_ids().to_vec())
-        };
-        let (prefix, suffix) = (parsed(PREFIX)?, parsed(SUFFIX)?);
-        Ok(Self { plain: PlainText::new(tokenizer), parsing: OnceLock::new(), prefix, suffix, max_model_len })
+        let control = ControlTokens::of(&tokenizer)?;
+        let plain = PlainText::new(tokenizer);
+        let (prefix, suffix) = (Vec::new(), Vec::new());
+        let mut encoder = Self { plain, control, template: None, prefix, suffix, max_model_len };
+        encoder.prefix = encoder.encode_parsed(PREFIX, usize::MAX)?;
+        encoder.suffix = encoder.encode_parsed(SUFFIX, usize::MAX)?;
+        Ok(encoder)
+    }
+
+    /// The same with an operator's template in the place of the model card's prompt; an error if the tokenizer's control
+    /// tokens are of a kind that templates can't be encoded with.
+    pub fn with_template(mut self, template: Template) -> Result<Self> {
+        if let Some(token) = self.control.unruly() {
+            return Err(Error::new(
+                ErrorKind::Checkpoint,
+                format!(
+                    "--chat-template cannot be used with this tokenizer: its token {token} takes in the white space \
+                     around it or is looked for after normalisation, which Qwen3's tokens do not."
+                ),
+            ));
+        }
+        self.template = Some(template);
+        Ok(self)
     }
 
     /// The id of a token that is in the vocabulary as a whole, such as `yes`.
@@ -161,51 +183,41 @@ impl PromptEncoder {
         self.plain.vocab_size()
     }
 
-    /// The model card's prompt of one pair. Control-token strings in the user's texts stay plain text.
+    /// The prompt of one pair. Control-token strings in the user's texts stay plain text.
     ///
-    /// A pair that already is the whole prompt (the query starts with the template's start and the document ends with
-    /// its end) is not wrapped again; white space after its end is brought to the template's two newlines.
+    /// A pair that already is the whole prompt (the query starts with a system message and the document ends with the
+    /// assistant's turn) is not wrapped again; white space after its end is brought to the model card's two newlines.
     /// Errors: [`ErrorKind::TooLong`], [`ErrorKind::InvalidRequest`].
     pub fn encode(&self, query: &str, document: &str, options: &PromptOptions) -> Result<Prompt> {
-        let mut prompts = self.encode_many(query, &[document], options)?;
-        prompts.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "One document gave no prompt."))
+        let mut encoded = self.encode_many(query, &[document], options)?;
+        encoded.prompts.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "One document gave no prompt."))
     }
 
     /// The prompts of one query and many documents, equal to [`Self::encode`] of each; the part before the document is
     /// encoded once. The first document that does not fit fails the whole request, as with vLLM.
-    pub fn encode_many(&self, query: &str, documents: &[&str], options: &PromptOptions) -> Result<Vec<Prompt>> {
+    pub fn encode_many(&self, query: &str, documents: &[&str], options: &PromptOptions) -> Result<Encoded> {
         self.encode_within(self.limit(options)?, query, documents, options)
     }
 
-    fn encode_within(
-        &self,
-        limit: Limit,
-        query: &str,
-        documents: &[&str],
-        options: &PromptOptions,
-    ) -> Result<Vec<Prompt>> {
-        let formatted_query = query.strip_prefix(PREFIX);
-        let (mut wrapped, mut formatted) = (None, None);
-        let mut prompts = Vec::with_capacity(documents.len());
+    fn encode_within(&self, limit: Limit, query: &str, documents: &[&str], options: &PromptOptions) -> Result<Encoded> {
+        let (mut wrapped_head, mut formatted_head, mut templated) = (None, None, None);
+        let mut encoded = Encoded::default();
         for document in documents {
-            let inner = formatted_query.and_then(|q| Some((q, strip_end(document)?)));
-            let prompt = match inner {
-                None => {
-                    let head = once(&mut wrapped, || self.wrapped_head(query, options, limit))?;
-                    self.prompt(head, " ", document, options, limit)?
+            let (prompt, shortened) = match (formatted(query, document), &self.template) {
+                (Some(pair), _) => self.formatted(pair, &mut formatted_head, options, limit)?,
+                (None, Some(template)) => {
+                    let make = || Templated::new(self, template, query, options, limit);
+                    once(&mut templated, make)?.prompt(document)?
                 }
-                Some((q, d)) => match d.strip_prefix(DOCUMENT_MARK).and_then(|d| d.strip_prefix(' ')) {
-                    Some(d) => {
-                        let head = once(&mut formatted, || self.formatted_head(q, options, limit))?;
-                        self.prompt(head, " ", d, options, limit)?
-                    }
-                    // A prompt of the user's own making between our start and end: kept as it is.
-                    None => self.prompt(&self.head(q.to_owned(), limit)?, "", d, options, limit)?,
-                },
+                (None, None) => {
+                    let head = once(&mut wrapped_head, || self.wrapped_head(query, options, limit))?;
+                    self.wrapped(head, document, options, limit)?
+                }
             };
-            prompts.push(prompt);
+            encoded.prompts.push(prompt);
+            encoded.shortened += usize::from(shortened);
         }
-        Ok(prompts)
+        Ok(encoded)
     }
 
     /// Checks the limits of a request against the model length, in vLLM's words.
@@ -220,85 +232,45 @@ impl PromptEncoder {
             }
         }
         match options.truncate_prompt_tokens {
-            None => Ok(Limit { tokens: max, truncate: false }),
+            None => {
+                let shorten = options.shorten;
+                Ok(Limit { tokens: max, truncate: shorten, query_too: shorten, requested: false })
+            }
             Some(0) => invalid("The decoder prompt cannot be empty".into()),
             Some(n) if n > max => invalid(
                 "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size."
                     .into(),
             ),
-            Some(n) => Ok(Limit { tokens: n, truncate: true }),
+            Some(n) => Ok(Limit { tokens: n, truncate: true, query_too: options.shorten && n == max, requested: true }),
         }
     }
 
-    fn wrapped_head(&self, query: &str, options: &PromptOptions, limit: Limit) -> Result<Head> {
-        let instruction = options.instruction.as_deref().filter(|i| !i.is_empty()).unwrap_or(INSTRUCTION);
-        let query = self.plain.cut(query, options.max_tokens_per_query)?;
-        self.head(format!("<Instruct>: {instruction}\n{QUERY_MARK}{query}\n{DOCUMENT_MARK}"), limit)
+    /// The tokens of a text whose control tokens count, if they are at most `limit`; else at least the first `limit + 1`.
+    fn encode_parsed(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
+        let guard = ControlTokens::guard_for(&[text])?;
+        self.encode_marked(&self.control.parse(text, guard), 0, limit)
     }
 
-    /// `content` is what a preformatted query holds after the template's start; it brings its own instruction.
-    fn formatted_head(&self, content: &str, options: &PromptOptions, limit: Limit) -> Result<Head> {
-        let mut content = Cow::Borrowed(content);
-        if options.max_tokens_per_query > 0
-            && let Some((before, query)) = content.split_once(QUERY_MARK)
-        {
-            let text = query.strip_suffix('\n').unwrap_or(query);
-            let cut = self.plain.cut(text, options.max_tokens_per_query)?;
-            content = Cow::Owned(format!("{before}{QUERY_MARK}{cut}{}", &query[text.len()..]));
+    /// The tokens of `marked` from byte `at` on, the same.
+    fn encode_marked(&self, marked: &Marked, mut at: usize, limit: usize) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        let controls = marked.controls.iter().filter(|(range, _)| range.start >= at && range.end <= marked.text.len());
+        for (range, id) in controls.collect::<Vec<_>>() {
+            ids.extend(self.plain.encode(&marked.text[at..range.start], limit.saturating_sub(ids.len()))?);
+            if ids.len() > limit {
+                return Ok(ids);
+            }
+            ids.push(*id);
+            at = range.end;
         }
-        self.head(format!("{content}{DOCUMENT_MARK}"), limit)
-    }
-
-    /// Encodes what precedes the document, which must leave room for at least one token after it.
-    fn head(&self, text: String, limit: Limit) -> Result<Head> {
-        let fixed = self.prefix.len() + self.suffix.len();
-        let room = limit.tokens.saturating_sub(fixed);
-        let ids = if self.plain.surely_exceeds(&text, room) { None } else { Some(self.plain.encode(&text, room)?) };
-        match ids {
-            Some(ids) if ids.len() < room => Ok(Head { text, ids }),
-            _ => Err(self.no_room(limit)),
-        }
-    }
-
-    /// The whole prompt: start, head, `border` and document, end; the document is cut to fit where that is asked for.
-    fn prompt(
-        &self,
-        head: &Head,
-        border: &str,
-        document: &str,
-        options: &PromptOptions,
-        limit: Limit,
-    ) -> Result<Prompt> {
-        let document = self.plain.cut(document, options.max_tokens_per_doc)?;
-        // `head` made sure that the template fits and that `room` holds the head and one token.
-        let room = limit.tokens.saturating_sub(self.prefix.len() + self.suffix.len());
-        if !limit.truncate && self.plain.surely_exceeds(document, room) {
-            return Err(self.no_room(limit));
-        }
-        // A head that ends in `>:` and a rest that starts with a space may be encoded apart: see `separable`.
-        let apart = border == " " && self.plain.separable();
-        let (known, rest) = match apart {
-            true => (head.ids.as_slice(), [border, document].concat()),
-            false => (&[][..], [&head.text, border, document].concat()),
-        };
-        // The end of a document is only known once all of it is encoded.
-        let from_left = limit.truncate && options.truncation_side == TruncationSide::Left;
-        let rest = self.plain.encode(&rest, if from_left { usize::MAX } else { room - known.len() })?;
-        let content = known.len() + rest.len();
-        if content > room && !limit.truncate {
-            return Err(self.no_room(limit));
-        }
-        // Where head and document were encoded as one, the head's tokens stay as well, whichever side is cut.
-        let (start, tail) = rest.split_at(rest.len().min(head.ids.len() - known.len()));
-        let kept = options.truncation_side.keep(tail, room - head.ids.len());
-        let token_ids = [&self.prefix, known, start, kept, &self.suffix].concat();
-        Ok(Prompt { token_ids, prefix: self.prefix.len() + known.len() })
+        ids.extend(self.plain.encode(&marked.text[at..], limit.saturating_sub(ids.len()))?);
+        Ok(ids)
     }
 
     /// Why a pair can't be served within `limit`.
     fn no_room(&self, limit: Limit) -> Error {
-        let Limit { tokens, truncate } = limit;
-        if truncate {
+        let Limit { tokens, requested, .. } = limit;
+        if requested {
             return Error::new(
                 ErrorKind::InvalidRequest,
                 format!(
@@ -321,14 +293,17 @@ impl PromptEncoder {
     }
 }
 
-/// The document without the template's end, whatever white space follows `</think>`: clients that trim the end of
-/// texts still mean the whole prompt, and wrapping it again would spoil the score.
-fn strip_end(document: &str) -> Option<&str> {
-    document.trim_end().strip_suffix(SUFFIX.trim_end())
+/// The `tokenizer.json` that the binary carries.
+fn builtin_tokenizer() -> Result<Vec<u8>> {
+    let mut json = Vec::new();
+    GzDecoder::new(BUILTIN_TOKENIZER)
+        .read_to_end(&mut json)
+        .map_err(|e| Error::new(ErrorKind::Internal, format!("The built-in tokenizer does not unpack: {e}.")))?;
+    Ok(json)
 }
 
 /// The value in `slot`, made on first use.
-fn once<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+fn once<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T>) -> Result<&mut T> {
     let value = match slot.take() {
         Some(value) => value,
         None => make()?,

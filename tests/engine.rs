@@ -6,6 +6,7 @@ use ironrank::error::{ErrorKind, Result};
 use ironrank::model::{Lane, Model, Outcome, Progress};
 use ironrank::prompt::Prompt;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// What the engine asks of the model.
@@ -310,6 +311,36 @@ async fn a_margin_that_is_not_a_number_is_an_error_and_not_an_answer() {
     steps.send(Step::Done(1.0)).unwrap();
     assert_eq!(engine.margins(prompts([1]), 0).await.unwrap(), [2.0], "the next request is unhurt");
     assert_eq!(calls.iter().take(2).count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_how_long_a_prompt_waited_and_ran_and_the_queue_how_old_it_is() {
+    let bench = bench(3);
+    assert_eq!(bench.engine.queue_age(), Duration::ZERO);
+    let answers = |prompts| {
+        let engine = bench.engine.clone();
+        tokio::spawn(async move { engine.answers(prompts, 0).await.unwrap() })
+    };
+    let start = Instant::now();
+    let first = answers(prompts([1, 1, 2]));
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1, 1, 2], 2));
+    assert_eq!(bench.engine.queue_age(), Duration::ZERO, "what runs does not wait");
+    let second = answers(prompts([3]));
+    bench.until(|engine| engine.waiting() == 1).await;
+    assert_eq!(bench.step(Step::Layer), Call::Advance(Lane::Bulk, vec![1, 1, 2], 2));
+    let age = bench.engine.queue_age();
+    assert!(age > Duration::ZERO && age < start.elapsed(), "{age:?}");
+    bench.until(|engine| engine.queue_age() > age).await;
+    assert_eq!(bench.step(Step::Done(0.0)), bulk([3]));
+    assert_eq!(bench.engine.queue_age(), Duration::ZERO);
+    bench.steps.send(Step::Done(0.0)).unwrap();
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert_eq!(first.iter().map(|answer| answer.computed_tokens).collect::<Vec<_>>(), [1, 0, 1]);
+    assert!(second[0].queued >= age && first[0].computed > Duration::ZERO);
+    assert!(second[0].queued + second[0].computed <= start.elapsed());
+    let work = bench.engine.work();
+    assert!(work.model_time > Duration::ZERO && work.model_time < start.elapsed());
+    assert_eq!((work.batches[0], work.batches[1], work.batches.iter().sum()), (1, 1, 2));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 mod support;
 
 use ironrank::error::ErrorKind;
-use ironrank::prompt::{PromptEncoder, PromptOptions};
+use ironrank::prompt::{PromptEncoder, PromptOptions, Template};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use support::{GOLDENS, goldens};
@@ -186,7 +186,7 @@ proptest! {
         let texts: Vec<&str> = documents.iter().map(String::as_str).collect();
         let alone: Result<Vec<_>, _> = texts.iter().map(|d| ENCODER.encode(&query, d, &options)).collect();
         match (ENCODER.encode_many(&query, &texts, &options), alone) {
-            (Ok(many), Ok(alone)) => prop_assert_eq!(many, alone),
+            (Ok(many), Ok(alone)) => prop_assert_eq!(many.prompts, alone),
             (Err(many), Err(alone)) => prop_assert_eq!(many.to_string(), alone.to_string()),
             (many, alone) => prop_assert!(false, "{many:?} but {alone:?}"),
         }
@@ -203,5 +203,167 @@ proptest! {
         let ids = plain(&query, &document);
         let whole = WHOLE.encode_fast(content, false).unwrap();
         prop_assert_eq!(&ids[39..ids.len() - 9], whole.get_ids());
+    }
+}
+
+/// vLLM's template, and one that does to texts what templates may.
+const TEMPLATE: &str = include_str!("fixtures/qwen3_reranker.jinja");
+const OTHER_TEMPLATE: &str = "<|im_start|>{{ messages[1].content | trim }}<|im_end|>\n<|im_start|>{{ topic }}: {{ \
+                              messages[0].content.upper() }}<|im_end|> {{ messages[1].content }}{{ messages[0].content }}?";
+
+fn with_template(template: &str, max_model_len: usize) -> PromptEncoder {
+    let template = Template::parse(template).unwrap();
+    PromptEncoder::builtin(max_model_len).unwrap().with_template(template).unwrap()
+}
+
+/// A tokenizer that reads control tokens, as vLLM's does.
+static PARSING: LazyLock<tokenizers::Tokenizer> =
+    LazyLock::new(|| tokenizers::Tokenizer::from_bytes(support::tokenizer_json()).unwrap());
+
+#[test]
+fn vllms_template_gives_the_tokens_of_the_rendered_text() {
+    let encoder = with_template(TEMPLATE, 8192);
+    let suffix = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n";
+    for (instruction, shown) in [(None, INSTRUCTION), (Some(""), INSTRUCTION), (Some("Find a city"), "Find a city")] {
+        let kwargs = instruction.map(|text| ("instruction".to_owned(), text.into())).into_iter().collect();
+        let options = PromptOptions { template_kwargs: kwargs, ..Default::default() };
+        for (query, document) in [("a query", "a document"), ("", ""), ("a\n", " \n b"), ("{{ x }}", "<b>&amp;'\"")] {
+            let text = format!("{PREFIX}<Instruct>: {shown}\n<Query>: {query}\n<Document>: {document}{suffix}");
+            let prompt = encoder.encode(query, document, &options).unwrap();
+            assert_eq!(prompt.token_ids, PARSING.encode_fast(text, false).unwrap().get_ids(), "{query} {document}");
+        }
+    }
+}
+
+#[test]
+fn control_tokens_in_texts_stay_text_whatever_a_template_does_with_them() {
+    let end = ENCODER.token_id("<|im_end|>").unwrap();
+    let count = |ids: &[u32]| ids.iter().filter(|&&id| id == end).count();
+    let kwargs = [("topic".to_owned(), serde_json::json!("<|im_end|>"))].into_iter().collect();
+    let options = PromptOptions { template_kwargs: kwargs, ..Default::default() };
+    for template in [TEMPLATE, OTHER_TEMPLATE] {
+        let encoder = with_template(template, 8192);
+        let own = count(&ids(&encoder, "q", "d", &PromptOptions::default()));
+        for (query, document) in [("x<|im_end|>", "  <|im_end|>\n"), ("end|>", "<|im_"), ("\u{fdd0}<|im_end|>", "<|")] {
+            let ids = ids(&encoder, query, document, &options);
+            assert_eq!(count(&ids), own, "{query} {document}");
+            let text = PARSING.decode(&ids, false).unwrap();
+            assert!(text.contains(query) && text.contains(document.trim()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_formatted_pair_is_not_wrapped_by_a_template_either() {
+    let encoder = with_template(TEMPLATE, 8192);
+    for golden in goldens("tiny") {
+        let instruction = golden.instruction.as_deref().unwrap_or(INSTRUCTION);
+        let query = format!("{PREFIX}<Instruct>: {instruction}\n<Query>: {}\n", golden.query);
+        let document = format!("<Document>: {}{SUFFIX}", golden.document);
+        assert_eq!(ids(&encoder, &query, &document, &PromptOptions::default()), golden.token_ids);
+    }
+}
+
+#[test]
+fn a_formatted_pair_may_have_a_system_message_of_its_own() {
+    let (system, content) =
+        ("<|im_start|>system\nBe strict.<|im_end|>\n<|im_start|>user\n", "<Instruct>: i\n<Query>: q\n");
+    let document = format!("<Document>: d{SUFFIX}");
+    let text = format!("{system}{content}{document}");
+    let expected = PARSING.encode_fast(text, false).unwrap().get_ids().to_vec();
+    assert_eq!(plain(&format!("{system}{content}"), &document), expected);
+    // Control tokens anywhere else are the user's.
+    let start = ENCODER.token_id("<|im_start|>").unwrap();
+    let ids = plain(&format!("{system}{content}<|im_start|>"), &document);
+    assert_eq!(ids.iter().filter(|&&id| id == start).count(), 3);
+    for half in ["<|im_start|>system\nBe <|im_end|> strict.<|im_end|>\n<|im_start|>user\n", "<|im_start|>system\nBe"] {
+        let ids = plain(half, &document);
+        assert_eq!(ids[..39], plain("", "")[..39], "wrapped");
+    }
+}
+
+#[test]
+fn what_is_too_long_is_shortened_where_the_server_says_so() {
+    let shorten = PromptOptions { shorten: true, ..Default::default() };
+    let document = "The lighthouse stands 41 metres tall on a granite base. ".repeat(40);
+    for (encoder, suffix) in [(PromptEncoder::builtin(200).unwrap(), 271), (with_template(TEMPLATE, 200), 198)] {
+        let full = |query: &str| ids(&encoder, query, "", &PromptOptions::default());
+        let encoded = encoder.encode_many("How tall is it?", &[&document, "41 metres"], &shorten).unwrap();
+        assert_eq!(encoded.shortened, 1);
+        let [cut, short] = [0, 1].map(|i| &encoded.prompts[i].token_ids);
+        assert!((198..=200).contains(&cut.len()), "{} tokens", cut.len());
+        assert_eq!(*short, ids(&encoder, "How tall is it?", "41 metres", &PromptOptions::default()));
+        let start = full("How tall is it?").len() - 10;
+        assert_eq!(cut[..start], full("How tall is it?")[..start], "the query is whole");
+        assert_eq!(cut[cut.len() - 2..], [151_668, suffix], "and so is the end");
+
+        let long = encoder.encode_many(&document, &["41 metres"], &shorten).unwrap();
+        assert_eq!(long.shortened, 1);
+        let ids = &long.prompts[0].token_ids;
+        assert!((197..=200).contains(&ids.len()), "{} tokens of a long query", ids.len());
+        assert_eq!(ids[..60], full("")[..60]);
+        assert_eq!(ids[ids.len() - 2..], [151_668, suffix]);
+        assert_eq!(error(&encoder, &document, "d", &PromptOptions::default()).kind(), ErrorKind::TooLong);
+        assert_eq!(error(&encoder, "q", &document, &PromptOptions::default()).kind(), ErrorKind::TooLong);
+        // A limit of the request's own is for the document.
+        let requested = PromptOptions { truncate_prompt_tokens: Some(100), ..shorten.clone() };
+        assert_eq!(error(&encoder, &document, "d", &requested).kind(), ErrorKind::InvalidRequest);
+        assert!(encoder.encode("q", &document, &requested).unwrap().token_ids.len() <= 100);
+    }
+    for template in [with_template(TEMPLATE, 30), PromptEncoder::builtin(30).unwrap()] {
+        assert_eq!(error(&template, "q", "d", &shorten).kind(), ErrorKind::TooLong, "the template itself is too long");
+    }
+}
+
+#[test]
+fn five_megabytes_under_a_template_are_refused_or_shortened_as_any_text() {
+    let encoder = with_template(TEMPLATE, 8192);
+    for text in ["word ", "a", "很长的文字", "<|im_end|>", "\u{301}"] {
+        let text = text.repeat(5_000_000 / text.len());
+        assert_eq!(error(&encoder, "query", &text, &PromptOptions::default()).kind(), ErrorKind::TooLong);
+        assert_eq!(error(&encoder, &text, "document", &PromptOptions::default()).kind(), ErrorKind::TooLong);
+        let shorten = PromptOptions { shorten: true, ..Default::default() };
+        for (query, document) in [("query", text.as_str()), (&text, "document")] {
+            let tokens = ids(&encoder, query, document, &shorten).len();
+            assert!((8100..=8192).contains(&tokens), "{tokens} tokens of {:.10}", text);
+        }
+    }
+}
+
+#[test]
+fn a_template_that_fails_is_an_error_of_the_request() {
+    let encoder = with_template("{% if not messages[1].content %}{{ raise_exception('empty') }}{% endif %}text", 100);
+    assert_eq!(error(&encoder, "q", "", &PromptOptions::default()).kind(), ErrorKind::InvalidRequest);
+    assert_eq!(ids(&encoder, "q", "d", &PromptOptions::default()), [1318]);
+    let nothing = with_template("{{ messages[1].content }}", 100);
+    assert_eq!(error(&nothing, "q", "", &PromptOptions::default()).to_string(), "The decoder prompt cannot be empty");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn with_a_template_too_many_documents_encode_as_one_by_one_and_as_the_whole(
+        query in "\\PC{0,40}",
+        documents in prop::collection::vec("[\\PC\n ]{0,60}", 1..5),
+        other in any::<bool>(),
+    ) {
+        static ENCODERS: LazyLock<[PromptEncoder; 2]> =
+            LazyLock::new(|| [TEMPLATE, OTHER_TEMPLATE].map(|template| with_template(template, 8192)));
+        let encoder = &ENCODERS[usize::from(other)];
+        let texts: Vec<&str> = documents.iter().map(String::as_str).collect();
+        let many = encoder.encode_many(&query, &texts, &PromptOptions::default()).unwrap().prompts;
+        for (prompt, document) in many.iter().zip(&texts) {
+            prop_assert!(prompt.prefix < prompt.token_ids.len());
+            let whole = if other {
+                let (upper, trimmed) = (query.to_uppercase(), document.trim());
+                format!("<|im_start|>{trimmed}<|im_end|>\n<|im_start|>: {upper}<|im_end|> {document}{query}?")
+            } else {
+                let suffix = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n";
+                format!("{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: {query}\n<Document>: {document}{suffix}")
+            };
+            let whole = PARSING.encode_fast(whole, false).unwrap();
+            prop_assert_eq!(&prompt.token_ids[..], whole.get_ids());
+        }
     }
 }

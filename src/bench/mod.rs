@@ -44,7 +44,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     let mut source = Requests::new(1);
     let encode = |request: &Request, options: &PromptOptions| {
         let documents: Vec<&str> = request.documents.iter().map(String::as_str).collect();
-        encoder.encode_many(&request.query, &documents, options)
+        Ok(encoder.encode_many(&request.query, &documents, options)?.prompts)
     };
     let as_it_is = PromptOptions::default();
     let warm_up = encode(&source.next_of(*workload), &as_it_is)?;
@@ -119,14 +119,7 @@ async fn measure(engine: &Engine, requests: &[Vec<Prompt>], name: &str) -> Resul
         latencies.push(start.elapsed());
     }
     bar.finish_and_clear();
-    let after = engine.work();
-    let work = Work {
-        tokens: after.tokens - before.tokens,
-        computed_tokens: after.computed_tokens - before.computed_tokens,
-        cached_tokens: after.cached_tokens - before.cached_tokens,
-        flop: after.flop - before.flop,
-    };
-    Ok(Measured { latencies, work })
+    Ok(Measured { latencies, work: engine.work().since(&before) })
 }
 
 /// How long [`PASSAGES`] passages of [`PASSAGE_TOKENS`] tokens take.
@@ -147,7 +140,7 @@ fn passages(
     let texts: Vec<String> = (0..PASSAGES).map(|_| source.text(PASSAGE_TOKENS)).collect();
     let documents: Vec<&str> = texts.iter().map(String::as_str).collect();
     let cut = PromptOptions { max_tokens_per_doc: PASSAGE_TOKENS, ..PromptOptions::default() };
-    let request = encoder.encode_many(&query, &documents, &cut)?;
+    let request = encoder.encode_many(&query, &documents, &cut)?.prompts;
     let measured = runtime.block_on(measure(engine, &[request], "64 passages"))?;
     let seconds = measured.latencies.iter().sum::<Duration>().as_secs_f64();
     Ok(Passages { count: PASSAGES, tokens: PASSAGE_TOKENS, seconds, measured: true })

@@ -10,8 +10,9 @@ mod worker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 use crate::prompt::Prompt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use worker::Worker;
 
@@ -20,8 +21,26 @@ use worker::Worker;
 pub struct Engine {
     requests: mpsc::UnboundedSender<Request>,
     limits: Limits,
+    /// Bytes of one token's keys and values.
+    kv_bytes: usize,
     state: Arc<State>,
 }
+
+/// What became of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// `logit(yes) - logit(no)`; the score is [`sigmoid`] of it.
+    pub margin: f32,
+    /// How long it waited for a batch.
+    pub queued: Duration,
+    /// How long its batch took.
+    pub computed: Duration,
+    /// Tokens that had to be computed for it; the others were there already.
+    pub computed_tokens: usize,
+}
+
+/// Upper bounds of the sizes, in computed tokens, by which batches are counted; larger ones have a count of their own.
+pub const BATCH_SIZES: [usize; 13] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384];
 
 /// What a batch may hold, one prompt always fitting, however long; and what is kept between batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +76,31 @@ pub struct Work {
     pub cached_tokens: u64,
     /// Floating-point operations of finished batches, without what pads tiles.
     pub flop: u64,
+    /// How long the model ran.
+    pub model_time: Duration,
+    /// Batches by size, see [`BATCH_SIZES`].
+    pub batches: [u64; BATCH_SIZES.len() + 1],
+    /// Requests refused because too many pairs were there.
+    pub refused_by_pairs: u64,
+    /// Requests refused because too many tokens were there.
+    pub refused_by_tokens: u64,
+}
+
+impl Work {
+    /// What has been done since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            tokens: self.tokens - earlier.tokens,
+            computed_tokens: self.computed_tokens - earlier.computed_tokens,
+            cached_tokens: self.cached_tokens - earlier.cached_tokens,
+            flop: self.flop - earlier.flop,
+            model_time: self.model_time - earlier.model_time,
+            batches: std::array::from_fn(|i| self.batches[i] - earlier.batches[i]),
+            refused_by_pairs: self.refused_by_pairs - earlier.refused_by_pairs,
+            refused_by_tokens: self.refused_by_tokens - earlier.refused_by_tokens,
+        }
+    }
 }
 
 /// What the worker is doing, for health and metrics.
@@ -73,13 +117,20 @@ struct State {
     computed_tokens: AtomicU64,
     cached_tokens: AtomicU64,
     flop: AtomicU64,
-    prefix_cache_bytes: AtomicUsize,
+    model_nanos: AtomicU64,
+    batches: [AtomicU64; BATCH_SIZES.len() + 1],
+    refused_by_pairs: AtomicU64,
+    refused_by_tokens: AtomicU64,
+    prefix_cache_tokens: AtomicUsize,
+    /// Arrival of the request that has waited for the longest time.
+    oldest: Mutex<Option<Instant>>,
 }
 
 struct Request {
     prompts: Vec<Prompt>,
     priority: i64,
-    reply: oneshot::Sender<Result<Vec<f32>>>,
+    arrival: Instant,
+    reply: oneshot::Sender<Result<Vec<Answer>>>,
     /// Keeps [`State::pending`] true however the request ends.
     pending: Pending,
 }
@@ -98,6 +149,7 @@ impl Pending {
             counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < limit).then_some(now + more))
         };
         count(&state.pending, pairs, limits.queued_pairs).map_err(|now| {
+            state.refused_by_pairs.fetch_add(1, Ordering::Relaxed);
             let sentence = "The engine is currently busy and cannot accept new requests. Please try again later or on \
                             a different instance.";
             let limit = limits.queued_pairs;
@@ -106,6 +158,7 @@ impl Pending {
         // From here on a refusal gives back what was counted.
         let mut admitted = Self { pairs, tokens: 0, state: state.clone() };
         count(&state.pending_tokens, tokens, limits.queued_tokens).map_err(|now| {
+            state.refused_by_tokens.fetch_add(1, Ordering::Relaxed);
             let sentence = "The engine has reached its prefill token backlog limit. Please try again later or on a \
                             different instance.";
             let limit = limits.queued_tokens;
@@ -134,25 +187,32 @@ impl Engine {
     pub fn start(model: Box<dyn Model>, limits: Limits) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let state = Arc::new(State::default());
+        let kv_bytes = model.kv_bytes();
         let worker = Worker::new(model, receiver, limits, state.clone());
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
             .expect("the operating system starts the engine thread");
-        Self { requests: sender, limits, state }
+        Self { requests: sender, limits, kv_bytes, state }
     }
 
-    /// The margin `logit(yes) - logit(no)` of every prompt, in order; the score is [`sigmoid`] of it. Among requests
-    /// that wait, those of a lower `priority` go first; 0 is the usual. Dropping the future frees the work. An error if the
-    /// queue is full.
+    /// The [`Answer::margin`] of every prompt, see [`Self::answers`].
     pub async fn margins(&self, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<f32>> {
+        let answers = self.answers(prompts, priority).await?;
+        Ok(answers.iter().map(|answer| answer.margin).collect())
+    }
+
+    /// The answer to every prompt, in order. Among requests that wait, those of a lower `priority` go first; 0 is the
+    /// usual. Dropping the future frees the work. An error if the queue is full.
+    pub async fn answers(&self, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<Answer>> {
         if prompts.is_empty() {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
         let tokens = prompts.iter().map(|prompt| prompt.token_ids.len()).sum();
         let pending = Pending::admit(prompts.len(), tokens, &self.limits, &self.state)?;
-        self.requests.send(Request { prompts, priority, reply, pending }).map_err(|_| stopped())?;
+        let arrival = Instant::now();
+        self.requests.send(Request { prompts, priority, arrival, reply, pending }).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -173,15 +233,44 @@ impl Engine {
 
     /// What has been done since the start.
     pub fn work(&self) -> Work {
-        let State { tokens, computed_tokens, cached_tokens, flop, .. } = &*self.state;
-        let [tokens, computed_tokens, cached_tokens, flop] =
-            [tokens, computed_tokens, cached_tokens, flop].map(|counter| counter.load(Ordering::Relaxed));
-        Work { tokens, computed_tokens, cached_tokens, flop }
+        let state = &*self.state;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Work {
+            tokens: read(&state.tokens),
+            computed_tokens: read(&state.computed_tokens),
+            cached_tokens: read(&state.cached_tokens),
+            flop: read(&state.flop),
+            model_time: Duration::from_nanos(read(&state.model_nanos)),
+            batches: state.batches.each_ref().map(read),
+            refused_by_pairs: read(&state.refused_by_pairs),
+            refused_by_tokens: read(&state.refused_by_tokens),
+        }
+    }
+
+    /// How long the request that arrived first has waited for a batch; zero if none waits.
+    pub fn queue_age(&self) -> Duration {
+        let oldest = *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        oldest.map_or(Duration::ZERO, |arrival| arrival.elapsed())
+    }
+
+    /// Tokens whose keys and values the prefix cache holds.
+    pub fn prefix_cache_tokens(&self) -> usize {
+        self.state.prefix_cache_tokens.load(Ordering::Relaxed)
+    }
+
+    /// Tokens whose keys and values it may hold.
+    pub fn prefix_cache_capacity(&self) -> usize {
+        self.limits.prefix_cache_bytes / self.kv_bytes.max(1)
+    }
+
+    /// Bytes that the prefix cache may hold.
+    pub fn prefix_cache_limit_bytes(&self) -> usize {
+        self.limits.prefix_cache_bytes
     }
 
     /// Bytes that the prefix cache holds.
     pub fn prefix_cache_bytes(&self) -> usize {
-        self.state.prefix_cache_bytes.load(Ordering::Relaxed)
+        self.prefix_cache_tokens() * self.kv_bytes
     }
 }
 

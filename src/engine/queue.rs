@@ -5,12 +5,13 @@
 //! priority shifts it by [`PRIORITY_TOKENS`]: a lower priority value goes first, and a higher one has its turn once
 //! the others have been served that many tokens more, so that nothing starves. Owned by [`super::worker`].
 
-use super::{Pending, Request};
+use super::{Answer, Pending, Request};
 use crate::batch::{BatchBuilder, Cost};
 use crate::error::{Error, ErrorKind, Result};
 use crate::prefix_cache::PrefixCache;
 use crate::prompt::Prompt;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Tokens that a step of priority is worth: minutes of work on a small machine.
@@ -31,7 +32,9 @@ pub(super) type Ticket = (u64, usize);
 
 struct Waiting {
     prompts: Vec<Prompt>,
-    margins: Vec<f32>,
+    arrival: Instant,
+    /// Made up where the prompt has not been taken, its margin where it is not done.
+    answers: Vec<Answer>,
     /// The next prompt to take.
     next: usize,
     /// Prompts that have their margin.
@@ -39,7 +42,7 @@ struct Waiting {
     time: i64,
     /// Tokens to compute for all prompts together, if it counts as small.
     small: Option<usize>,
-    reply: oneshot::Sender<Result<Vec<f32>>>,
+    reply: oneshot::Sender<Result<Vec<Answer>>>,
     pending: Pending,
 }
 
@@ -47,12 +50,13 @@ impl Queue {
     /// Takes a request in. It counts as small if its prompts cost at most `small` tokens together; one of low priority
     /// never does, since it would overtake what it should wait for.
     pub fn push(&mut self, request: Request, small: usize, cache: &PrefixCache) {
-        let Request { prompts, priority, reply, pending } = request;
+        let Request { prompts, priority, arrival, reply, pending } = request;
         let time = self.now.saturating_add(priority.saturating_mul(PRIORITY_TOKENS));
         let small = small_cost(&prompts, small, cache).filter(|_| priority <= 0);
-        let margins = vec![f32::NAN; prompts.len()];
+        let none = Answer { margin: f32::NAN, queued: Duration::ZERO, computed: Duration::ZERO, computed_tokens: 0 };
+        let answers = vec![none; prompts.len()];
         self.arrivals += 1;
-        let waiting = Waiting { prompts, margins, next: 0, done: 0, time, small, reply, pending };
+        let waiting = Waiting { prompts, arrival, answers, next: 0, done: 0, time, small, reply, pending };
         self.requests.insert(self.arrivals, waiting);
     }
 
@@ -69,6 +73,11 @@ impl Queue {
     /// Whether nothing waits or runs.
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
+    }
+
+    /// When the request came that has waited for the longest time.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.requests.values().filter(|request| request.waits()).map(|request| request.arrival).min()
     }
 
     /// Tokens of the smallest request that waits, if it is small.
@@ -104,6 +113,8 @@ impl Queue {
             batch.push(prompt);
             size = Some(request.small.is_some());
             tickets.push((id, request.next));
+            let answer = &mut request.answers[request.next];
+            (answer.queued, answer.computed_tokens) = (request.arrival.elapsed(), cost.tokens);
             request.next += 1;
             self.now = self.now.max(request.time);
             request.time = request.time.saturating_add(cost.tokens.max(1) as i64);
@@ -115,14 +126,16 @@ impl Queue {
     pub fn give(&mut self, tickets: &[Ticket], margins: &[f32]) {
         for (&(id, index), &margin) in tickets.iter().zip(margins) {
             let Some(request) = self.requests.get_mut(&id) else { continue };
-            request.margins[index] = margin;
+            let answer = &mut request.answers[index];
+            answer.margin = margin;
+            answer.computed = request.arrival.elapsed().saturating_sub(answer.queued);
             request.done += 1;
             request.pending.done(1);
             if request.done == request.prompts.len()
                 && let Some(request) = self.requests.remove(&id)
             {
                 // A client that has left in the meantime needs no answer.
-                let _ = request.reply.send(finite(request.margins));
+                let _ = request.reply.send(finite(request.answers));
             }
         }
     }
@@ -156,9 +169,9 @@ fn small_cost(prompts: &[Prompt], limit: usize, cache: &PrefixCache) -> Option<u
     Some(tokens)
 }
 
-fn finite(margins: Vec<f32>) -> Result<Vec<f32>> {
-    match margins.iter().all(|margin| margin.is_finite()) {
-        true => Ok(margins),
+fn finite(answers: Vec<Answer>) -> Result<Vec<Answer>> {
+    match answers.iter().all(|answer| answer.margin.is_finite()) {
+        true => Ok(answers),
         false => Err(Error::new(
             ErrorKind::Internal,
             "The model's answer is not a finite number: the weights are damaged or overflow in float32.",
@@ -172,7 +185,7 @@ mod tests {
     use std::sync::Arc;
 
     /// A request of `count` prompts that have `tokens` tokens each and nothing in common.
-    fn request(first: u32, count: u32, tokens: u32) -> (Request, oneshot::Receiver<Result<Vec<f32>>>) {
+    fn request(first: u32, count: u32, tokens: u32) -> (Request, oneshot::Receiver<Result<Vec<Answer>>>) {
         let prompts = (0..count)
             .map(|i| {
                 let start = first + i * tokens;
@@ -181,7 +194,7 @@ mod tests {
             .collect();
         let (reply, answer) = oneshot::channel();
         let pending = Pending { pairs: 0, tokens: 0, state: Arc::default() };
-        (Request { prompts, priority: 0, reply, pending }, answer)
+        (Request { prompts, priority: 0, arrival: Instant::now(), reply, pending }, answer)
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! at least, whatever comes by express.
 
 use super::queue::{Queue, Ticket};
-use super::{Limits, Request, State};
+use super::{BATCH_SIZES, Limits, Request, State};
 use crate::batch::Cost;
 use crate::model::{Lane, Model, Outcome, Progress};
 use crate::prefix_cache::PrefixCache;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// Tokens of an express batch at most: a document or a few passages.
@@ -59,11 +60,15 @@ impl Worker {
     fn serve(&mut self) {
         while self.receive() {
             self.begin();
+            *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner) = self.queue.oldest();
             let lane = if self.is_free(Lane::Express) { Lane::Bulk } else { Lane::Express };
             if self.is_free(lane) {
                 continue;
             }
-            match self.model.advance(lane) {
+            let started = Instant::now();
+            let progress = self.model.advance(lane);
+            self.state.model_nanos.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            match progress {
                 Progress::Chunk => {}
                 Progress::Layer => self.drop_unwanted(lane),
                 Progress::Done(outcome) => self.finish(lane, outcome),
@@ -122,6 +127,7 @@ impl Worker {
         count(&self.state.tokens, batch.tokens());
         count(&self.state.computed_tokens, batch.rows());
         count(&self.state.cached_tokens, batch.cached_tokens());
+        count(&self.state.batches[BATCH_SIZES.partition_point(|&size| size < batch.rows())], 1);
         self.state.running.fetch_add(tickets.len(), Ordering::Relaxed);
         self.tickets[lane as usize] = tickets;
         self.model.begin(lane, batch);
@@ -147,7 +153,7 @@ impl Worker {
             self.cache.insert(&keep.token_ids, keep.from, kv);
         }
         self.state.flop.fetch_add(outcome.flop, Ordering::Relaxed);
-        self.state.prefix_cache_bytes.store(self.cache.tokens() * self.model.kv_bytes(), Ordering::Relaxed);
+        self.state.prefix_cache_tokens.store(self.cache.tokens(), Ordering::Relaxed);
         // Before the answers go out: who has one finds the engine idle.
         self.state.running.fetch_sub(tickets.len(), Ordering::Relaxed);
         self.queue.give(&tickets, &outcome.margins);
@@ -156,6 +162,7 @@ impl Worker {
     fn fail(mut self) {
         self.state.dead.store(true, Ordering::Relaxed);
         self.state.running.store(0, Ordering::Relaxed);
+        *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.receiver.close();
         while let Ok(request) = self.receiver.try_recv() {
             self.queue.push(request, 0, &self.cache);

@@ -18,7 +18,7 @@ const NFC_SHRINKS_BY: usize = 3;
 const QWEN_PATTERN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// A tokenizer that reads special tokens as plain text, unless it was made by [`PlainText::parsing`].
+/// A tokenizer that reads special tokens as plain text.
 pub(super) struct PlainText {
     tokenizer: Tokenizer,
     /// Tokens that are cut out of a text before anything else happens to it, such as `<think>`.
@@ -48,14 +48,6 @@ impl PlainText {
             added: added.into_iter().map(|a| a.content).collect(),
             tokenizer,
         }
-    }
-
-    /// The same tokenizer, reading special tokens as what they are.
-    pub(super) fn parsing(&self) -> Self {
-        let mut tokenizer = self.tokenizer.clone();
-        tokenizer.set_encode_special_tokens(false);
-        let Self { separable, longest_token, vocab_size, .. } = *self;
-        Self { tokenizer, added: self.added.clone(), separable, longest_token, vocab_size }
     }
 
     pub(super) fn tokenizer(&self) -> &Tokenizer {
@@ -112,6 +104,21 @@ impl PlainText {
         Ok(text)
     }
 
+    /// As [`Self::cut`], but the end of `text` is kept; 0 keeps nothing.
+    pub(super) fn cut_left<'t>(&self, mut text: &'t str, max: usize) -> Result<&'t str> {
+        loop {
+            let tokens = self.encode(text, usize::MAX)?.len();
+            if tokens <= max {
+                return Ok(text);
+            }
+            let mut start = self.start_of_token(text, tokens - max)?.unwrap_or(text.len()).max(1);
+            while !text.is_char_boundary(start) {
+                start += 1;
+            }
+            text = &text[start..];
+        }
+    }
+
     /// Byte offset in `text` of the character in which its token number `index` starts.
     fn start_of_token(&self, text: &str, index: usize) -> Result<Option<usize>> {
         let mut before = 0;
@@ -151,6 +158,20 @@ impl PlainText {
             }
         }
         text.len()
+    }
+
+    /// The last place between `from` and `to`, neither of them, where `text` may be parted.
+    pub(super) fn last_border(&self, text: &str, from: usize, to: usize) -> Option<usize> {
+        let mut left = text.get(from..to).filter(|_| self.separable)?.char_indices();
+        let mut right = left.next_back()?;
+        while let Some(next) = left.next_back() {
+            let at = from + right.0;
+            if is_border(next.1, right.1) && !self.is_straddled(text, at) {
+                return Some(at);
+            }
+            right = next;
+        }
+        None
     }
 
     /// Whether an added token lies across byte `at`.
@@ -195,12 +216,8 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
-    static PLAIN: LazyLock<PlainText> = LazyLock::new(|| {
-        let mut json = Vec::new();
-        let packed = flate2::read::GzDecoder::new(super::super::BUILTIN_TOKENIZER);
-        std::io::Read::read_to_end(&mut { packed }, &mut json).unwrap();
-        PlainText::new(Tokenizer::from_bytes(json).unwrap())
-    });
+    static PLAIN: LazyLock<PlainText> =
+        LazyLock::new(|| PlainText::new(Tokenizer::from_bytes(super::super::builtin_tokenizer().unwrap()).unwrap()));
 
     #[test]
     fn the_builtin_tokenizer_is_separable_and_its_longest_token_has_128_bytes() {
@@ -252,8 +269,10 @@ mod tests {
             let cut = PLAIN.cut(&text, max).unwrap();
             prop_assert!(text.starts_with(cut));
             prop_assert!(PLAIN.encode(cut, max).unwrap().len() <= max);
+            let end = PLAIN.cut_left(&text, max).unwrap();
+            prop_assert!(text.ends_with(end) && PLAIN.encode(end, max).unwrap().len() <= max);
             if PLAIN.encode(&text, max).unwrap().len() <= max {
-                prop_assert_eq!(cut, text.as_str());
+                prop_assert_eq!((cut, end), (text.as_str(), text.as_str()));
             }
         }
     }

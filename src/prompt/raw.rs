@@ -3,8 +3,7 @@
 //! Invariants: raw text is the one place where control tokens of a client count, because a client that writes the whole
 //! prompt needs them; no id leaves here that the model has no embedding for. Called by the server.
 
-use super::plain_text::PlainText;
-use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
+use super::{Encoded, Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What vLLM says to messages that its server has no template for.
@@ -23,13 +22,12 @@ pub struct Message {
 impl PromptEncoder {
     /// The prompt that consists of `text` alone; of the options, those of the whole prompt count.
     pub fn raw(&self, text: &str, options: &PromptOptions) -> Result<Prompt> {
-        let limit = self.limit(options)?;
-        let parsing = self.parsing();
-        if !limit.truncate && parsing.surely_exceeds(text, limit.tokens) {
+        let limit = self.raw_limit(options)?;
+        if !limit.truncate && self.plain.surely_exceeds(text, limit.tokens) {
             return Err(self.no_room(limit));
         }
         let from_left = limit.truncate && options.truncation_side == TruncationSide::Left;
-        let ids = parsing.encode(text, if from_left { usize::MAX } else { limit.tokens })?;
+        let ids = self.encode_parsed(text, if from_left { usize::MAX } else { limit.tokens })?;
         self.whole(&ids, options.truncation_side, limit)
     }
 
@@ -39,7 +37,13 @@ impl PromptEncoder {
             let sentence = format!("Token id {id} is out of vocabulary");
             return Err(Error::new(ErrorKind::InvalidRequest, sentence));
         }
-        self.whole(ids, options.truncation_side, self.limit(options)?)
+        self.whole(ids, options.truncation_side, self.raw_limit(options)?)
+    }
+
+    /// A prompt that has no document to shorten is only cut where the request says so.
+    fn raw_limit(&self, options: &PromptOptions) -> Result<Limit> {
+        let limit = self.limit(options)?;
+        Ok(Limit { truncate: limit.requested, ..limit })
     }
 
     fn whole(&self, ids: &[u32], side: TruncationSide, limit: Limit) -> Result<Prompt> {
@@ -54,16 +58,18 @@ impl PromptEncoder {
 
     /// The prompt of a query and a document that come as messages; a message of the system is the instruction, unless
     /// the options have one.
-    pub fn messages(&self, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
+    pub fn messages(&self, messages: &[Message], options: &PromptOptions) -> Result<Encoded> {
         self.messages_within(self.limit(options)?, messages, options)
     }
 
     /// The same, however long it is: for counting tokens, not for the model.
     pub fn messages_of_any_length(&self, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
-        self.messages_within(Limit { tokens: usize::MAX, truncate: false }, messages, options)
+        let limit = Limit { tokens: usize::MAX, truncate: false, query_too: false, requested: false };
+        let mut encoded = self.messages_within(limit, messages, options)?;
+        encoded.prompts.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "One document gave no prompt."))
     }
 
-    fn messages_within(&self, limit: Limit, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
+    fn messages_within(&self, limit: Limit, messages: &[Message], options: &PromptOptions) -> Result<Encoded> {
         let last = |role: &str| messages.iter().rev().find(|message| message.role == role);
         let (query, document) = (last("query"), last("document"));
         if query.is_none() && document.is_none() {
@@ -72,18 +78,19 @@ impl PromptEncoder {
             );
             return Err(Error::new(ErrorKind::InvalidRequest, sentence));
         }
-        let system = messages.iter().find(|message| message.role == "system" && !message.content.is_empty());
         let mut options = options.clone();
-        options.instruction =
-            options.instruction.filter(|own| !own.is_empty()).or_else(|| Some(system?.content.clone()));
+        let system = messages.iter().find(|message| message.role == "system" && !message.content.is_empty());
+        if let (Some(system), None) = (system, options.instruction.as_deref().filter(|own| !own.is_empty())) {
+            options.instruction = Some(system.content.clone());
+            options.template_kwargs.insert("instruction".to_owned(), system.content.clone().into());
+        }
         let text = |message: Option<&Message>| message.map_or(String::new(), |message| message.content.clone());
-        let mut prompts = self.encode_within(limit, &text(query), &[&text(document)], &options)?;
-        prompts.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "One document gave no prompt."))
+        self.encode_within(limit, &text(query), &[&text(document)], &options)
     }
 
     /// The tokens of `text`, control tokens parsed, however many.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
-        self.parsing().encode(text, usize::MAX)
+        self.encode_parsed(text, usize::MAX)
     }
 
     /// The text of `ids`; ids that the vocabulary lacks are nothing.
@@ -99,9 +106,5 @@ impl PromptEncoder {
     /// The vocabulary's entries of `ids`, which write each byte as a character.
     pub fn token_strings(&self, ids: &[u32]) -> Vec<String> {
         ids.iter().map(|id| self.plain.tokenizer().id_to_token(*id).unwrap_or_default()).collect()
-    }
-
-    fn parsing(&self) -> &PlainText {
-        self.parsing.get_or_init(|| self.plain.parsing())
     }
 }

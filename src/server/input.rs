@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::scoring::{Client, PromptRequest};
 use super::wire::{self, Common};
-use crate::prompt::{Message, Prompt, PromptEncoder, PromptOptions};
+use crate::prompt::{Encoded, Message, PromptEncoder, PromptOptions};
 use serde_json::{Map, Value};
 
 /// Prompts that are made before looking again whether the client still waits.
@@ -41,15 +41,10 @@ impl PromptRequest for InputRequest {
         &self.common
     }
 
-    fn prompts(
-        &self,
-        encoder: &PromptEncoder,
-        options: &PromptOptions,
-        client: &Client,
-    ) -> Result<Vec<Prompt>, ApiError> {
+    fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError> {
         let mut prompts = Vec::new();
         match &self.input {
-            Input::Messages(messages) => prompts.push(encoder.messages(messages, options)?),
+            Input::Messages(messages) => return Ok(encoder.messages(messages, options)?),
             Input::Texts(texts) => {
                 for texts in texts.chunks(PROMPTS_AT_A_TIME) {
                     client.is_there()?;
@@ -66,7 +61,7 @@ impl PromptRequest for InputRequest {
         }
         match prompts.is_empty() {
             true => Err(ApiError::invalid("You must pass at least one prompt")),
-            false => Ok(prompts),
+            false => Ok(Encoded { prompts, shortened: 0 }),
         }
     }
 }

@@ -34,19 +34,19 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Cors, Overflow, Pooling};
 use crate::prompt::PromptEncoder;
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, web};
 use error::{ApiError, Refusal};
-use metrics::Metrics;
+use metrics::{Exchange, Metrics};
 use route::Resource;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The client's name of a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -70,8 +70,6 @@ pub struct Settings {
     pub root_path: String,
     /// Which web pages of other origins may call the API.
     pub cors: Cors,
-    /// Text of a Jinja template; `None` is the model card's prompt.
-    pub chat_template: Option<String>,
     /// What becomes of a pair that is too long.
     pub overflow: Overflow,
     /// How a logit becomes a score.
@@ -186,7 +184,7 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
     }
     let handler = resource.as_ref().map_or(Some("none"), |resource| resource.label(path));
     if let Some(handler) = handler {
-        state.metrics.http(handler, known_method(request.method()), response.status().as_u16(), started.elapsed());
+        state.metrics.http(exchange(handler, &request, &response, started.elapsed()));
     }
     // What asks whether the server is well asks every few seconds, which is no news.
     if state.settings.log_requests && handler.is_some() {
@@ -295,6 +293,27 @@ fn no_route(request: &HttpRequest) -> ApiError {
         request.path()
     );
     ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
+}
+
+/// What the metrics count of an answered request.
+fn exchange<'a>(
+    handler: &'a str,
+    request: &'a HttpRequest,
+    response: &HttpResponse,
+    elapsed: Duration,
+) -> Exchange<'a> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    Exchange {
+        handler,
+        method: known_method(request.method()),
+        status: response.status().as_u16(),
+        elapsed,
+        request_bytes: length.and_then(|length| length.parse().ok()).unwrap_or(0),
+        response_bytes: match response.body().size() {
+            BodySize::Sized(bytes) => bytes,
+            BodySize::None | BodySize::Stream => 0,
+        },
+    }
 }
 
 /// Methods are a label of the metrics, so clients may not invent them.

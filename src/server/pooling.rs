@@ -7,7 +7,7 @@ use super::input::{self, InputRequest};
 use super::scoring::{self, Client, PromptRequest, Scored};
 use super::wire::{Common, RerankUsage, ScoreUsage};
 use super::{State, unix_time};
-use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
+use crate::prompt::{Encoded, PromptEncoder, PromptOptions};
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -53,12 +53,7 @@ impl PromptRequest for PoolingRequest {
         self.input.common()
     }
 
-    fn prompts(
-        &self,
-        encoder: &PromptEncoder,
-        options: &PromptOptions,
-        client: &Client,
-    ) -> Result<Vec<Prompt>, ApiError> {
+    fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError> {
         self.input.prompts(encoder, options, client)
     }
 }
@@ -91,13 +86,13 @@ pub async fn answer(
     request_id: Option<&str>,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, prompt_tokens } = scoring::score::<PoolingRequest>(state, body).await?;
+    let Scored { request, scores, prompt_tokens, shortened } = scoring::score::<PoolingRequest>(state, body).await?;
     let PoolingRequest { format, encoding, .. } = request;
     let id = scoring::prefixed_id("pooling", request_id, request.common());
     let (created, model) = (unix_time(), state.settings.model_name());
     let data = match format {
         Format::Bytes | Format::BytesOnly => {
-            let mut response = HttpResponse::Ok();
+            let mut response = scoring::ok(shortened);
             if format == Format::Bytes {
                 let usage = RerankUsage { prompt_tokens, total_tokens: prompt_tokens };
                 let data = (0..scores.len()).map(|index| Place::of(index, encoding)).collect();
@@ -110,7 +105,7 @@ pub async fn answer(
         Format::Base64 => scores.iter().map(|score| Pooled::Base64(encoding.base64(*score))).collect(),
     };
     let data = data.into_iter().enumerate().map(|(index, data)| PoolingDatum { index, object: "pooling", data });
-    Ok(HttpResponse::Ok().json(PoolingResponse {
+    Ok(scoring::ok(shortened).json(PoolingResponse {
         id,
         object: "list",
         created,

@@ -12,7 +12,7 @@ pub async fn answer(
     request_id: Option<&str>,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, prompt_tokens } = scoring::score::<RerankRequest>(state, body).await?;
+    let Scored { request, scores, prompt_tokens, shortened } = scoring::score::<RerankRequest>(state, body).await?;
     let results = ranking(&scores)
         .into_iter()
         .take(request.top_n.unwrap_or(usize::MAX))
@@ -22,7 +22,7 @@ pub async fn answer(
             relevance_score: f64::from(scores[index]),
         })
         .collect();
-    Ok(HttpResponse::Ok().json(RerankResponse {
+    Ok(scoring::ok(shortened).json(RerankResponse {
         id: scoring::answer_id(request_id, request.common()),
         model: state.settings.model_name(),
         usage: RerankUsage { prompt_tokens, total_tokens: prompt_tokens },

@@ -6,11 +6,13 @@
 use super::State;
 use super::body;
 use super::error::{ApiError, Refusal};
+use super::metrics::Pair;
 use super::wire::{Common, PairRequest, Text};
 use crate::engine::sigmoid;
 use crate::error::ErrorKind;
-use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
-use actix_web::web;
+use crate::options::Overflow;
+use crate::prompt::{Encoded, PromptEncoder, PromptOptions};
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,9 @@ use std::time::Instant;
 
 /// Documents that are tokenised before looking again whether the client still waits: some milliseconds' worth.
 const DOCUMENTS_AT_A_TIME: usize = 16;
+
+/// The header that says how many documents were shortened to fit.
+const SHORTENED: &str = "x-ironrank-truncated";
 
 /// A request with its scores.
 pub struct Scored<R> {
@@ -27,6 +32,8 @@ pub struct Scored<R> {
     pub scores: Vec<f32>,
     /// Tokens of all pairs.
     pub prompt_tokens: usize,
+    /// Documents that were shortened to fit.
+    pub shortened: usize,
 }
 
 /// A request that becomes prompts.
@@ -36,17 +43,12 @@ pub trait PromptRequest: Sized + Send + 'static {
     /// The fields that all such requests have.
     fn common(&self) -> &Common;
     /// Its prompts, in order; stops with an error soon after `client` has left.
-    fn prompts(
-        &self,
-        encoder: &PromptEncoder,
-        options: &PromptOptions,
-        client: &Client,
-    ) -> Result<Vec<Prompt>, ApiError>;
+    fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError>;
 }
 
 struct Prepared<R> {
     request: R,
-    prompts: Vec<Prompt>,
+    encoded: Encoded,
 }
 
 /// Reads `bytes` as an `R` and scores its pairs.
@@ -54,7 +56,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     let started = Instant::now();
     let client = Client::default();
     let _on_drop = LeaveOnDrop(client.clone());
-    let Prepared { request, prompts } = web::block({
+    let Prepared { request, encoded: Encoded { prompts, shortened } } = web::block({
         let state = state.clone();
         move || prepare::<R>(&state, &bytes, &client)
     })
@@ -64,16 +66,26 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.token_ids.len()).collect();
     let pairs = state.metrics.pairs_begin(lengths.len());
     let priority = request.common().priority;
-    let margins = state.engine.margins(prompts, priority).await.inspect_err(|_| pairs.failed())?;
-    pairs.finished(&lengths, started.elapsed());
+    let before = started.elapsed();
+    let answers = state.engine.answers(prompts, priority).await.inspect_err(|_| pairs.failed())?;
+    pairs.finished(lengths.iter().zip(&answers).map(|(&tokens, &answer)| Pair { tokens, before, answer }));
     let pooling = &state.settings.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
-    let scores = margins
+    let scores = answers
         .into_iter()
-        .map(|margin| (margin - pooling.logit_mean) / pooling.logit_sigma)
+        .map(|answer| (answer.margin - pooling.logit_mean) / pooling.logit_sigma)
         .map(|logit| if use_activation { sigmoid(logit) } else { logit })
         .collect();
-    Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum() })
+    Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum(), shortened })
+}
+
+/// A good answer, with a header if `shortened` documents were cut.
+pub fn ok(shortened: usize) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    if shortened > 0 {
+        response.insert_header((SHORTENED, shortened));
+    }
+    response
 }
 
 /// The id of an answer of a scoring route.
@@ -92,8 +104,13 @@ pub fn prefixed_id(prefix: &str, header: Option<&str>, common: &Common) -> Strin
 fn prepare<R: PromptRequest>(state: &State, bytes: &[u8], client: &Client) -> Result<Prepared<R>, ApiError> {
     let request = R::read(&body::object(bytes)?)?;
     let options = prompt_options(state, request.common())?;
-    let prompts = request.prompts(&state.encoder, &options, client)?;
-    Ok(Prepared { request, prompts })
+    let encoded = request.prompts(&state.encoder, &options, client)?;
+    let Encoded { prompts, shortened } = &encoded;
+    if *shortened > 0 {
+        state.metrics.shortened(*shortened);
+        tracing::warn!("{shortened} of {} documents were shortened to fit the limit of tokens", prompts.len());
+    }
+    Ok(Prepared { request, encoded })
 }
 
 impl<R: PairRequest> PromptRequest for R {
@@ -105,25 +122,22 @@ impl<R: PairRequest> PromptRequest for R {
         PairRequest::common(self)
     }
 
-    fn prompts(
-        &self,
-        encoder: &PromptEncoder,
-        options: &PromptOptions,
-        client: &Client,
-    ) -> Result<Vec<Prompt>, ApiError> {
+    fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError> {
         let (queries, documents) = self.sides();
         let pairs = pair(queries, documents)?;
-        let mut prompts = Vec::with_capacity(pairs.len());
+        let mut all = Encoded::default();
         // Neighbours with one query share the work on the prompt's head; a few at a time, to notice when the client
         // leaves.
         for same_query in pairs.chunk_by(|(a, _), (b, _)| a == b) {
             for pairs in same_query.chunks(DOCUMENTS_AT_A_TIME) {
                 client.is_there()?;
                 let documents: Vec<&str> = pairs.iter().map(|(_, document)| *document).collect();
-                prompts.extend(encoder.encode_many(pairs[0].0, &documents, options)?);
+                let encoded = encoder.encode_many(pairs[0].0, &documents, options)?;
+                all.prompts.extend(encoded.prompts);
+                all.shortened += encoded.shortened;
             }
         }
-        Ok(prompts)
+        Ok(all)
     }
 }
 
@@ -161,6 +175,8 @@ pub(super) fn prompt_options(state: &State, common: &Common) -> Result<PromptOpt
     };
     Ok(PromptOptions {
         instruction: common.instruction.clone(),
+        template_kwargs: common.template_kwargs.clone(),
+        shorten: state.settings.overflow == Overflow::Truncate,
         truncate_prompt_tokens,
         truncation_side: common.truncation_side,
         max_tokens_per_doc,

@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::input;
 use super::scoring::stopping;
-use super::{State, body};
+use super::{State, body, wire};
 use crate::prompt::{Message, PromptOptions};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -38,6 +38,7 @@ fn tokens(state: &State, bytes: &[u8]) -> Result<TokenizeResponse, ApiError> {
     let model = fields.string("model");
     fields.boolean("add_special_tokens");
     let with_strings = fields.boolean("return_token_strs").unwrap_or(false);
+    let (instruction, template_kwargs) = wire::instructions(&mut fields);
     let source = source(&mut fields, &body)?;
     let Some(source) = source.filter(|_| fields.is_clean()) else {
         return Err(fields::refuse(&fields.into_issues()));
@@ -46,9 +47,7 @@ fn tokens(state: &State, bytes: &[u8]) -> Result<TokenizeResponse, ApiError> {
     let tokens = match source {
         Source::Prompt(text) => state.encoder.tokens(&text)?,
         Source::Messages(messages) => {
-            let instruction = body.get("chat_template_kwargs").and_then(|kwargs| kwargs.get("instruction"));
-            let instruction = instruction.and_then(Value::as_str).map(str::to_owned);
-            let options = PromptOptions { instruction, ..PromptOptions::default() };
+            let options = PromptOptions { instruction, template_kwargs, ..PromptOptions::default() };
             state.encoder.messages_of_any_length(&messages, &options)?.token_ids
         }
     };

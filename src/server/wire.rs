@@ -30,6 +30,8 @@ pub struct Common {
     pub max_tokens_per_doc: i64,
     /// The instruction of this request, wherever it was written.
     pub instruction: Option<String>,
+    /// Variables for an operator's template: `chat_template_kwargs`, and `instruction` unless it is among them.
+    pub template_kwargs: Map<String, Value>,
     /// Keys of `chat_template_kwargs` that a request may not set.
     pub reserved_kwargs: Vec<&'static str>,
     /// Accepted without effect: what requests share changes no score.
@@ -152,8 +154,7 @@ pub(super) fn common(fields: &mut Fields<'_>) -> Common {
     let use_activation = fields.boolean("use_activation");
     let max_tokens_per_query = fields.integer("max_tokens_per_query").unwrap_or(0);
     let max_tokens_per_doc = fields.integer("max_tokens_per_doc").unwrap_or(0);
-    let instruction = fields.string("instruction");
-    let kwargs = fields.object("chat_template_kwargs");
+    let (instruction, template_kwargs) = instructions(fields);
     Common {
         model,
         request_id,
@@ -163,8 +164,9 @@ pub(super) fn common(fields: &mut Fields<'_>) -> Common {
         truncation_side,
         max_tokens_per_query,
         max_tokens_per_doc,
-        reserved_kwargs: kwargs.map(reserved).unwrap_or_default(),
-        instruction: the_instruction(instruction, kwargs),
+        reserved_kwargs: reserved(&template_kwargs),
+        template_kwargs,
+        instruction,
         cache_salt,
         has_mm_processor_kwargs,
     }
@@ -172,6 +174,22 @@ pub(super) fn common(fields: &mut Fields<'_>) -> Common {
 
 fn reserved(kwargs: &Map<String, Value>) -> Vec<&'static str> {
     ["chat_template", "tools", "tokenize"].into_iter().filter(|key| kwargs.contains_key(*key)).collect()
+}
+
+/// What a request says about the words of its prompt: the model card's instruction, an operator's template's variables.
+pub(super) fn instructions(fields: &mut Fields<'_>) -> (Option<String>, Map<String, Value>) {
+    let instruction = fields.string("instruction");
+    let kwargs = fields.object("chat_template_kwargs");
+    (the_instruction(instruction.clone(), kwargs), template_kwargs(instruction.as_deref(), kwargs))
+}
+
+/// An `instruction` within `chat_template_kwargs` hides the field, whatever it is.
+fn template_kwargs(instruction: Option<&str>, kwargs: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let mut all = kwargs.cloned().unwrap_or_default();
+    if let Some(instruction) = instruction {
+        all.entry("instruction").or_insert_with(|| instruction.into());
+    }
+    all
 }
 
 /// `chat_template_kwargs.instruction` hides `instruction`, also when it is empty; then comes

@@ -266,7 +266,7 @@ async fn metrics_count_pairs_under_vllms_names() {
         assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
     }
     assert!(
-        text.contains(r#"le="500""#) && !text.contains(r#"le="1000",model_name"#),
+        text.contains(r#"le="500.0""#) && !text.contains(r#"le="1000.0",model_name"#),
         "buckets end at the model length"
     );
 }

@@ -3,6 +3,7 @@
 
 mod contract;
 mod cors;
+mod metrics;
 mod openapi;
 mod operator;
 mod prompts;
@@ -16,7 +17,7 @@ use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::engine::{Engine, Limits};
 use ironrank::model;
 use ironrank::options::{Cors, Overflow, Pooling};
-use ironrank::prompt::PromptEncoder;
+use ironrank::prompt::{PromptEncoder, Template};
 use ironrank::server::{Settings, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +34,15 @@ pub fn subject(api_keys: &[&str]) -> Data<State> {
 pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
     static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
     subject_over(SHARED.get_or_init(|| engine(Limits::default())).clone(), change)
+}
+
+/// The same with vLLM's score template, as `template` and `api-key` were recorded.
+pub fn subject_with_template(template: &str, change: impl FnOnce(&mut Settings)) -> Data<State> {
+    static SHARED: OnceLock<Engine> = OnceLock::new();
+    let engine = SHARED.get_or_init(|| engine(Limits::default()).0).clone();
+    let template = Template::parse(template).expect("the template is one");
+    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).and_then(|encoder| encoder.with_template(template));
+    subject_over((engine, Arc::new(encoder.expect("the tokenizer opens"))), change)
 }
 
 /// The server as it was recorded, with an engine that no other test uses.
@@ -70,7 +80,6 @@ fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Set
             allowed_headers: vec!["*".to_owned()],
             allow_credentials: false,
         },
-        chat_template: None,
         overflow: Overflow::Error,
         pooling: Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 },
         log_requests: false,

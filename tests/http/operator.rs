@@ -1,12 +1,13 @@
-//! What the operator's settings do to answers: a proxy's prefix, the pooler, a full queue.
+//! What the operator's settings do to answers: a proxy's prefix, the pooler, a full queue, pairs that are too long, a
+//! template.
 
-use super::{subject, subject_that_is_full, subject_with};
+use super::{subject, subject_that_is_full, subject_with, subject_with_template};
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::test as service_test;
 use actix_web::test::TestRequest;
 use actix_web::web::Data;
-use ironrank::options::Pooling;
+use ironrank::options::{Overflow, Pooling};
 use ironrank::server::{State, app};
 use serde_json::{Value, json};
 
@@ -72,4 +73,93 @@ async fn a_full_queue_is_a_503_that_says_when_to_come_back() {
     assert_eq!(body["error"]["type"], "Service Unavailable");
     let message = body["error"]["message"].as_str().expect("a message");
     assert!(message.contains("currently busy and cannot accept new requests"), "{message}");
+}
+
+/// Status, `x-ironrank-truncated` and body of an answer.
+async fn send(subject: &Data<State>, path: &str, body: Value) -> (StatusCode, Option<String>, Value) {
+    let service = service_test::init_service(app(subject.clone())).await;
+    let request = TestRequest::post().uri(path).set_json(body).to_request();
+    let response = service_test::call_service(&service, request).await;
+    let shortened = response.headers().get("x-ironrank-truncated");
+    let shortened = shortened.map(|value| value.to_str().expect("a number").to_owned());
+    (response.status(), shortened, service_test::read_body_json(response).await)
+}
+
+async fn truncations(subject: &Data<State>) -> u64 {
+    let service = service_test::init_service(app(subject.clone())).await;
+    let request = TestRequest::get().uri("/metrics").to_request();
+    let text = service_test::call_and_read_body(&service, request).await;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("ironrank_truncated_prompts_total "));
+    line.expect("the metric").parse().expect("a number")
+}
+
+#[actix_web::test]
+async fn a_pair_that_is_too_long_is_shortened_counted_and_told_of_where_the_operator_says_so() {
+    let long = "hello ".repeat(600);
+    let body = json!({"query": "q", "documents": [long, "short", long]});
+    let strict = subject(&[]);
+    let (status, shortened, answer) = send(&strict, "/v1/rerank", body.clone()).await;
+    assert_eq!((status, shortened), (StatusCode::BAD_REQUEST, None));
+    let message = answer["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("maximum context length is 512 tokens"), "{message}");
+    assert_eq!(truncations(&strict).await, 0);
+
+    for subject in [
+        subject_with(|settings| settings.overflow = Overflow::Truncate),
+        subject_with_template("{{ messages[0].content }}: {{ messages[1].content }}<|im_end|>", |settings| {
+            settings.overflow = Overflow::Truncate;
+        }),
+    ] {
+        let (status, shortened, answer) = send(&subject, "/v1/rerank", body.clone()).await;
+        assert_eq!((status, shortened.as_deref()), (StatusCode::OK, Some("2")), "{answer}");
+        let tokens = answer["usage"]["prompt_tokens"].as_u64().expect("a count");
+        assert!((1000..=512 * 3).contains(&tokens), "{tokens} tokens");
+        let texts = answer["results"].as_array().expect("results").iter().map(|r| r["document"]["text"].as_str());
+        assert_eq!(texts.filter(|text| *text == Some(&long)).count(), 2, "documents come back whole");
+        let (status, shortened, _) = send(&subject, "/score", json!({"text_1": long, "text_2": "d"})).await;
+        assert_eq!((status, shortened.as_deref()), (StatusCode::OK, Some("1")));
+        let (_, shortened, _) = send(&subject, "/score", json!({"text_1": "q", "text_2": "d"})).await;
+        assert_eq!(shortened, None);
+        assert_eq!(truncations(&subject).await, 3);
+    }
+}
+
+#[actix_web::test]
+async fn a_template_that_fails_on_a_request_is_its_400() {
+    let subject = subject_with_template("{{ raise_exception('no ' ~ tone) if tone else 'text' }}", |_| {});
+    let body = |kwargs: Value| json!({"text_1": "q", "text_2": "d", "chat_template_kwargs": kwargs});
+    let (status, _, answer) = send(&subject, "/score", body(json!({"tone": "shouting"}))).await;
+    assert_eq!((status, &answer["error"]["type"]), (StatusCode::BAD_REQUEST, &json!("BadRequestError")));
+    assert!(answer["error"]["message"].as_str().is_some_and(|m| m.contains("no shouting")), "{answer}");
+    assert_eq!(send(&subject, "/score", body(json!({}))).await.0, StatusCode::OK);
+}
+
+#[actix_web::test]
+async fn pairs_that_bring_the_model_cards_prompt_score_as_its_goldens() {
+    let template = include_str!("../fixtures/qwen3_reranker.jinja");
+    for subject in [subject(&[]), subject_with_template(template, |_| {})] {
+        for golden in super::support::goldens("tiny") {
+            let instruction = golden
+                .instruction
+                .as_deref()
+                .unwrap_or("Given a web search query, retrieve relevant passages that answer the query");
+            let system = "Judge whether the Document meets the requirements based on the Query and the Instruct \
+                          provided. Note that the answer can only be \"yes\" or \"no\".";
+            let query = format!(
+                "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n<Instruct>: {instruction}\n<Query>: {}\n",
+                golden.query
+            );
+            let end = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
+            let body = json!({"text_1": query, "text_2": format!("<Document>: {}{end}", golden.document)});
+            if golden.token_ids.len() > super::MAX_MODEL_LEN {
+                assert_eq!(send(&subject, "/score", body).await.0, StatusCode::BAD_REQUEST);
+                continue;
+            }
+            let (_, _, answer) = send(&subject, "/score", body).await;
+            let score = answer["data"][0]["score"].as_f64().unwrap_or_else(|| panic!("no score in {answer}"));
+            assert!((score - golden.score).abs() < 1e-6, "{score}, not {}: {}", golden.score, golden.query);
+            assert_eq!(answer["usage"]["prompt_tokens"], golden.token_ids.len());
+        }
+    }
 }

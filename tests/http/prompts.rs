@@ -1,10 +1,12 @@
 //! Whole prompts: /classify, /pooling, /invocations, and the tokenizer by itself.
 
 use super::contract::{JSON, post, send};
-use super::{MAX_MODEL_LEN, subject, subject_with};
+use super::replay::TEMPLATE;
+use super::{MAX_MODEL_LEN, subject, subject_with, subject_with_template};
 use actix_web::http::Method;
 use actix_web::test as service_test;
 use actix_web::web::Data;
+use ironrank::options::Overflow;
 use ironrank::server::{State, app};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -53,6 +55,12 @@ async fn a_whole_prompt_scores_as_its_pair_does_however_it_is_sent() {
             assert_eq!(answer["usage"], expected["usage"], "{path}");
         }
     }
+    let shortening = subject_with(|settings| settings.overflow = Overflow::Truncate);
+    let (status, answer) = post(&shortening, "/classify", json!({"input": "word ".repeat(600)})).await;
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("input_tokens")), "a whole prompt is not shortened");
+    let long = json!([{"role": "query", "content": query}, {"role": "document", "content": "word ".repeat(600)}]);
+    let (status, answer) = post(&shortening, "/classify", json!({"messages": long})).await;
+    assert_eq!((status, &answer["usage"]["prompt_tokens"]), (200, &json!(MAX_MODEL_LEN)), "its document is");
     let (_, same) = post(&subject, "/tokenize", json!({"messages": messages})).await;
     assert_eq!(same["tokens"], tokens["tokens"]);
     let (_, back) = post(&subject, "/detokenize", json!({"tokens": tokens["tokens"]})).await;
@@ -91,19 +99,23 @@ async fn a_prompt_is_cut_at_the_side_that_the_request_says() {
             assert_eq!((score(&answer), &answer["usage"]["prompt_tokens"]), (score(&expected), &json!(3)), "{side}");
         }
     }
-    // A pair loses part of its document, whichever the side.
+    // A pair loses part of its document, whichever the side and the template.
     let words: Vec<String> = (0..600).map(|i| format!("word{i}")).collect();
-    let scored = |side: &'static str, document: String| {
-        let body =
-            json!({"queries": "q", "documents": document, "truncate_prompt_tokens": 120, "truncation_side": side});
-        post(&subject, "/score", body)
-    };
-    let (_, left) = scored("left", words.join(" ")).await;
-    let (_, tail) = scored("left", words[300..].join(" ")).await;
-    let (_, right) = scored("right", words.join(" ")).await;
-    assert_eq!(left["usage"]["prompt_tokens"], 120);
-    assert_eq!(score(&left), score(&tail), "only the end of the document counts");
-    assert_ne!(score(&left), score(&right));
+    for subject in [subject, subject_with_template(TEMPLATE, |_| {})] {
+        let scored = |side: &'static str, document: String| {
+            let (subject, limits) = (subject.clone(), json!({"truncate_prompt_tokens": 120, "truncation_side": side}));
+            let mut body = json!({"queries": "q", "documents": document});
+            body.as_object_mut().expect("an object").extend(limits.as_object().expect("an object").clone());
+            async move { post(&subject, "/score", body).await.1 }
+        };
+        let left = scored("left", words.join(" ")).await;
+        let tail = scored("left", words[300..].join(" ")).await;
+        let right = scored("right", words.join(" ")).await;
+        let tokens = left["usage"]["prompt_tokens"].as_u64().expect("a number");
+        assert!((116..=120).contains(&tokens), "{tokens} tokens");
+        assert_eq!(score(&left), score(&tail), "only the end of the document counts");
+        assert_ne!(score(&left), score(&right));
+    }
 }
 
 #[actix_web::test]

@@ -3,7 +3,7 @@
 //! Compared: status, headers, key order and structure, texts, error type and parameter; token counts and scores when
 //! the subject is exact. What differs on purpose stands in [`DEVIATIONS`] with its reason and the status it has here.
 
-use super::subject;
+use super::{subject, subject_with_template};
 use actix_web::http::Method;
 use actix_web::test;
 use actix_web::web::Data;
@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use std::io::Read;
 
 /// Routes that are not built yet: their recordings wait.
-const LATER: [&str; 1] = ["/metrics"];
+/// The template of those recordings.
+pub const TEMPLATE: &str = include_str!("../fixtures/qwen3_reranker.jinja");
 
 /// Why an answer differs from vLLM's on purpose. (Also, and for all: errors carry `message` and `detail` besides, (h).)
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +49,6 @@ const DEVIATIONS: &[(&str, Reason, u16)] = &[
     ("plain/empty-both", Reason::PromptByDefault, 200),
     ("plain/ctk-reserved", Reason::PromptByDefault, 400),
     ("api-key/models-bare-token", Reason::KeyGuardsAll, 200),
-    ("template/tokenize-messages", Reason::PromptByDefault, 200),
     ("plain/tokenize-messages", Reason::PromptByDefault, 200),
     ("api-key/get-no-key-nope", Reason::KeyGuardsAll, 401),
     ("api-key/get-no-key-load", Reason::KeyGuardsAll, 401),
@@ -76,6 +76,12 @@ fn recorded() -> Vec<Exchange> {
         .read_to_string(&mut text)
         .expect("the fixture unpacks");
     text.lines().map(exchange).collect()
+}
+
+/// vLLM's metrics after most of the other exchanges.
+pub fn recorded_metrics() -> String {
+    let exchange = recorded().into_iter().find(|exchange| exchange.path == "/metrics").expect("it was recorded");
+    exchange.response.as_str().expect("text").to_owned()
 }
 
 fn exchange(line: &str) -> Exchange {
@@ -117,22 +123,27 @@ fn base64(text: &str) -> Vec<u8> {
 #[actix_web::test]
 async fn recorded_exchanges_get_vllms_answers() {
     let exchanges = recorded();
+    let (plain, template) = (subject(&[]), subject_with_template(TEMPLATE, |_| {}));
+    let keys = ["k1", "k2"].map(str::to_owned).to_vec();
+    let api_key = subject_with_template(TEMPLATE, |settings| settings.api_keys = keys);
     let (mut replayed, mut deviated, mut failures) = (0, 0, Vec::new());
     for exchange in &exchanges {
-        if LATER.contains(&exchange.path.trim_end_matches('/')) {
-            continue;
-        }
-        let state = subject(if exchange.config == "api-key" { &["k1", "k2"] } else { &[] });
+        let state = match exchange.config.as_str() {
+            "plain" => &plain,
+            "template" => &template,
+            "api-key" => &api_key,
+            other => panic!("no server was recorded as {other}"),
+        };
         let deviation = DEVIATIONS.iter().find(|(id, ..)| *id == exchange.id);
         let complaint = match deviation {
             Some((_, reason, status)) => {
                 deviated += 1;
-                let (ours, ..) = answer(&state, exchange).await;
+                let (ours, ..) = answer(state, exchange).await;
                 (ours != *status).then(|| format!("{reason:?}: status {ours}, not {status}"))
             }
             None => {
                 replayed += 1;
-                replay(&state, exchange).await.err()
+                replay(state, exchange).await.err()
             }
         };
         failures.extend(complaint.map(|complaint| format!("{}: {complaint}", exchange.id)));
@@ -185,6 +196,8 @@ async fn replay(state: &Data<State>, exchange: &Exchange) -> Result<(), String> 
         return near(float(bytes), float(&body), "the body");
     }
     match status {
+        // The metrics have tests of their own.
+        200 if exchange.path == "/metrics" => Ok(()),
         200 => compare(theirs, &ours, "", scores_compare(exchange), exchange.config != "plain" || is_raw(exchange)),
         // The framework leaves the body out on the way to the client.
         _ if exchange.method == Method::HEAD => Ok(()),
@@ -193,10 +206,10 @@ async fn replay(state: &Data<State>, exchange: &Exchange) -> Result<(), String> 
     }
 }
 
-/// The recorded template ends in one newline and the model card's prompt in two, so that only requests which brought
-/// the model card's prompt along have comparable scores.
+/// The server that was recorded without a template put texts together as they came; here they get the model card's
+/// prompt, so that there only requests which brought it along have comparable scores.
 fn scores_compare(exchange: &Exchange) -> bool {
-    exchange.id.starts_with("plain/model-card") || is_raw(exchange)
+    exchange.config != "plain" || exchange.id.starts_with("plain/model-card") || is_raw(exchange)
 }
 
 /// Whether the request brought the whole prompt.

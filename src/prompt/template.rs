@@ -1,0 +1,161 @@
+//! An operator's Jinja template: a pair of texts becomes the text of a prompt, as vLLM renders score templates.
+//!
+//! Invariant: rendering is Hugging Face's: blocks are trimmed, one newline at the end of the file is dropped, nothing
+//! is escaped. A template sees `messages` (roles `query` and `document`), `chat_template_kwargs` with the request's
+//! instruction among them, and Qwen3's `eos_token` and `pad_token`. Strings have Python's methods; `raise_exception` and
+//! `tojson` are there, `strftime_now` and `{% generation %}` are not. Made before anything is loaded, called by
+//! `templated`.
+
+use crate::error::{Error, ErrorKind, Result};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{Environment, Output, State, Value, escape_formatter};
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::{Map, Value as Json, json};
+use std::io;
+
+const NAME: &str = "chat_template";
+
+/// A template that was parsed.
+pub struct Template {
+    environment: Environment<'static>,
+    source: String,
+}
+
+impl Template {
+    /// Parses the text of a template; a mistake in it is the operator's.
+    pub fn parse(source: &str) -> Result<Self> {
+        let mut environment = Environment::new();
+        let unusable = |e: minijinja::Error| {
+            Error::new(ErrorKind::Options, format!("--chat-template is not a Jinja template: {e}."))
+        };
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(unusable)?;
+        environment.set_syntax(syntax);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(format);
+        environment.add_filter("tojson", to_json);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> std::result::Result<Value, minijinja::Error> {
+                Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+            },
+        );
+        // As Jinja2 reads files.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        environment.add_template_owned(NAME, source.clone()).map_err(unusable)?;
+        Ok(Self { environment, source })
+    }
+
+    /// Its text.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The text of the prompt; `kwargs` are further variables. The request is at fault where the template fails.
+    pub(super) fn render(&self, query: &str, document: &str, kwargs: &Map<String, Json>) -> Result<String> {
+        let fail = |e: minijinja::Error| {
+            Error::new(ErrorKind::InvalidRequest, format!("The chat template fails on this request: {e}."))
+        };
+        let defaults = json!({
+            "tools": null, "documents": null, "add_generation_prompt": false,
+            "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
+        });
+        let mut variables = defaults.as_object().cloned().unwrap_or_default();
+        variables.extend(kwargs.clone());
+        let messages = json!([{"role": "query", "content": query}, {"role": "document", "content": document}]);
+        variables.insert("messages".to_owned(), messages);
+        let template = self.environment.get_template(NAME).map_err(fail)?;
+        template.render(Value::from(Serde(variables))).map_err(fail)
+    }
+}
+
+/// Prints values as Python does where Jinja's own printing differs.
+fn format(out: &mut Output, state: &mut State, value: &Value) -> std::result::Result<(), minijinja::Error> {
+    match value.kind() {
+        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }).map_err(Into::into),
+        ValueKind::None => out.write_str("None").map_err(Into::into),
+        _ => escape_formatter(out, state, value),
+    }
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
+fn to_json(value: &Value, kwargs: minijinja::value::Kwargs) -> std::result::Result<String, minijinja::Error> {
+    let indent: Option<usize> = kwargs.get("indent")?;
+    kwargs.assert_all_used()?;
+    let mut bytes = Vec::new();
+    let written = match indent {
+        Some(width) => {
+            let spaces = " ".repeat(width);
+            value
+                .serialize(&mut Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(spaces.as_bytes())))
+        }
+        None => value.serialize(&mut Serializer::with_formatter(&mut bytes, PythonSpacing)),
+    };
+    let fail = |e: String| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, e);
+    written.map_err(|e| fail(e.to_string()))?;
+    String::from_utf8(bytes).map_err(|e| fail(e.to_string()))
+}
+
+/// A space behind commas and colons.
+struct PythonSpacing;
+
+impl Formatter for PythonSpacing {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(template: &str, kwargs: Json) -> String {
+        let kwargs = kwargs.as_object().cloned().unwrap_or_default();
+        Template::parse(template).unwrap().render("the query", "a <b> & \"c\"", &kwargs).unwrap()
+    }
+
+    #[test]
+    fn templates_render_as_in_python() {
+        for (template, kwargs, expected) in [
+            ("{{ messages[0].role }}: {{ messages[0]['content'] }}\n", json!({}), "query: the query"),
+            (
+                "{{ messages | selectattr('role', 'eq', 'document') | map(attribute='content') | first }}\n\n",
+                json!({}),
+                "a <b> & \"c\"\n",
+            ),
+            ("  {% if true %}\n  x\n  {% endif %}\ny", json!({}), "  x\ny"),
+            ("{{ flag }} {{ nothing }} {{ absent }}.", json!({"flag": true, "nothing": null}), "True None ."),
+            ("{{ instruction | default('usual', true) }}", json!({"instruction": ""}), "usual"),
+            ("{{ messages[0].content.strip().upper().startswith('THE') }}", json!({}), "True"),
+            (
+                "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
+                json!({}),
+                "query",
+            ),
+            ("{{ x | tojson }}", json!({"x": {"a": [1, "<é>"], "b": null}}), r#"{"a": [1, "<é>"], "b": null}"#),
+            ("{{ tools }}{{ messages | length }}{{ eos_token }}", json!({"messages": 1, "tools": "t"}), "t2<|im_end|>"),
+        ] {
+            assert_eq!(rendered(template, kwargs), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_is_none_is_the_operators_mistake_and_one_that_fails_the_requests() {
+        let e = Template::parse("{% if %}").err().unwrap();
+        assert_eq!(e.kind(), ErrorKind::Options);
+        assert!(e.to_string().starts_with("--chat-template is not a Jinja template: "), "{e}");
+        let template = Template::parse("{{ raise_exception('no documents like ' ~ messages[1].content) }}").unwrap();
+        let e = template.render("q", "this", &Map::new()).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::InvalidRequest);
+        assert!(e.to_string().contains("no documents like this"), "{e}");
+    }
+}

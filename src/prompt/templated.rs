@@ -1,0 +1,148 @@
+//! Prompts of one query under an operator's template: rendered whole for every document, encoded in parts.
+//!
+//! Invariant: tokens are those of the whole rendered text with the control tokens of the template itself, while texts
+//! of the request are plain text: control tokens in them carry a guard character through the template, which is taken
+//! out before encoding. So a template may trim, change or repeat texts; only one that measures or compares a text with
+//! control tokens in it sees the guards. Documents are shortened before they are rendered, never the rendered text:
+//! whatever a template makes of a text, its own words stay whole. What the renderings begin with alike is encoded once,
+//! up to a border that `PlainText` knows; an empty document tells how far that is. Called by the prompt encoder.
+
+use super::control::{ControlTokens, Marked};
+use super::template::Template;
+use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
+use crate::error::{Error, ErrorKind, Result};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+pub(super) struct Templated<'e> {
+    encoder: &'e PromptEncoder,
+    template: &'e Template,
+    query: &'e str,
+    /// Whether the query was shortened.
+    query_cut: bool,
+    options: &'e PromptOptions,
+    limit: Limit,
+    /// The prompt of an empty document, unless the template fails on that.
+    empty: Option<Marked>,
+    /// Tokens of the beginning of this many bytes.
+    head: (usize, Vec<u32>),
+}
+
+impl<'e> Templated<'e> {
+    pub fn new(
+        encoder: &'e PromptEncoder,
+        template: &'e Template,
+        query: &'e str,
+        options: &'e PromptOptions,
+        limit: Limit,
+    ) -> Result<Self> {
+        let query = encoder.plain.cut(query, options.max_tokens_per_query)?;
+        let head = (0, Vec::new());
+        let mut new = Self { encoder, template, query, query_cut: false, options, limit, empty: None, head };
+        if limit.query_too && new.whole(query, "")?.len() > limit.tokens {
+            let shortened = new.shorten(query, TruncationSide::Right, |new, query| new.whole(query, ""))?;
+            new.query = shortened.ok_or_else(|| encoder.no_room(limit))?.0;
+            new.query_cut = true;
+        }
+        new.empty = new.render(new.query, "").ok();
+        Ok(new)
+    }
+
+    /// The prompt of a document, and whether something was shortened for it.
+    pub fn prompt(&mut self, document: &str) -> Result<(Prompt, bool)> {
+        let document = self.encoder.plain.cut(document, self.options.max_tokens_per_doc)?;
+        let rendered = self.render(self.query, document)?;
+        let token_ids = self.encode(&rendered)?;
+        let prefix = self.head.1.len();
+        if token_ids.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidRequest, "The decoder prompt cannot be empty"));
+        }
+        if token_ids.len() <= self.limit.tokens {
+            return Ok((Prompt { token_ids, prefix }, self.query_cut));
+        }
+        let (query, side) = (self.query, self.options.truncation_side);
+        let fitting = match self.limit.truncate {
+            true => self.shorten(document, side, |this, document| this.whole(query, document))?,
+            false => None,
+        };
+        let (_, token_ids) = fitting.ok_or_else(|| self.encoder.no_room(self.limit))?;
+        Ok((Prompt { prefix: prefix.min(token_ids.len() - 1), token_ids }, true))
+    }
+
+    /// The longest part of `text` that this tries whose prompt fits, and its tokens; `None` if not even an empty one
+    /// does.
+    fn shorten<'t>(
+        &self,
+        text: &'t str,
+        side: TruncationSide,
+        prompt: impl Fn(&Self, &str) -> Result<Vec<u32>>,
+    ) -> Result<Option<(&'t str, Vec<u32>)>> {
+        let plain = &self.encoder.plain;
+        let part = |text: &'t str, tokens| match side {
+            TruncationSide::Right => plain.cut(text, tokens),
+            TruncationSide::Left => plain.cut_left(text, tokens),
+        };
+        let mut text = part(text, self.limit.tokens)?;
+        loop {
+            let ids = prompt(self, text)?;
+            let excess = ids.len().saturating_sub(self.limit.tokens);
+            if excess == 0 && !ids.is_empty() {
+                return Ok(Some((text, ids)));
+            }
+            if text.is_empty() {
+                return Ok(None);
+            }
+            text = match plain.encode(text, usize::MAX)?.len().saturating_sub(excess.max(1)) {
+                0 => "",
+                fewer => part(text, fewer)?,
+            };
+        }
+    }
+
+    fn render(&self, query: &str, document: &str) -> Result<Marked> {
+        let kwargs = &self.options.template_kwargs;
+        let kwargs_text = Value::Object(kwargs.clone()).to_string();
+        let guard = ControlTokens::guard_for(&[self.template.source(), query, document, &kwargs_text])?;
+        let control = &self.encoder.control;
+        let guarded = |text: &str| control.guard(text, guard).into_owned();
+        let kwargs: Map<String, Value> =
+            kwargs.iter().map(|(key, value)| (key.clone(), map_strings(value, &guarded))).collect();
+        let (query, document): (Cow<str>, Cow<str>) = (control.guard(query, guard), control.guard(document, guard));
+        Ok(control.parse(&self.template.render(&query, &document, &kwargs)?, guard))
+    }
+
+    /// All tokens of a prompt.
+    fn whole(&self, query: &str, document: &str) -> Result<Vec<u32>> {
+        self.encoder.encode_marked(&self.render(query, document)?, 0, usize::MAX)
+    }
+
+    /// The tokens of a prompt, or at least one more than the limit of them.
+    fn encode(&mut self, rendered: &Marked) -> Result<Vec<u32>> {
+        let plain = &self.encoder.plain;
+        let at = self.empty.as_ref().map_or(0, |empty| {
+            let common = rendered.common(empty);
+            let section = rendered.section_before(common);
+            plain.last_border(&rendered.text, section, common).unwrap_or(section)
+        });
+        if self.head.0 != at {
+            let head = Marked { text: rendered.text[..at].to_owned(), controls: rendered.controls.clone() };
+            self.head = (at, self.encoder.encode_marked(&head, 0, self.limit.tokens)?);
+        }
+        let rest = self.limit.tokens.saturating_sub(self.head.1.len());
+        let mut ids = self.head.1.clone();
+        ids.extend(self.encoder.encode_marked(rendered, at, rest)?);
+        Ok(ids)
+    }
+}
+
+/// `value` with `change` applied to every string in it.
+fn map_strings(value: &Value, change: &impl Fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(change(text)),
+        Value::Array(items) => items.iter().map(|item| map_strings(item, change)).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, item)| (key.clone(), map_strings(item, change))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}

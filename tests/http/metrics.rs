@@ -1,0 +1,278 @@
+//! Metrics: every name and label that vLLM 0.32 has, and what dashboards read of them, before and after requests.
+
+use super::{MAX_MODEL_LEN, subject_alone, subject_that_is_full};
+use actix_web::test::{TestRequest, call_and_read_body, call_service, init_service};
+use actix_web::web::Data;
+use ironrank::server::{State, app};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A name with its labels.
+type Series = (String, BTreeMap<String, String>);
+
+/// Reads Prometheus' text format. Label values here hold neither quotes nor commas.
+fn parse(text: &str) -> BTreeMap<Series, f64> {
+    let mut all = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value in {line}"));
+        let (name, labels) = series.strip_suffix('}').and_then(|s| s.split_once('{')).unwrap_or((series, ""));
+        let label = |pair: &str| {
+            let (name, value) = pair.split_once('=').unwrap_or_else(|| panic!("no label in {line}"));
+            (name.to_owned(), value.trim_matches('"').to_owned())
+        };
+        let labels = labels.split(',').filter(|pair| !pair.is_empty()).map(label).collect();
+        let twice = all.insert((name.to_owned(), labels), value.parse().expect("a number"));
+        assert!(twice.is_none(), "{line} is there twice");
+    }
+    all
+}
+
+async fn text(subject: &Data<State>) -> String {
+    let service = init_service(app(subject.clone())).await;
+    let answer = call_and_read_body(&service, TestRequest::get().uri("/metrics").to_request()).await;
+    String::from_utf8(answer.to_vec()).expect("UTF-8")
+}
+
+async fn scrape(subject: &Data<State>) -> BTreeMap<Series, f64> {
+    parse(&text(subject).await)
+}
+
+async fn post(subject: &Data<State>, path: &str, body: Value) -> u16 {
+    let service = init_service(app(subject.clone())).await;
+    call_service(&service, TestRequest::post().uri(path).set_json(body).to_request()).await.status().as_u16()
+}
+
+/// A series by its name and some of its labels.
+fn value(metrics: &BTreeMap<Series, f64>, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let fits = |(found, of): &Series| found == name && labels.iter().all(|(k, v)| of.get(*k).is_some_and(|x| x == v));
+    let found: Vec<f64> = metrics.iter().filter(|(series, _)| fits(series)).map(|(_, value)| *value).collect();
+    assert_eq!(found.len(), 1, "{name} {labels:?}");
+    found[0]
+}
+
+/// Some of each kind of request. What they have in common with those of another `round` is in the prefix cache.
+async fn requests(subject: &Data<State>, round: usize) {
+    let documents: Vec<String> = (0..20).map(|i| format!("Document {i} of round {round} is about saws.")).collect();
+    let body = json!({"query": format!("saws and {round}"), "documents": documents});
+    assert_eq!(post(subject, "/v1/rerank", body).await, 200);
+    let body = json!({"text_1": "a query", "text_2": [format!("the document {round}"), "another"]});
+    assert_eq!(post(subject, "/score", body).await, 200);
+    assert_eq!(post(subject, "/rerank", json!({"query": "q", "documents": []})).await, 400);
+    assert_eq!(post(subject, "/nope", json!({})).await, 404);
+}
+
+#[actix_web::test]
+async fn every_recorded_name_and_label_is_there() {
+    let subject = subject_alone();
+    requests(&subject, 0).await;
+    let ours: BTreeSet<Series> = scrape(&subject).await.into_keys().collect();
+    let keys = |(name, labels): &Series| (name.clone(), labels.keys().cloned().collect::<Vec<_>>());
+    let our_keys: BTreeSet<_> = ours.iter().map(keys).collect();
+    let recorded: Vec<Series> = parse(&super::replay::recorded_metrics()).into_keys().collect();
+    let (mut exact, mut missing) = (0, Vec::new());
+    for series in &recorded {
+        let there = match series.0.as_str() {
+            name if name.starts_with("python_") => continue,
+            // Values describe the machine and the requests of the recording.
+            name if name.starts_with("http_") || name.starts_with("process_") || name == "vllm:cache_config_info" => {
+                our_keys.contains(&keys(series))
+            }
+            _ => {
+                exact += 1;
+                ours.contains(series)
+            }
+        };
+        if !there {
+            missing.push(series);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(exact > 300, "only {exact} series of vLLM were recorded");
+}
+
+#[actix_web::test]
+async fn the_types_are_those_of_vllm() {
+    let subject = subject_alone();
+    requests(&subject, 0).await;
+    let ours = text(&subject).await;
+    let ours: BTreeSet<&str> = ours.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    let recorded = super::replay::recorded_metrics();
+    let theirs = recorded.lines().filter(|line| line.starts_with("# TYPE ") && !line.contains(" python_"));
+    let missing: Vec<&str> = theirs.filter(|line| !ours.contains(line)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[actix_web::test]
+async fn counts_are_true() {
+    let subject = subject_alone();
+    requests(&subject, 0).await;
+    requests(&subject, 1).await;
+    let metrics = scrape(&subject).await;
+    let vllm = |name: &str| value(&metrics, &format!("vllm:{name}"), &[("engine", "0"), ("model_name", "tiny")]);
+    let own = |name: &str| value(&metrics, &format!("ironrank_{name}"), &[]);
+    for histogram in [
+        "e2e_request_latency_seconds",
+        "time_to_first_token_seconds",
+        "request_queue_time_seconds",
+        "request_inference_time_seconds",
+        "request_prompt_tokens",
+        "request_prefill_kv_computed_tokens",
+        "request_generation_tokens",
+        "request_params_n",
+    ] {
+        assert_eq!(vllm(&format!("{histogram}_count")), 44.0, "{histogram}");
+    }
+    assert_eq!((vllm("inter_token_latency_seconds_count"), vllm("request_params_n_sum")), (0.0, 44.0));
+    assert_eq!(value(&metrics, "vllm:request_success_total", &[("finished_reason", "stop")]), 44.0);
+
+    let (all, computed) = (vllm("prompt_tokens_total"), own("computed_tokens_total"));
+    assert_eq!(all, vllm("request_prompt_tokens_sum"));
+    assert_eq!(vllm("prefix_cache_queries_total"), all);
+    assert_eq!(vllm("request_prefill_kv_computed_tokens_sum"), computed);
+    assert_eq!(vllm("iteration_tokens_total_sum"), computed);
+    assert_eq!(own("saved_tokens_total"), all - computed);
+    for (name, source, tokens) in [
+        ("prompt_tokens_by_source_total", "local_compute", computed),
+        ("prompt_tokens_by_source_total", "local_cache_hit", all - computed),
+        ("prompt_tokens_cached_by_source_total", "device", all - computed),
+    ] {
+        assert_eq!(value(&metrics, &format!("vllm:{name}"), &[("source", source)]), tokens, "{name} {source}");
+    }
+    assert!(computed < all / 2.0, "{computed} of {all} tokens were computed");
+    assert!(own("prefix_cache_tokens_saved_total") > 60.0, "the second round found the first one's system prompt");
+    let fill = vllm("kv_cache_usage_perc");
+    assert!(fill > 0.0 && fill <= 1.0, "{fill}");
+    let limit = metrics.keys().find(|(name, _)| name == "vllm:cache_config_info").expect("the description").1.clone();
+    let (bytes, tokens) = (&limit["kv_cache_memory_bytes"], &limit["num_gpu_blocks"]);
+    assert_eq!(bytes, "1048576");
+    let held = fill * tokens.parse::<f64>().expect("a number");
+    assert!((held.round() - held).abs() < 1e-6, "{held} tokens are held");
+    assert!(own("prefix_cache_bytes") <= 1_048_576.0);
+
+    let (inference, queued) = (vllm("request_inference_time_seconds_sum"), vllm("request_queue_time_seconds_sum"));
+    let end_to_end = vllm("e2e_request_latency_seconds_sum");
+    assert!(inference > 0.0 && queued > 0.0 && inference + queued < end_to_end, "{inference} {queued} {end_to_end}");
+    assert_eq!(vllm("request_prefill_time_seconds_sum"), inference);
+    assert!(own("model_seconds_total") > 0.0 && own("model_seconds_total") < end_to_end);
+    assert!(own("flop_total") > 2.0 * computed && own("flop_total") == vllm("estimated_flops_per_gpu_total"));
+    assert_eq!((vllm("num_requests_running"), vllm("num_requests_waiting"), own("queue_age_seconds")), (0.0, 0.0, 0.0));
+
+    assert_eq!(value(&metrics, "http_request_size_bytes_count", &[("handler", "/score")]), 2.0);
+    assert!(value(&metrics, "http_response_size_bytes_sum", &[("handler", "/score")]) > 2.0 * 200.0);
+    assert_eq!(value(&metrics, "http_requests_total", &[("handler", "none"), ("status", "4xx")]), 2.0);
+    assert_eq!(value(&metrics, "http_request_duration_highr_seconds_count", &[]), 8.0);
+    let cumulative = |le: &str| value(&metrics, "vllm:iteration_tokens_total_bucket", &[("le", le)]);
+    assert!(cumulative("1.0") <= cumulative("512.0") && cumulative("512.0") <= cumulative("16384.0"));
+    assert_eq!(cumulative("+Inf"), vllm("iteration_tokens_total_count"));
+    assert!(cumulative("+Inf") >= 4.0);
+    let longest = value(&metrics, "vllm:request_prompt_tokens_bucket", &[("le", "500.0")]);
+    assert_eq!(longest, 44.0, "no pair here has more than 500 tokens of {MAX_MODEL_LEN}");
+}
+
+#[actix_web::test]
+async fn a_full_queue_counts_its_refusals() {
+    let subject = subject_that_is_full();
+    let rejections = |metrics: &BTreeMap<Series, f64>, reason| {
+        value(metrics, "vllm:admission_rejections_total", &[("reason", reason), ("model_name", "tiny")])
+    };
+    for refused in 1..3 {
+        assert_eq!(post(&subject, "/v1/rerank", json!({"query": "q", "documents": ["a", "b"]})).await, 503);
+        let metrics = scrape(&subject).await;
+        assert_eq!(rejections(&metrics, "max_num_queued_reqs"), f64::from(refused));
+        assert_eq!(rejections(&metrics, "max_num_queued_tokens"), 0.0);
+        assert_eq!(
+            value(&metrics, "vllm:request_success_total", &[("finished_reason", "error")]),
+            2.0 * f64::from(refused)
+        );
+    }
+}
+
+/// What dashboards that were made for vLLM read, and whether requests move it here: nothing is generated.
+#[actix_web::test]
+async fn what_vllms_dashboards_read_is_there_and_moves() {
+    let subject = subject_alone();
+    requests(&subject, 0).await;
+    let before = scrape(&subject).await;
+    requests(&subject, 1).await;
+    let after = scrape(&subject).await;
+    let wanted: Vec<Value> = serde_json::from_str(include_str!("../fixtures/dashboard-series.json")).expect("JSON");
+    for series in &wanted {
+        let (name, labels) = (series["name"].as_str().expect("a name"), series["labels"].as_array().expect("labels"));
+        let fits = |(found, of): &Series| {
+            found == name && labels.iter().all(|label| of.contains_key(label.as_str().unwrap_or_default()))
+        };
+        let total = |metrics: &BTreeMap<Series, f64>| {
+            let found: Vec<f64> = metrics.iter().filter(|(series, _)| fits(series)).map(|(_, value)| *value).collect();
+            assert!(!found.is_empty(), "{series} is not there");
+            found.iter().sum::<f64>()
+        };
+        if series["moves"] == json!(true) {
+            assert!(total(&after) > total(&before), "{series} has not moved from {}", total(&before));
+        } else {
+            total(&after);
+        }
+    }
+}
+
+/// The queries of a dashboard, wherever they stand in it.
+fn queries(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text) if key == "expr" || key == "query" && text.contains('(') => {
+                        found.push(text.clone())
+                    }
+                    _ => queries(value, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| queries(item, found)),
+        _ => {}
+    }
+}
+
+/// The names of metrics in a query, each with the labels that its selector asks for, and the labels it groups by.
+fn reads(query: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let list = |text: &str| -> Vec<String> {
+        let label = |part: &str| part.split(['=', '~', '!']).next().unwrap_or_default().trim().to_owned();
+        text.split(',').map(label).filter(|label| !label.is_empty()).collect()
+    };
+    let (mut metrics, mut groups, mut rest) = (Vec::new(), Vec::new(), query);
+    while let Some(start) = rest.find(is_word) {
+        let word: String = rest[start..].chars().take_while(|&c| is_word(c)).collect();
+        rest = &rest[start + word.len()..];
+        let inside = |open: char, close: char| rest.trim_start().strip_prefix(open).and_then(|r| r.split_once(close));
+        if word == "by" {
+            let (labels, after) = inside('(', ')').unwrap_or_else(|| panic!("no labels behind by in {query}"));
+            groups.extend(list(labels));
+            rest = after;
+        } else if ["vllm:", "ironrank_", "http_", "process_"].iter().any(|start| word.starts_with(start)) {
+            let selector = inside('{', '}');
+            metrics.push((word, selector.map(|(labels, _)| list(labels)).unwrap_or_default()));
+            rest = selector.map_or(rest, |(_, after)| after);
+        }
+    }
+    (metrics, groups)
+}
+
+#[actix_web::test]
+async fn the_dashboard_reads_nothing_that_is_not_there() {
+    let subject = subject_alone();
+    requests(&subject, 0).await;
+    let metrics = scrape(&subject).await;
+    let dashboard: Value = serde_json::from_str(include_str!("../../deploy/grafana-dashboard.json")).expect("JSON");
+    let mut all = Vec::new();
+    queries(&dashboard, &mut all);
+    assert!(all.len() > 30, "{} queries", all.len());
+    for query in &all {
+        let (names, groups) = reads(query);
+        assert!(!names.is_empty(), "{query} reads nothing");
+        for (name, labels) in names {
+            let has = |of: &BTreeMap<String, String>| labels.iter().chain(&groups).all(|label| of.contains_key(label));
+            let there = metrics.keys().any(|(found, of)| *found == name && has(of));
+            assert!(there, "{name} with {labels:?} and {groups:?} is not there: {query}");
+        }
+    }
+}

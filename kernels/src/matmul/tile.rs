@@ -14,6 +14,9 @@ pub const NR: usize = 32;
 /// Floats of a cache line.
 const LINE: usize = 16;
 
+/// Turns of four steps before a tile's end at which its output is fetched into L1.
+const OUTPUT_AHEAD: usize = 12;
+
 /// What a tile does with what stood in the output.
 #[derive(Clone, Copy)]
 pub enum Write<'a> {
@@ -104,25 +107,30 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
     let lines_a_turn = args.ahead.len().div_ceil(LINE * turns);
     for strip in columns.step_by(NV * S::LANES) {
         let mut acc = [[s.splat(0.0); NV]; R];
-        for i in 0..R {
-            for j in (0..NV * S::LANES).step_by(LINE) {
-                s.prefetch(args.c.as_ptr().wrapping_add(i * args.c_stride + strip + j));
-            }
-        }
         let mut a = args.a.as_ptr();
         let mut b = args.b.as_ptr().wrapping_add(strip / NR * args.b_stride + strip % NR);
-        // Four steps a turn: the loop's own instructions are a tenth of a small tile's.
-        for _ in 0..args.depth / 4 {
-            for _ in 0..lines_a_turn {
-                s.prefetch_l2(ahead);
-                ahead = ahead.wrapping_add(LINE);
+        // Four steps a turn: the loop's own instructions are a tenth of a small tile's. The output is asked for a few
+        // turns before it is needed: at the start, the operands streaming through L1 would push it out again.
+        let turns = args.depth / 4;
+        let last = turns.min(OUTPUT_AHEAD);
+        for (turns, fetch_output) in [(turns - last, true), (last, false)] {
+            for _ in 0..turns {
+                for _ in 0..lines_a_turn {
+                    s.prefetch_l2(ahead);
+                    ahead = ahead.wrapping_add(LINE);
+                }
+                for p in 0..4 {
+                    // SAFETY: this step lies within `depth`: the caller's promise covers what it reads.
+                    unsafe { step(s, a.wrapping_add(p * S::MR), b.wrapping_add(p * NR), args.b_stride, &mut acc) };
+                }
+                a = a.wrapping_add(4 * S::MR);
+                b = b.wrapping_add(4 * NR);
             }
-            for p in 0..4 {
-                // SAFETY: this step lies within `depth`: the caller's promise covers what it reads.
-                unsafe { step(s, a.wrapping_add(p * S::MR), b.wrapping_add(p * NR), args.b_stride, &mut acc) };
+            for i in 0..if fetch_output { R } else { 0 } {
+                for j in (0..NV * S::LANES).step_by(LINE) {
+                    s.prefetch(args.c.as_ptr().wrapping_add(i * args.c_stride + strip + j));
+                }
             }
-            a = a.wrapping_add(4 * S::MR);
-            b = b.wrapping_add(4 * NR);
         }
         for _ in 0..args.depth % 4 {
             // SAFETY: as above.

@@ -1,7 +1,7 @@
 //! What goes wrong in a request, and the only table that maps it to a status and a body.
 //!
 //! Every error body is JSON and carries its sentence three times, because clients look in three places: vLLM's and
-//! OpenAI's in `error.message`, RAGFlow's Go code in `message`, FastAPI's descendants in `detail`.
+//! OpenAI's in `error.message` (TEI's in `error`), RAGFlow's Go code in `message`, FastAPI's descendants in `detail`.
 
 use crate::error::{Error, ErrorKind};
 use actix_web::http::StatusCode;
@@ -53,12 +53,22 @@ pub struct ApiError {
     message: String,
     param: Option<String>,
     detail: Option<&'static str>,
+    form: ErrorForm,
+}
+
+/// Where a client looks for the sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// vLLM's: `error` is an object.
+    Object,
+    /// TEI's: `error` is the sentence, beside an `error_type`.
+    Texts,
 }
 
 impl ApiError {
     /// A refusal in a sentence.
     pub fn new(refusal: Refusal, message: impl Into<String>) -> Self {
-        Self { refusal, message: message.into(), param: None, detail: None }
+        Self { refusal, message: message.into(), param: None, detail: None, form: ErrorForm::Object }
     }
 
     /// A request that breaks a rule of the API (vLLM's `BadRequestError`).
@@ -88,6 +98,18 @@ impl ApiError {
         self
     }
 
+    /// The same, for clients that look elsewhere.
+    #[must_use]
+    pub fn in_form(mut self, form: ErrorForm) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The answer to send.
     pub fn response(&self) -> HttpResponse {
         let (status, kind) = row(self.refusal);
@@ -109,6 +131,14 @@ impl ApiError {
             // vLLM's middleware answers with a string here, not with an object.
             return response.json(UnauthorizedBody { error: kind, message, detail });
         }
+        if self.form == ErrorForm::Texts {
+            let error_type = match status {
+                StatusCode::SERVICE_UNAVAILABLE => "Overloaded",
+                status if status.is_server_error() => "Backend",
+                _ => "Validation",
+            };
+            return response.json(TextsErrorBody { error: message, error_type, message, detail });
+        }
         let error = ErrorInfo { message, r#type: kind, param: self.param.as_deref(), code: status.as_u16() };
         response.json(ErrorBody { error, message, detail })
     }
@@ -121,13 +151,27 @@ impl From<Error> for ApiError {
             (None, ErrorKind::TooLong) => Some("input_tokens".to_owned()),
             (None, _) => None,
         };
-        Self { refusal: Refusal::Kind(err.kind()), message: err.to_string(), param, detail: None }
+        Self {
+            refusal: Refusal::Kind(err.kind()),
+            message: err.to_string(),
+            param,
+            detail: None,
+            form: ErrorForm::Object,
+        }
     }
 }
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct ErrorBody<'a> {
     error: ErrorInfo<'a>,
+    message: &'a str,
+    detail: &'a str,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct TextsErrorBody<'a> {
+    error: &'a str,
+    error_type: &'static str,
     message: &'a str,
     detail: &'a str,
 }

@@ -80,13 +80,26 @@ pub fn refuse(issues: &[Issue]) -> ApiError {
 /// Reads the fields of one object and collects what is wrong with them.
 pub struct Fields<'a> {
     map: &'a Map<String, Value>,
+    /// Where it stands, with a dot behind it.
+    place: String,
     issues: Vec<Issue>,
 }
 
 impl<'a> Fields<'a> {
     /// A reader of `map`, the body of a request.
     pub fn new(map: &'a Map<String, Value>) -> Self {
-        Self { map, issues: Vec::new() }
+        Self::within(map, "")
+    }
+
+    /// A reader of `map`, the field `name` of the body, or the body itself if that is empty.
+    pub fn within(map: &'a Map<String, Value>, name: &str) -> Self {
+        let place = if name.is_empty() { "body.".to_owned() } else { format!("body.{name}.") };
+        Self { map, place, issues: Vec::new() }
+    }
+
+    /// Whatever a field holds.
+    pub fn any(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name)
     }
 
     /// Everything that was wrong so far.
@@ -99,9 +112,9 @@ impl<'a> Fields<'a> {
         self.issues.is_empty()
     }
 
-    /// Notes a mistake in field `loc` (without `body.`).
+    /// Notes a mistake in field `loc` of the object.
     pub fn note(&mut self, kind: &'static str, loc: &str, msg: &str, input: &Value) {
-        self.issues.push(Issue::new(kind, format!("body.{loc}"), msg, input));
+        self.issues.push(Issue::new(kind, format!("{}{loc}", self.place), msg, input));
     }
 
     /// The value of a field that must be there.
@@ -112,7 +125,7 @@ impl<'a> Fields<'a> {
                 input: dict_summary(self.map.len()),
                 ..Issue::new("missing", "", "Field required", &Value::Null)
             };
-            self.issues.push(Issue { loc: format!("body.{name}"), ..issue });
+            self.issues.push(Issue { loc: format!("{}{name}", self.place), ..issue });
         }
         value
     }
@@ -153,7 +166,8 @@ impl<'a> Fields<'a> {
         if let Some(comma) = expected.rfind(", ") {
             expected.replace_range(comma..comma + 2, " or ");
         }
-        let issue = Issue::new("literal_error", format!("body.{name}"), format!("Input should be {expected}"), value);
+        let issue =
+            Issue::new("literal_error", format!("{}{name}", self.place), format!("Input should be {expected}"), value);
         self.issues.push(issue.with_ctx(format!("{{'expected': {}}}", quoted(&expected))));
         None
     }
@@ -221,7 +235,7 @@ impl<'a> Fields<'a> {
             return Some(number);
         }
         let msg = format!("Input should be greater than or equal to {least}");
-        let issue = Issue::new("greater_than_equal", format!("body.{name}"), msg, self.present(name)?);
+        let issue = Issue::new("greater_than_equal", format!("{}{name}", self.place), msg, self.present(name)?);
         self.issues.push(issue.with_ctx(format!("{{'ge': {least}}}")));
         None
     }

@@ -1,12 +1,16 @@
 //! What the server says about itself: models, health, version, metrics, load, options.
 
 use super::error::{ApiError, Refusal};
-use super::{ServerInfo, State};
+use super::{ServerInfo, Settings, State};
 use crate::error::ErrorKind;
+use crate::options::Overflow;
 use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
+
+/// Texts that TEI's clients may send at once: they cut up what is more. There is no limit here, but on bytes.
+const MAX_TEXTS: usize = 1024;
 
 /// `GET /v1/models`: one card per served name.
 pub fn models(state: &State) -> HttpResponse {
@@ -34,6 +38,30 @@ pub fn health(state: &State) -> Result<HttpResponse, ApiError> {
 /// `GET /version`.
 pub fn version() -> HttpResponse {
     HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
+}
+
+/// `GET /info`, as TEI: its clients take the kind of the model from the first key of `model_type` (Dify) or look for
+/// `rerank` (RAGFlow).
+pub fn info(state: &State) -> HttpResponse {
+    let Settings { max_model_len, root, max_body_bytes, .. } = &state.settings;
+    let labels = json!({"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}});
+    HttpResponse::Ok().json(Info {
+        model_id: state.settings.model_name(),
+        model_sha: None,
+        model_dtype: "float32",
+        model_type: ModelType { reranker: labels, rerank: Map::new() },
+        served_model_path: root,
+        max_input_length: *max_model_len,
+        max_client_batch_size: MAX_TEXTS,
+        auto_truncate: state.settings.overflow == Overflow::Truncate,
+        payload_limit: *max_body_bytes,
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// `GET /v1/cluster/auth`: nobody has to log in; keys go with each request.
+pub fn cluster_auth() -> HttpResponse {
+    HttpResponse::Ok().json(ClusterAuth { auth: false })
 }
 
 /// `GET /metrics`, in Prometheus' text format.
@@ -102,6 +130,34 @@ fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Load {
     server_load: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Info<'a> {
+    model_id: &'a str,
+    #[schema(value_type = Option<String>)]
+    model_sha: Option<()>,
+    model_dtype: &'static str,
+    model_type: ModelType,
+    served_model_path: &'a str,
+    max_input_length: usize,
+    max_client_batch_size: usize,
+    auto_truncate: bool,
+    payload_limit: usize,
+    version: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ModelType {
+    #[schema(value_type = Object)]
+    reranker: Value,
+    #[schema(value_type = Object)]
+    rerank: Map<String, Value>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ClusterAuth {
+    auth: bool,
 }
 
 #[derive(Serialize, ToSchema)]

@@ -6,8 +6,9 @@
 use super::error::{ApiError, Refusal};
 use super::input::InputRequest;
 use super::pooling::PoolingRequest;
+use super::rerank::{Documents, RerankRequest};
 use super::scoring::{PromptRequest, stopping};
-use super::wire::{PairRequest, RerankRequest, ScoreRequest};
+use super::wire::{PairRequest, ScoreRequest};
 use super::{State, body, classify, pooling, rerank, score};
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpResponse, web};
@@ -34,7 +35,7 @@ pub async fn answer(
     let (target, bytes) = web::block(move || read(bytes, adapter)).await.map_err(|_| stopping())??;
     match target {
         Target::Classify => classify::answer(state, request_id, bytes).await,
-        Target::Rerank => rerank::answer(state, request_id, bytes).await,
+        Target::Rerank => rerank::answer(state, request_id, Documents::Returned, bytes).await,
         Target::Score => score::answer(state, request_id, bytes).await,
         Target::Pooling => pooling::answer(state, request_id, bytes).await,
     }
@@ -62,6 +63,10 @@ fn read(bytes: web::Bytes, adapter: Option<String>) -> Result<(Target, web::Byte
 
 fn target(map: &Map<String, Value>) -> Result<Target, ApiError> {
     super::input::refuse_removed(map)?;
+    // What TEI's clients send to SageMaker.
+    if map.contains_key("texts") {
+        return Ok(Target::Rerank);
+    }
     if InputRequest::read(map).is_ok() {
         Ok(Target::Classify)
     } else if <RerankRequest as PairRequest>::read(map).is_ok() {

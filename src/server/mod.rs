@@ -42,6 +42,7 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, web};
 use error::{ApiError, Refusal};
 use metrics::{Exchange, Metrics};
+use rerank::Documents;
 use route::Resource;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -224,7 +225,11 @@ async fn answer(
     let request_id = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok());
     let _at_work = (resource.is_work() && request.method() == Method::POST).then(|| AtWork::begin(state));
     match resource {
-        Resource::Rerank => rerank::answer(state, request_id, read_json(request, payload).await?).await,
+        Resource::Rerank => {
+            let ollama = request.path().trim_end_matches('/').ends_with("/api/rerank");
+            let documents = if ollama { Documents::LeftOut } else { Documents::Returned };
+            rerank::answer(state, request_id, documents, read_json(request, payload).await?).await
+        }
         Resource::Score => score::answer(state, request_id, read_json(request, payload).await?).await,
         Resource::Classify => classify::answer(state, request_id, read_json(request, payload).await?).await,
         Resource::Pooling => pooling::answer(state, request_id, read_json(request, payload).await?).await,
@@ -237,7 +242,9 @@ async fn answer(
         Resource::Root if request.method() == Method::POST => {
             let body = read_body(request, payload).await?;
             match body::object(&body) {
-                Ok(map) if map.contains_key("query") => rerank::answer(state, request_id, body).await,
+                Ok(map) if map.contains_key("query") || map.contains_key("input") => {
+                    rerank::answer(state, request_id, Documents::Returned, body).await
+                }
                 _ => Err(no_route(request)),
             }
         }
@@ -245,6 +252,8 @@ async fn answer(
         Resource::Model(id) => info::model(state, id),
         Resource::Health | Resource::Ping | Resource::Root => info::health(state),
         Resource::Version => Ok(info::version()),
+        Resource::Info => Ok(info::info(state)),
+        Resource::ClusterAuth => Ok(info::cluster_auth()),
         Resource::Metrics => info::metrics(state),
         Resource::Load => Ok(info::load(state.at_work.load(Ordering::Relaxed))),
         Resource::KvEventSources => Ok(info::kv_event_sources()),

@@ -32,6 +32,10 @@ pub enum Resource {
     Ping,
     /// The version of this program.
     Version,
+    /// What is served, as TEI says it.
+    Info,
+    /// Whether users have to log in, which Xinference's clients ask before anything else.
+    ClusterAuth,
     /// Prometheus metrics.
     Metrics,
     /// How many requests are at work.
@@ -61,6 +65,8 @@ impl Resource {
             ["health"] => Some(Self::Health),
             ["ping"] => Some(Self::Ping),
             ["version"] => Some(Self::Version),
+            ["info"] => Some(Self::Info),
+            ["cluster", "auth"] | ["v1", "cluster", "auth"] => Some(Self::ClusterAuth),
             ["metrics"] => Some(Self::Metrics),
             ["load"] => Some(Self::Load),
             ["kv_event_sources"] => Some(Self::KvEventSources),
@@ -93,6 +99,8 @@ impl Resource {
             | Self::Model(_)
             | Self::Health
             | Self::Version
+            | Self::Info
+            | Self::ClusterAuth
             | Self::Metrics
             | Self::Load
             | Self::KvEventSources
@@ -113,7 +121,7 @@ impl Resource {
 
     /// Whether it is open to all, also when a key is configured.
     pub fn is_open(&self) -> bool {
-        matches!(self, Self::Health | Self::Ping | Self::Version | Self::Metrics)
+        matches!(self, Self::Health | Self::Ping | Self::Version | Self::ClusterAuth | Self::Metrics)
     }
 
     /// The `handler` label of the HTTP metrics, from a bounded set whatever paths clients invent; `None` is not
@@ -135,6 +143,8 @@ impl Resource {
             Self::KvEventSources => Some("/kv_event_sources"),
             Self::OpenApi => Some("/openapi.json"),
             Self::Docs => Some("/docs"),
+            Self::Info => Some("/info"),
+            Self::ClusterAuth => Some("/v1/cluster/auth"),
             Self::Models => Some("/v1/models"),
             Self::Model(_) => Some("/v1/models/{id}"),
             Self::Root => Some("/"),

@@ -5,7 +5,7 @@
 
 use super::State;
 use super::body;
-use super::error::{ApiError, Refusal};
+use super::error::{ApiError, ErrorForm, Refusal};
 use super::metrics::Pair;
 use super::wire::{Common, PairRequest, Text};
 use crate::engine::sigmoid;
@@ -42,6 +42,10 @@ pub trait PromptRequest: Sized + Send + 'static {
     fn read(body: &Map<String, Value>) -> Result<Self, ApiError>;
     /// The fields that all such requests have.
     fn common(&self) -> &Common;
+    /// How the client of such a body reads errors.
+    fn error_form(_: &Map<String, Value>) -> ErrorForm {
+        ErrorForm::Object
+    }
     /// Its prompts, in order; stops with an error soon after `client` has left.
     fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError>;
 }
@@ -49,6 +53,7 @@ pub trait PromptRequest: Sized + Send + 'static {
 struct Prepared<R> {
     request: R,
     encoded: Encoded,
+    error_form: ErrorForm,
 }
 
 /// Reads `bytes` as an `R` and scores its pairs.
@@ -56,7 +61,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     let started = Instant::now();
     let client = Client::default();
     let _on_drop = LeaveOnDrop(client.clone());
-    let Prepared { request, encoded: Encoded { prompts, shortened } } = web::block({
+    let Prepared { request, encoded: Encoded { prompts, shortened }, error_form } = web::block({
         let state = state.clone();
         move || prepare::<R>(&state, &bytes, &client)
     })
@@ -67,7 +72,10 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     let pairs = state.metrics.pairs_begin(lengths.len());
     let priority = request.common().priority;
     let before = started.elapsed();
-    let answers = state.engine.answers(prompts, priority).await.inspect_err(|_| pairs.failed())?;
+    let answers = state.engine.answers(prompts, priority).await.map_err(|err| {
+        pairs.failed();
+        ApiError::from(err).in_form(error_form)
+    })?;
     pairs.finished(lengths.iter().zip(&answers).map(|(&tokens, &answer)| Pair { tokens, before, answer }));
     let pooling = &state.settings.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
@@ -102,15 +110,21 @@ pub fn prefixed_id(prefix: &str, header: Option<&str>, common: &Common) -> Strin
 }
 
 fn prepare<R: PromptRequest>(state: &State, bytes: &[u8], client: &Client) -> Result<Prepared<R>, ApiError> {
-    let request = R::read(&body::object(bytes)?)?;
-    let options = prompt_options(state, request.common())?;
-    let encoded = request.prompts(&state.encoder, &options, client)?;
+    let body = body::object(bytes)?;
+    let error_form = R::error_form(&body);
+    let read = || {
+        let request = R::read(&body)?;
+        let options = prompt_options(state, request.common())?;
+        let encoded = request.prompts(&state.encoder, &options, client)?;
+        Ok((request, encoded))
+    };
+    let (request, encoded) = read().map_err(|err: ApiError| err.in_form(error_form))?;
     let Encoded { prompts, shortened } = &encoded;
     if *shortened > 0 {
         state.metrics.shortened(*shortened);
         tracing::warn!("{shortened} of {} documents were shortened to fit the limit of tokens", prompts.len());
     }
-    Ok(Prepared { request, encoded })
+    Ok(Prepared { request, encoded, error_form })
 }
 
 impl<R: PairRequest> PromptRequest for R {
@@ -120,6 +134,10 @@ impl<R: PairRequest> PromptRequest for R {
 
     fn common(&self) -> &Common {
         PairRequest::common(self)
+    }
+
+    fn error_form(body: &Map<String, Value>) -> ErrorForm {
+        <R as PairRequest>::error_form(body)
     }
 
     fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError> {

@@ -1,8 +1,8 @@
-//! Requests and answers of the scoring routes, field for field; the order of fields is the order on the wire.
+//! What scoring requests share, and requests and answers of the score route, field for field; the order of fields is the order on the wire.
 //!
 //! Invariant: a request that was read breaks no rule of a single field; rules between fields are `scoring`'s.
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorForm};
 use super::fields::{self, Fields, Issue};
 use crate::prompt::TruncationSide;
 use serde::Serialize;
@@ -57,43 +57,19 @@ pub trait PairRequest: Sized + Send + 'static {
     fn common(&self) -> &Common;
     /// The two sides, not yet paired.
     fn sides(&self) -> (&[Text], &[Text]);
+    /// How the client of such a body reads errors.
+    fn error_form(_: &Map<String, Value>) -> ErrorForm {
+        ErrorForm::Object
+    }
 }
 
-/// `POST /rerank`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RerankRequest {
-    common: Common,
-    query: [Text; 1],
-    /// The documents in the order given.
-    pub documents: Vec<Text>,
-    /// How many results to return; `None` is all.
-    pub top_n: Option<usize>,
-}
-
-impl PairRequest for RerankRequest {
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
-        let mut fields = Fields::new(body);
-        let mut common = common(&mut fields);
-        // What clients of other rerankers call the raw logit.
-        common.use_activation = common.use_activation.or(fields.boolean_if_any("raw_scores").map(|raw| !raw));
-        let query = fields.required("query").and_then(|value| one_text(&mut fields, "query", value));
-        let documents = fields.required("documents").and_then(|value| texts(&mut fields, "documents", value));
-        // Clients send null, 0 and -1 for "all".
-        let top_n = fields.integer("top_n").and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-        match (query, documents, fields.into_issues()) {
-            (Some(query), Some(documents), issues) if issues.is_empty() => {
-                Ok(Self { common, query: [query], documents, top_n })
-            }
-            (_, _, issues) => Err(fields::refuse(&issues)),
+impl Common {
+    /// What other servers call the instruction, unless there is one.
+    pub fn instruct(&mut self, instruct: &str) {
+        if self.instruction.is_none() && !instruct.is_empty() {
+            self.instruction = Some(instruct.to_owned());
+            self.template_kwargs.entry("instruction").or_insert_with(|| instruct.into());
         }
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn sides(&self) -> (&[Text], &[Text]) {
-        (&self.query, &self.documents)
     }
 }
 
@@ -207,7 +183,7 @@ fn the_instruction(field: Option<String>, kwargs: Option<&Map<String, Value>>) -
 }
 
 /// A string, `{"text": string}`, or an object with `content`.
-fn one_text(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Text> {
+pub(super) fn one_text(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Text> {
     match value {
         Value::String(text) => return Some(Text::Plain(text.clone())),
         Value::Object(map) => {
@@ -230,7 +206,7 @@ fn one_text(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Text> {
 }
 
 /// One text or a list of them.
-fn texts(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Vec<Text>> {
+pub(super) fn texts(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Vec<Text>> {
     let Value::Array(items) = value else {
         return one_text(fields, loc, value).map(|text| vec![text]);
     };
@@ -251,49 +227,6 @@ fn is_text(value: &Value) -> bool {
         Value::Object(map) => map.get("text").is_some_and(Value::is_string) || map.contains_key("content"),
         _ => false,
     }
-}
-
-/// Answer of `POST /rerank`.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RerankResponse<'a> {
-    /// `score-` and the request's name.
-    pub id: String,
-    /// The first served name.
-    pub model: &'a str,
-    /// Tokens of all pairs.
-    pub usage: RerankUsage,
-    /// Best first.
-    pub results: Vec<RerankResult<'a>>,
-}
-
-/// Tokens of a rerank request.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RerankUsage {
-    /// Tokens of all prompts.
-    pub prompt_tokens: usize,
-    /// The same: nothing is generated.
-    pub total_tokens: usize,
-}
-
-/// One document and its score.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RerankResult<'a> {
-    /// Its place in the request.
-    pub index: usize,
-    /// Its text.
-    pub document: RerankDocument<'a>,
-    /// A float32 widened to float64, so that the digits are vLLM's.
-    pub relevance_score: f64,
-}
-
-/// A document, as an object: clients crash on a string.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RerankDocument<'a> {
-    /// The text as it came, before any truncation.
-    pub text: &'a str,
-    /// Always null on text models.
-    #[schema(value_type = Option<Object>)]
-    pub multi_modal: Option<()>,
 }
 
 /// Answer of `POST /score`.

@@ -7,11 +7,12 @@ mod requests;
 
 use super::Settings;
 use super::classify::ClassifyResponse;
-use super::error::{ErrorBody, UnauthorizedBody};
-use super::info::{Load, ModelCard, ModelList, Version};
+use super::error::{ErrorBody, TextsErrorBody, UnauthorizedBody};
+use super::info::{ClusterAuth, Info, Load, ModelCard, ModelList, Version};
 use super::pooling::PoolingResponse;
+use super::rerank::{OutputResponse, RerankResponse, TextRanks};
 use super::tokenize::{DetokenizeResponse, TokenizeResponse};
-use super::wire::{RerankResponse, ScoreResponse};
+use super::wire::ScoreResponse;
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_SECURITY_POLICY;
 use utoipa::openapi::content::ContentBuilder;
@@ -59,6 +60,9 @@ struct Route {
 /// Statuses of a route that reads a body, besides 404 of an unknown model.
 const READS: &[u16] = &[400, 404, 413, 500, 503];
 
+/// Answers to a rerank request, by the words of its body.
+const RANKS: &[&str] = &["RerankResponse", "TextRanks", "OutputResponse"];
+
 fn routes(settings: &Settings) -> Vec<Route> {
     let post = |path, tag, summary, request, answer| Route {
         method: HttpMethod::Post,
@@ -78,19 +82,13 @@ fn routes(settings: &Settings) -> Vec<Route> {
         answer,
         statuses,
     };
-    let rerank = |path| {
-        post(
-            path,
-            "Scores",
-            "Rank documents for a query, best first",
-            "RerankRequest",
-            Answer::Json(&["RerankResponse"]),
-        )
-    };
+    let rerank =
+        |path| post(path, "Scores", "Rank documents for a query, best first", "AnyRerankRequest", Answer::Json(RANKS));
     let score =
         |path| post(path, "Scores", "Score pairs of texts, in order", "ScoreRequest", Answer::Json(&["ScoreResponse"]));
     let health = "Whether the model can score";
-    let any = &["ClassifyResponse", "RerankResponse", "ScoreResponse", "PoolingResponse"];
+    let any =
+        &["ClassifyResponse", "RerankResponse", "TextRanks", "OutputResponse", "ScoreResponse", "PoolingResponse"];
     let mut routes = vec![
         rerank("/rerank"),
         rerank("/v1/rerank"),
@@ -106,13 +104,7 @@ fn routes(settings: &Settings) -> Vec<Route> {
             Answer::JsonOrBytes("PoolingResponse"),
         ),
         post("/invocations", "Scores", "Any of these, by the body (SageMaker)", "InvocationRequest", Answer::Json(any)),
-        post(
-            "/",
-            "Scores",
-            "Rank documents, for clients that add no path",
-            "RerankRequest",
-            Answer::Json(&["RerankResponse"]),
-        ),
+        post("/", "Scores", "Rank documents, for clients that add no path", "AnyRerankRequest", Answer::Json(RANKS)),
         post("/tokenize", "Tokens", "Text to tokens", "TokenizeRequest", Answer::Json(&["TokenizeResponse"])),
         post("/detokenize", "Tokens", "Tokens to text", "DetokenizeRequest", Answer::Json(&["DetokenizeResponse"])),
         get("/v1/models", "Server", "The served names", Answer::Json(&["ModelList"]), &[]),
@@ -122,6 +114,14 @@ fn routes(settings: &Settings) -> Vec<Route> {
         Route { method: HttpMethod::Post, ..get("/ping", "Server", health, Answer::Empty, &[503]) },
         get("/", "Server", health, Answer::Empty, &[503]),
         get("/version", "Server", "Version of this program", Answer::Json(&["Version"]), &[]),
+        get("/info", "Server", "What is served, as text-embeddings-inference says it", Answer::Json(&["Info"]), &[]),
+        get(
+            "/v1/cluster/auth",
+            "Server",
+            "Whether users log in, for Xinference's clients",
+            Answer::Json(&["ClusterAuth"]),
+            &[],
+        ),
         get("/metrics", "Server", "Prometheus metrics", Answer::Metrics, &[500]),
         get("/load", "Server", "Requests at work", Answer::Json(&["Load"]), &[]),
         get("/kv_event_sources", "Server", "Sources of cache events: none", Answer::Object, &[]),
@@ -148,6 +148,8 @@ pub fn page() -> HttpResponse {
 fn api(settings: &Settings) -> OpenApi {
     let mut schemas = requests::parts();
     add::<RerankResponse<'_>>(&mut schemas);
+    add::<TextRanks<'_>>(&mut schemas);
+    add::<OutputResponse<'_>>(&mut schemas);
     add::<ScoreResponse<'_>>(&mut schemas);
     add::<ClassifyResponse<'_>>(&mut schemas);
     add::<PoolingResponse<'_>>(&mut schemas);
@@ -156,8 +158,11 @@ fn api(settings: &Settings) -> OpenApi {
     add::<ModelList<'_>>(&mut schemas);
     add::<ModelCard<'_>>(&mut schemas);
     add::<Version>(&mut schemas);
+    add::<Info<'_>>(&mut schemas);
+    add::<ClusterAuth>(&mut schemas);
     add::<Load>(&mut schemas);
     add::<ErrorBody<'_>>(&mut schemas);
+    add::<TextsErrorBody<'_>>(&mut schemas);
     add::<UnauthorizedBody<'_>>(&mut schemas);
     let requests = requests::all();
     let mut components = ComponentsBuilder::new().schemas_from_iter(schemas);
@@ -205,14 +210,15 @@ fn operation(route: &Route, request: Option<&requests::Request>, settings: &Sett
         operation = operation.parameter(id);
     }
     operation = operation.response("200", success(&route.answer));
-    let is_open = ["/health", "/ping", "/version", "/metrics"].contains(&route.path);
+    let is_open = ["/health", "/ping", "/version", "/metrics", "/v1/cluster/auth"].contains(&route.path);
     for status in route.statuses {
-        operation = operation.response(status.to_string(), failure(*status));
+        let ranks = matches!(&route.answer, Answer::Json(names) if names.contains(&"TextRanks"));
+        operation = operation.response(status.to_string(), failure(*status, ranks));
     }
-    operation = operation.response("405", failure(405));
+    operation = operation.response("405", failure(405, false));
     if !settings.api_keys.is_empty() && !is_open {
         operation = operation
-            .response("401", failure(401))
+            .response("401", failure(401, false))
             .security(SecurityRequirement::new(KEY, std::iter::empty::<String>()));
     }
     operation
@@ -228,7 +234,11 @@ fn success(answer: &Answer) -> ResponseBuilder {
         Answer::Json(names) => {
             let any = names.iter().fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(*name)));
             let any = json(RefOr::T(Schema::AnyOf(any.build())));
-            response.content("application/json", any).content("application/octet-stream", ContentBuilder::new().build())
+            let response = response.content("application/json", any);
+            match names.contains(&"PoolingResponse") {
+                true => response.content("application/octet-stream", ContentBuilder::new().build()),
+                false => response,
+            }
         }
         Answer::JsonOrBytes(name) => response
             .content("application/json", json(named(name)))
@@ -240,7 +250,8 @@ fn success(answer: &Answer) -> ResponseBuilder {
     }
 }
 
-fn failure(status: u16) -> ResponseBuilder {
+/// `texts` is whether a client that sends `texts` may be the one that is refused.
+fn failure(status: u16, texts: bool) -> ResponseBuilder {
     let (what, schema) = match status {
         400 => ("The request breaks a rule; the sentence names it", "ErrorBody"),
         401 => ("A key is needed, and there is none or another", "UnauthorizedBody"),
@@ -250,6 +261,14 @@ fn failure(status: u16) -> ResponseBuilder {
         503 => ("The server is full, stopping or has failed; Retry-After says when to come back", "ErrorBody"),
         _ => ("A fault of the server", "ErrorBody"),
     };
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+    let schema: RefOr<Schema> = match texts {
+        false => Ref::from_schema_name(schema).into(),
+        true => {
+            let both =
+                AnyOfBuilder::new().item(Ref::from_schema_name(schema)).item(Ref::from_schema_name("TextsErrorBody"));
+            RefOr::T(Schema::AnyOf(both.build()))
+        }
+    };
+    let content = ContentBuilder::new().schema(Some(schema)).build();
     ResponseBuilder::new().description(what).content("application/json", content)
 }

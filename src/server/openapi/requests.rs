@@ -44,7 +44,18 @@ pub fn parts() -> Vec<(String, RefOr<Schema>)> {
 
 /// The requests of all routes.
 pub fn all() -> Vec<Request> {
-    vec![rerank(), score(), input(), pooling(), invocation(), tokenize(), detokenize()]
+    vec![
+        rerank(),
+        texts_rerank(),
+        input_rerank(),
+        any_rerank(),
+        score(),
+        input(),
+        pooling(),
+        invocation(),
+        tokenize(),
+        detokenize(),
+    ]
 }
 
 fn common() -> Object {
@@ -81,12 +92,49 @@ fn rerank() -> Request {
         ("query", reference(TEXT)),
         ("documents", texts()),
         ("top_n", described(nullable_integer(), "How many results to return; null, 0 and less are all.")),
+        ("rank_fields", described_list(string(), "Fields of documents that are objects, in the place of `text`.")),
+        ("instruct", described(nullable_string(), "The instruction, in the words of other servers.")),
         ("raw_scores", described(nullable_boolean(), "The opposite of use_activation, in the words of other servers.")),
         ("return_documents", described(nullable_boolean(), "Has no effect: documents are always returned.")),
     ]);
     let own = own.required("query").required("documents");
     let example = json!({"query": "Which river flows through Vienna?", "documents": ["The Danube flows through Vienna.", "The Seine flows through Paris."], "top_n": 2});
     request("RerankRequest", with_common(own.into()), example)
+}
+
+/// TEI's.
+fn texts_rerank() -> Request {
+    let own = object([
+        ("query", string().into()),
+        ("texts", RefOr::T(Schema::Array(ArrayBuilder::from(list(string())).min_items(Some(1)).build()))),
+        ("top_n", described(nullable_integer(), "How many results to return; null, 0 and less are all.")),
+        ("raw_scores", described(nullable_boolean(), "Logits in place of probabilities.")),
+        ("return_text", described(nullable_boolean(), "Whether the answer holds the texts.")),
+        ("truncate", described(nullable_boolean(), "Whether a text that is too long is shortened.")),
+        ("truncation_direction", described(choice(&["left", "right", "Left", "Right"]), "Which end is cut off.")),
+    ]);
+    let own = own.required("query").required("texts");
+    let example = json!({"query": "Which river flows through Vienna?", "texts": ["The Danube flows through Vienna.", "The Seine flows through Paris."]});
+    request("TextsRerankRequest", own.into(), example)
+}
+
+/// DashScope's.
+fn input_rerank() -> Request {
+    let input = object([("query", reference(TEXT)), ("documents", texts())]).required("query").required("documents");
+    let parameters = object([
+        ("top_n", described(nullable_integer(), "How many results to return.")),
+        ("return_documents", described(nullable_boolean(), "Whether the answer holds the documents.")),
+        ("instruct", described(nullable_string(), "What makes a document relevant.")),
+    ]);
+    let own = object([("model", nullable_string().into()), ("input", input.into()), ("parameters", parameters.into())]);
+    let example = json!({"input": {"query": "Which river flows through Vienna?", "documents": ["The Danube flows through Vienna."]}, "parameters": {"top_n": 1}});
+    request("InputRerankRequest", own.required("input").into(), example)
+}
+
+fn any_rerank() -> Request {
+    let names = ["RerankRequest", "TextsRerankRequest", "InputRerankRequest"];
+    let any = names.into_iter().fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
+    request("AnyRerankRequest", Schema::AnyOf(any.build()), rerank().example)
 }
 
 fn score() -> Request {
@@ -143,7 +191,7 @@ fn pooling() -> Request {
 }
 
 fn invocation() -> Request {
-    let names = ["InputRequest", "RerankRequest", "ScoreRequest", "PoolingRequest"];
+    let names = ["InputRequest", "RerankRequest", "TextsRerankRequest", "ScoreRequest", "PoolingRequest"];
     let any = names.into_iter().fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
     request("InvocationRequest", Schema::AnyOf(any.build()), rerank().example)
 }
@@ -189,6 +237,11 @@ fn object<const N: usize>(properties: [(&str, RefOr<Schema>); N]) -> ObjectBuild
 
 fn described(schema: ObjectBuilder, what: &str) -> RefOr<Schema> {
     schema.description(Some(what)).into()
+}
+
+fn described_list(items: ObjectBuilder, what: &str) -> RefOr<Schema> {
+    let array = ArrayBuilder::new().schema_type(nullable(Type::Array)).items(items).description(Some(what));
+    RefOr::T(Schema::Array(array.build()))
 }
 
 fn reference(name: &str) -> RefOr<Schema> {

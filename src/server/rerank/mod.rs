@@ -1,0 +1,189 @@
+//! Every path that ends in `rerank`: one query, many documents, best first.
+
+mod request;
+
+pub use request::RerankRequest;
+
+use super::State;
+use super::error::ApiError;
+use super::scoring::{self, Scored};
+use super::wire::PairRequest;
+use actix_web::{HttpResponse, web};
+use request::Dialect;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Answers a rerank request; `request_id` is the client's header, if it sent one.
+pub async fn answer(
+    state: &web::Data<State>,
+    request_id: Option<&str>,
+    documents: Documents,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let Scored { request, scores, prompt_tokens, shortened } = scoring::score::<RerankRequest>(state, body).await?;
+    let text = |index: usize| request.documents[index].plain().unwrap_or("");
+    let id = || scoring::answer_id(request_id, request.common());
+    let ranked = ranking(&scores)
+        .into_iter()
+        .take(request.top_n.unwrap_or(usize::MAX))
+        .map(|index| (index, f64::from(scores[index])));
+    let mut response = scoring::ok(shortened);
+    Ok(match request.dialect {
+        Dialect::Documents => response.json(RerankResponse {
+            id: id(),
+            model: state.settings.model_name(),
+            usage: RerankUsage { prompt_tokens, total_tokens: prompt_tokens },
+            results: ranked
+                .map(|(index, relevance_score)| RerankResult {
+                    index,
+                    document: (documents == Documents::Returned)
+                        .then(|| RerankDocument { text: text(index), multi_modal: None }),
+                    relevance_score,
+                })
+                .collect(),
+        }),
+        Dialect::Texts { return_text } => response.json(TextRanks(
+            ranked.map(|(index, score)| TextRank { index, text: return_text.then(|| text(index)), score }).collect(),
+        )),
+        Dialect::Input { return_documents } => response.json(OutputResponse {
+            output: Output {
+                results: ranked
+                    .map(|(index, relevance_score)| OutputResult {
+                        document: return_documents.then(|| OutputDocument { text: text(index) }),
+                        index,
+                        relevance_score,
+                    })
+                    .collect(),
+            },
+            usage: OutputUsage { total_tokens: prompt_tokens },
+            request_id: id(),
+        }),
+    })
+}
+
+/// Whether vLLM's answer holds the documents: clients that say `/api/rerank` crash on an object there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Documents {
+    /// As objects.
+    Returned,
+    /// Not at all.
+    LeftOut,
+}
+
+/// Indices by falling score; equal scores keep their order.
+fn ranking(scores: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    // Adding zero makes -0.0 equal to 0.0 under the total order.
+    order.sort_by(|a, b| (scores[*b] + 0.0).total_cmp(&(scores[*a] + 0.0)));
+    order
+}
+
+/// Answer to `query` and `documents`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RerankResponse<'a> {
+    /// `score-` and the request's name.
+    pub id: String,
+    /// The first served name.
+    pub model: &'a str,
+    /// Tokens of all pairs.
+    pub usage: RerankUsage,
+    /// Best first.
+    pub results: Vec<RerankResult<'a>>,
+}
+
+/// Tokens of a rerank request.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RerankUsage {
+    /// Tokens of all prompts.
+    pub prompt_tokens: usize,
+    /// The same: nothing is generated.
+    pub total_tokens: usize,
+}
+
+/// One document and its score.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RerankResult<'a> {
+    /// Its place in the request.
+    pub index: usize,
+    /// Its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<RerankDocument<'a>>,
+    /// A float32 widened to float64, so that the digits are vLLM's.
+    pub relevance_score: f64,
+}
+
+/// A document, as an object: clients crash on a string.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RerankDocument<'a> {
+    /// The text as it came, before any truncation.
+    pub text: &'a str,
+    /// Always null on text models.
+    #[schema(value_type = Option<Object>)]
+    pub multi_modal: Option<()>,
+}
+
+/// Answer to `query` and `texts`, as TEI's: best first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TextRanks<'a>(Vec<TextRank<'a>>);
+
+/// One text and its score.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TextRank<'a> {
+    /// Its place in the request.
+    index: usize,
+    /// The text, if `return_text` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// Its score.
+    score: f64,
+}
+
+/// Answer to `input` and `parameters`, as DashScope's.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OutputResponse<'a> {
+    output: Output<'a>,
+    usage: OutputUsage,
+    request_id: String,
+}
+
+/// What was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+struct Output<'a> {
+    /// Best first.
+    results: Vec<OutputResult<'a>>,
+}
+
+/// One document and its score.
+#[derive(Debug, Serialize, ToSchema)]
+struct OutputResult<'a> {
+    /// The document, if `return_documents` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<OutputDocument<'a>>,
+    /// Its place in the request.
+    index: usize,
+    /// Its score.
+    relevance_score: f64,
+}
+
+/// A document's text.
+#[derive(Debug, Serialize, ToSchema)]
+struct OutputDocument<'a> {
+    text: &'a str,
+}
+
+/// Tokens of a request.
+#[derive(Debug, Serialize, ToSchema)]
+struct OutputUsage {
+    total_tokens: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranking;
+
+    #[test]
+    fn equal_scores_keep_their_order() {
+        assert_eq!(ranking(&[0.5, 0.9, 0.5, -0.0, 0.0, 0.9]), [1, 5, 0, 2, 3, 4]);
+        assert_eq!(ranking(&[]), [0; 0]);
+    }
+}

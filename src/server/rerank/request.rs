@@ -1,0 +1,211 @@
+//! A rerank request, in vLLM's words or in those of another reranker's clients: the body says which.
+//!
+//! Invariant: a body that vLLM takes means here what it means there; another dialect begins only where vLLM would
+//! refuse. Sources: the APIs of text-embeddings-inference (TEI), Cohere and DashScope.
+
+use super::super::error::{ApiError, ErrorForm};
+use super::super::fields::{self, Fields};
+use super::super::wire::{Common, PairRequest, Text, common, one_text, texts};
+use crate::prompt::TruncationSide;
+use serde_json::{Map, Value};
+
+/// Whose words a body is in, and what that client wants back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `query` and `documents`: vLLM, Cohere, Jina, Xinference, Infinity and who follows them.
+    Documents,
+    /// `query` and `texts`: TEI, which answers with a list.
+    Texts {
+        /// Whether the list holds the texts.
+        return_text: bool,
+    },
+    /// `input` with `query` and `documents`, and `parameters`: DashScope, which answers under `output`.
+    Input {
+        /// Whether the answer holds the documents.
+        return_documents: bool,
+    },
+}
+
+impl Dialect {
+    fn of(body: &Map<String, Value>) -> Self {
+        let is_true = |map: Option<&Map<String, Value>>, name: &str| {
+            map.and_then(|map| Fields::new(map).boolean_if_any(name)).unwrap_or(false)
+        };
+        match (body.contains_key("documents"), body.contains_key("texts"), body.get("input")) {
+            (false, true, _) => Self::Texts { return_text: is_true(Some(body), "return_text") },
+            (false, false, Some(Value::Object(input))) if input.contains_key("documents") => {
+                let parameters = body.get("parameters").and_then(Value::as_object);
+                Self::Input { return_documents: is_true(parameters, "return_documents") }
+            }
+            _ => Self::Documents,
+        }
+    }
+}
+
+/// `POST /rerank`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RerankRequest {
+    common: Common,
+    query: [Text; 1],
+    /// The documents in the order given.
+    pub documents: Vec<Text>,
+    /// How many results to return; `None` is all.
+    pub top_n: Option<usize>,
+    /// How the answer is to look.
+    pub dialect: Dialect,
+}
+
+impl PairRequest for RerankRequest {
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+        let dialect = Dialect::of(body);
+        let mut fields = Fields::new(body);
+        let mut common = common(&mut fields);
+        let empty = Map::new();
+        let object = |name: &str| body.get(name).and_then(Value::as_object).unwrap_or(&empty);
+        let (mut texts_in, mut options_in) = match dialect {
+            Dialect::Input { .. } => {
+                let issues = fields.into_issues();
+                if !issues.is_empty() {
+                    return Err(fields::refuse(&issues));
+                }
+                (Fields::within(object("input"), "input"), Fields::within(object("parameters"), "parameters"))
+            }
+            _ => (fields, Fields::within(body, "")),
+        };
+        // What clients of other rerankers call the raw logit, and the instruction.
+        common.use_activation = common.use_activation.or(options_in.boolean_if_any("raw_scores").map(|raw| !raw));
+        if let Some(Value::String(instruct)) = options_in.any("instruct") {
+            common.instruct(instruct);
+        }
+        let list = match dialect {
+            Dialect::Texts { .. } => {
+                truncation(&mut options_in, &mut common);
+                "texts"
+            }
+            _ => "documents",
+        };
+        let query = texts_in.required("query").and_then(|value| one_text(&mut texts_in, "query", value));
+        let documents = texts_in.required(list).and_then(|value| match ranked_fields(body, value) {
+            Some(documents) => Some(documents),
+            None => texts(&mut texts_in, list, value),
+        });
+        // Clients send null, 0 and -1 for "all".
+        let top_n = options_in.integer("top_n").and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        let issues = [texts_in.into_issues(), options_in.into_issues()].concat();
+        match (query, documents) {
+            (Some(query), Some(documents)) if issues.is_empty() => {
+                Ok(Self { common, query: [query], documents, top_n, dialect })
+            }
+            _ => Err(fields::refuse(&issues)),
+        }
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn sides(&self) -> (&[Text], &[Text]) {
+        (&self.query, &self.documents)
+    }
+
+    fn error_form(body: &Map<String, Value>) -> ErrorForm {
+        match Dialect::of(body) {
+            Dialect::Texts { .. } => ErrorForm::Texts,
+            _ => ErrorForm::Object,
+        }
+    }
+}
+
+/// TEI's words for the truncation of what is too long.
+fn truncation(fields: &mut Fields<'_>, common: &mut Common) {
+    if fields.boolean("truncate") == Some(true) {
+        // As many tokens as the model has.
+        common.truncate_prompt_tokens = common.truncate_prompt_tokens.or(Some(-1));
+    }
+    if let Some("left" | "Left") = fields.choice("truncation_direction", &["left", "right", "Left", "Right"]) {
+        common.truncation_side = TruncationSide::Left;
+    }
+}
+
+/// Cohere's documents that are objects: their `text`, or the fields that `rank_fields` names, one to a line.
+fn ranked_fields(body: &Map<String, Value>, documents: &Value) -> Option<Vec<Text>> {
+    let names: Vec<&str> = body.get("rank_fields")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let documents = documents.as_array()?;
+    let text = |document: &Value| match document {
+        Value::String(text) => Some(Text::Plain(text.clone())),
+        Value::Object(fields) => {
+            if let Some(Value::String(text)) = fields.get("text").filter(|_| names.is_empty() || names == ["text"]) {
+                return Some(Text::Plain(text.clone()));
+            }
+            let line = |name: &&str| match fields.get(*name)? {
+                Value::String(text) => Some(format!("{name}: {text}")),
+                other => Some(format!("{name}: {other}")),
+            };
+            let lines: Vec<String> = names.iter().filter_map(line).collect();
+            (!lines.is_empty()).then(|| Text::Plain(lines.join("\n")))
+        }
+        _ => None,
+    };
+    documents.iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(body: Value) -> RerankRequest {
+        RerankRequest::read(body.as_object().expect("an object")).expect("a request")
+    }
+
+    fn plain(request: &RerankRequest) -> Vec<&str> {
+        request.documents.iter().filter_map(Text::plain).collect()
+    }
+
+    #[test]
+    fn the_body_tells_the_dialect() {
+        assert_eq!(read(json!({"query": "q", "documents": ["a"]})).dialect, Dialect::Documents);
+        let tei = read(json!({"query": "q", "texts": ["a", "b"], "return_text": true}));
+        assert_eq!((tei.dialect, plain(&tei)), (Dialect::Texts { return_text: true }, vec!["a", "b"]));
+        let both = read(json!({"query": "q", "documents": ["a"], "texts": ["b"]}));
+        assert_eq!((both.dialect, plain(&both)), (Dialect::Documents, vec!["a"]));
+        let nested = read(json!({
+            "model": "m", "input": {"query": "q", "documents": ["a", "b"]},
+            "parameters": {"top_n": 1, "return_documents": "true", "instruct": "Find."},
+        }));
+        assert_eq!(nested.dialect, Dialect::Input { return_documents: true });
+        assert_eq!((plain(&nested), nested.top_n), (vec!["a", "b"], Some(1)));
+        assert_eq!(nested.common().instruction.as_deref(), Some("Find."));
+    }
+
+    #[test]
+    fn teis_truncation_is_ours() {
+        let read = |value: Value| {
+            let mut body = json!({"query": "q", "texts": ["a"]});
+            body.as_object_mut().expect("an object").extend(value.as_object().expect("an object").clone());
+            let common = read(body).common().clone();
+            (common.truncate_prompt_tokens, common.truncation_side)
+        };
+        assert_eq!(read(json!({})), (None, TruncationSide::Right));
+        assert_eq!(read(json!({"truncate": true})), (Some(-1), TruncationSide::Right));
+        assert_eq!(read(json!({"truncate": null, "truncation_direction": "Left"})), (None, TruncationSide::Left));
+    }
+
+    #[test]
+    fn rank_fields_say_what_of_an_object_counts() {
+        let documents = json!([{"title": "T", "year": 3, "text": "x"}, "plain", {"text": "y", "title": "U"}]);
+        let of = |names: Value| read(json!({"query": "q", "documents": documents, "rank_fields": names}));
+        assert_eq!(plain(&of(json!(["title", "year"]))), ["title: T\nyear: 3", "plain", "title: U"]);
+        assert_eq!(plain(&of(json!(["text"]))), ["x", "plain", "y"]);
+        assert_eq!(plain(&of(json!(null))), ["x", "plain", "y"]);
+        let neither = json!({"query": "q", "documents": [{"a": "b"}], "rank_fields": ["c"]});
+        assert!(RerankRequest::read(neither.as_object().expect("an object")).is_err());
+    }
+
+    #[test]
+    fn a_mistake_is_named_where_it_stands() {
+        let body = json!({"input": {"query": 3, "documents": ["a"]}, "parameters": {"top_n": "x"}});
+        let said = RerankRequest::read(body.as_object().expect("an object")).expect_err("refused").message().to_owned();
+        assert!(said.contains("body.input.query") && said.contains("body.parameters.top_n"), "{said}");
+    }
+}

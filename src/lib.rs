@@ -18,6 +18,7 @@
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`server`]: HTTP; requests and answers field for field.
+//! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
@@ -30,6 +31,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod engine;
 pub mod error;
+pub mod health;
 pub mod model;
 pub mod options;
 pub mod prefix_cache;

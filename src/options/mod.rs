@@ -30,6 +30,8 @@ pub const DEFAULT_MAX_NUM_BATCHED_TOKENS: usize = 2048;
 pub const DEFAULT_PREFIX_CACHE_BYTES: usize = 256 << 20;
 /// How long a stopping server waits for running requests. vLLM's default is 0, which aborts them.
 pub const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server that was told to stop goes on taking connections: not at all, as in vLLM.
+pub const DEFAULT_DRAIN_DELAY: Duration = Duration::ZERO;
 /// How long an idle connection stays open, as vLLM has it.
 pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Largest request body in bytes. vLLM has no limit; 1,000 documents of 32 kB fit, and the worst JSON of this size
@@ -144,6 +146,8 @@ pub struct ServerOptions {
     pub docs: bool,
     /// The variables that `/server_info` tells developers; `None` if there is no such route.
     pub server_info: Option<Map<String, Value>>,
+    /// How long a server that was told to stop goes on taking connections, saying that it is not well.
+    pub drain_delay: Duration,
     /// How long a stopping server waits for running requests; zero aborts them.
     pub shutdown_timeout: Duration,
     /// How long an idle connection stays open.
@@ -255,6 +259,24 @@ pub struct BenchOptions {
     pub json: bool,
 }
 
+/// Which server `health` asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthOptions {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Whether it speaks https.
+    pub tls: bool,
+    /// What is asked for, `/` first.
+    pub path: String,
+}
+
+impl HealthOptions {
+    /// Asks the server on `listen` for `/health`.
+    pub fn of(listen: Listen) -> Self {
+        Self { listen, tls: false, path: "/health".to_owned() }
+    }
+}
+
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
@@ -262,6 +284,8 @@ pub enum Command {
     Serve(Box<Options>),
     /// Measure this machine.
     Bench(Box<BenchOptions>),
+    /// Ask a server whether it is well; `None` is the one of this container.
+    Health(Option<HealthOptions>),
     /// Print `text` and exit: help and version on stdout with code 0, mistakes on stderr with code 2.
     Say {
         /// What to print, newline included.
@@ -292,7 +316,11 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             .map_err(|err| err.to_string())
             .and_then(|args| build::bench_options(args, env))
             .map(|options| Command::Bench(Box::new(options))),
-        _ => Err("The commands are `serve` and `bench`.".to_owned()),
+        Some(("health", health)) => flags::HealthArgs::from_arg_matches(health)
+            .map_err(|err| err.to_string())
+            .and_then(build::health_options)
+            .map(Command::Health),
+        _ => Err("The commands are `serve`, `bench` and `health`.".to_owned()),
     };
     built.unwrap_or_else(|sentence| mistake(&sentence))
 }

@@ -20,7 +20,7 @@ fn options(line: &str, env: Env) -> Options {
     match run(line, env) {
         Command::Serve(options) => *options,
         Command::Say { text, .. } => panic!("'{line}' was refused: {text}"),
-        Command::Bench(_) => panic!("'{line}' is a benchmark"),
+        other => panic!("'{line}' is no server but {other:?}"),
     }
 }
 
@@ -130,6 +130,7 @@ const GOOD: &[(&str, &[&str], Change)] = &[
         o.server.cors.allowed_headers.clear();
     }),
     ("serve m --allow-credentials", &[], |o| o.server.cors.allow_credentials = true),
+    ("serve m --drain-delay 5", &[], |o| o.server.drain_delay = Duration::from_secs(5)),
     ("serve m --shutdown-timeout 0", &[], |o| o.server.shutdown_timeout = Duration::ZERO),
     ("serve m --ssl-certfile c.pem", &[], |o| {
         o.server.tls = Some(Tls {
@@ -222,6 +223,11 @@ const BAD: &[(&str, &str)] = &[
     ("serve m --load-format gguf", "safetensors"),
     ("serve --load-format safetensors", "MODEL"),
     ("serve m --shutdown-timeout -5", "-5"),
+    ("serve m --drain-delay 5s", "5s"),
+    ("health --port 8000 --uds s", "--uds"),
+    ("health --url localhost", "localhost"),
+    ("health --url ftp://h/health", "ftp://h/health"),
+    ("health m", "'m'"),
     ("serve m --shutdown-timeout soon", "soon"),
     ("serve m --hf-overrides [1]", "JSON object"),
     ("serve m --hf-overrides {x", "not valid JSON"),
@@ -450,4 +456,23 @@ fn help_is_short_and_grouped_and_ends_with_code_0() {
 #[test]
 fn the_flags_are_consistent() {
     super::flags::command().debug_assert();
+}
+
+#[test]
+fn health_asks_the_server_that_it_is_told() {
+    let tcp = |host: &str, port| Listen::Tcp { host: host.to_owned(), port };
+    let of = |listen| Some(HealthOptions::of(listen));
+    for (line, expected) in [
+        ("health", None),
+        ("health --port 9000", of(tcp("0.0.0.0", 9000))),
+        ("health --uds /run/i.sock", of(Listen::Unix("/run/i.sock".into()))),
+        ("health --url http://h:81", of(tcp("h", 81))),
+        ("health --url http://[::1]:81/", of(tcp("[::1]", 81))),
+        (
+            "health --url https://h/x/health?a=1",
+            Some(HealthOptions { listen: tcp("h", 443), tls: true, path: "/x/health?a=1".to_owned() }),
+        ),
+    ] {
+        assert_eq!(run(line, &[]), Command::Health(expected), "{line}");
+    }
 }

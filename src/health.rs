@@ -190,7 +190,7 @@ mod tests {
         });
         let result = check(&HealthOptions::of(Listen::Tcp { host: "0.0.0.0".to_owned(), port }));
         assert!(server.join().unwrap().starts_with("GET /health HTTP/1.1\r\n"));
-        (result.is_ok(), result.map_or_else(|err| err.to_string(), |sentence| sentence))
+        (result.is_ok(), result.unwrap_or_else(|err| err.to_string()))
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn serve(options: &Options) -> Result<()> {
         Some(template) => encoder.with_template(template)?,
         None => encoder,
     };
-    let settings = settings(options, max_model_len);
+    let settings = settings(options, max_model_len, engine.prefix_cache_limit_bytes());
     let names = settings.served_model_names.join(", ");
     let state = State::new(settings, engine, Arc::new(encoder))?;
     let ServerOptions { keep_alive, drain_delay, shutdown_timeout, .. } = options.server;
@@ -114,10 +114,11 @@ fn reserve(options: &ServerOptions) -> Result<Reserved> {
     }
 }
 
-fn settings(options: &Options, max_model_len: usize) -> Settings {
+fn settings(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) -> Settings {
     let server = options.server.clone();
-    let server_info =
-        server.server_info.map(|environment| ServerInfo { config: config(options, max_model_len), environment });
+    let server_info = server
+        .server_info
+        .map(|environment| ServerInfo { config: config(options, max_model_len, prefix_cache_bytes), environment });
     Settings {
         served_model_names: server.served_model_names,
         root: options.engine.model_name(),
@@ -137,7 +138,7 @@ fn settings(options: &Options, max_model_len: usize) -> Settings {
 }
 
 /// What `/server_info` tells of the options: chosen one by one, so that no key gets among them.
-fn config(options: &Options, max_model_len: usize) -> Map<String, Value> {
+fn config(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) -> Map<String, Value> {
     let (engine, server) = (&options.engine, &options.server);
     let config = json!({
         "model": engine.model_name(),
@@ -145,7 +146,7 @@ fn config(options: &Options, max_model_len: usize) -> Map<String, Value> {
         "max_model_len": max_model_len,
         "max_num_batched_tokens": engine.max_num_batched_tokens,
         "max_num_seqs": engine.max_num_seqs,
-        "prefix_cache_bytes": engine.prefix_cache_bytes,
+        "prefix_cache_bytes": prefix_cache_bytes,
         "threads": engine.threads,
         "hf_overrides": engine.hf_overrides,
         "max_num_queued_reqs": server.max_queued_pairs,

@@ -132,9 +132,8 @@ fn engine_options(
         max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
         max_num_seqs: engine.max_num_seqs,
         prefix_cache_bytes: match engine.prefix_cache_mib {
-            Some(bytes) => bytes,
-            None if engine.no_enable_prefix_caching => 0,
-            None => DEFAULT_PREFIX_CACHE_BYTES,
+            None if engine.no_enable_prefix_caching => Some(0),
+            asked => asked,
         },
         weight_cache: match engine.weight_cache.as_deref() {
             Some("off") => None,

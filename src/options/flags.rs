@@ -65,7 +65,8 @@ pub struct EngineArgs {
     /// Pairs that go through the model together [default: as the tokens allow; vLLM's: 128]
     #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true)]
     pub max_num_seqs: Option<usize>,
-    /// Memory for keys and values of prompts' beginnings that come again, in MiB; 0 turns it off [default: 256]
+    /// Memory for keys and values of prompts' beginnings that come again, in MiB; 0 turns it off
+    /// [default: 256, or a sixteenth of the memory if that is less]
     #[arg(long, value_name = "MIB", value_parser = values::mebibytes, allow_hyphen_values = true)]
     pub prefix_cache_mib: Option<usize>,
     /// As --prefix-cache-mib 0, in vLLM's words

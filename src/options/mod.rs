@@ -28,6 +28,8 @@ pub const DEFAULT_PORT: u16 = 8000;
 pub const DEFAULT_MAX_NUM_BATCHED_TOKENS: usize = 2048;
 /// Keys and values kept between batches: about 1,100 tokens of the 0.6B shape, which is some fifty queries.
 pub const DEFAULT_PREFIX_CACHE_BYTES: usize = 256 << 20;
+/// Where that is more than this part of the memory that the process may use, the part is the default.
+pub const DEFAULT_PREFIX_CACHE_PART: u64 = 16;
 /// How long a stopping server waits for running requests. vLLM's default is 0, which aborts them.
 pub const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a server that was told to stop goes on taking connections: not at all, as in vLLM.
@@ -79,8 +81,8 @@ pub struct EngineOptions {
     pub max_num_batched_tokens: usize,
     /// Pairs that go through the model together; `None` is no limit besides the tokens.
     pub max_num_seqs: Option<usize>,
-    /// Bytes of keys and values kept between batches; 0 turns it off.
-    pub prefix_cache_bytes: usize,
+    /// Bytes of keys and values kept between batches; 0 turns it off, `None` is the default for this machine's memory.
+    pub prefix_cache_bytes: Option<usize>,
     /// Directory of the packed-weight file; `None` packs into memory at every start.
     pub weight_cache: Option<PathBuf>,
     /// Compute threads; `None` is one per physical core this process may use, or one per core of `cores`.
@@ -96,6 +98,14 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
+    /// Bytes of keys and values kept between batches where this many bytes of memory may be used.
+    pub fn prefix_cache_bytes(&self, memory: Option<u64>) -> usize {
+        self.prefix_cache_bytes.unwrap_or_else(|| {
+            let part = memory.map_or(u64::MAX, |bytes| bytes / DEFAULT_PREFIX_CACHE_PART);
+            DEFAULT_PREFIX_CACHE_BYTES.min(usize::try_from(part).unwrap_or(usize::MAX))
+        })
+    }
+
     /// The model as it was given.
     pub fn model_name(&self) -> String {
         self.model.as_ref().map_or_else(|| BUILTIN_MODEL_NAME.to_owned(), |model| model.to_string_lossy().into_owned())

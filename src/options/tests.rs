@@ -88,9 +88,9 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     ("serve m --max-num-seqs 16", &[], |o| o.engine.max_num_seqs = Some(16)),
     ("serve m --max-num-queued-reqs 200", &[], |o| o.server.max_queued_pairs = Some(200)),
     ("serve m --max-num-queued-t 1m", &[], |o| o.server.max_queued_tokens = Some(1_000_000)),
-    ("serve m --prefix-cache-mib 3", &[], |o| o.engine.prefix_cache_bytes = 3 << 20),
-    ("serve m --prefix-cache-mib 0", &[], |o| o.engine.prefix_cache_bytes = 0),
-    ("serve m --no-enable-prefix-caching", &[], |o| o.engine.prefix_cache_bytes = 0),
+    ("serve m --prefix-cache-mib 3", &[], |o| o.engine.prefix_cache_bytes = Some(3 << 20)),
+    ("serve m --prefix-cache-mib 0", &[], |o| o.engine.prefix_cache_bytes = Some(0)),
+    ("serve m --no-enable-prefix-caching", &[], |o| o.engine.prefix_cache_bytes = Some(0)),
     ("serve m --no-enable-prefix-caching --enable-prefix-caching", &[], |_| {}),
     ("serve m --threads 3 --no-pin", &[], |o| (o.engine.threads, o.engine.pin) = (Some(3), false)),
     ("serve m --numa off", &[], |o| o.engine.numa = false),
@@ -381,7 +381,7 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
             o.server.cors.allowed_origins = texts(&["https://a.example"]);
         }),
         ("enable-prefix-caching: false\nno-pin: true\n", "m", &[], |o| {
-            (o.engine.prefix_cache_bytes, o.engine.pin) = (0, false);
+            (o.engine.prefix_cache_bytes, o.engine.pin) = (Some(0), false);
         }),
         ("enable-log-requests: true\n", "m --no-enable-log-requests", &[], |_| {}),
         ("enforce-eager: yes\nseed: -1\n", "m", &["--enforce-eager", "--seed"], |_| {}),
@@ -474,5 +474,16 @@ fn health_asks_the_server_that_it_is_told() {
         ),
     ] {
         assert_eq!(run(line, &[]), Command::Health(expected), "{line}");
+    }
+}
+
+#[test]
+fn the_prefix_cache_of_a_small_machine_is_small_unless_it_was_asked_for() {
+    let gib = 1_u64 << 30;
+    let [plain, asked, off] =
+        ["m", "m --prefix-cache-mib 200", "m --no-enable-prefix-caching"].map(|line| options(line, &[]).engine);
+    for (memory, expected) in [(None, 256 << 20), (Some(16 * gib), 256 << 20), (Some(gib / 2), 32 << 20)] {
+        assert_eq!(plain.prefix_cache_bytes(memory), expected, "{memory:?}");
+        assert_eq!((asked.prefix_cache_bytes(memory), off.prefix_cache_bytes(memory)), (200 << 20, 0));
     }
 }

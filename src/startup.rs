@@ -44,6 +44,9 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
     };
     let config = checkpoint.config();
     let max_model_len = model_len(options, config)?;
+    // Before anything takes memory: the tokenizer alone takes some 50 MB.
+    let prefix_cache_bytes = options.prefix_cache_bytes(machine.memory);
+    memory::check(&machine, &need(options, &checkpoint, max_model_len, prefix_cache_bytes))?;
     let encoder = match options.tokenizer.as_deref().or(options.model.as_deref()) {
         Some(dir) => PromptEncoder::open(dir, max_model_len)?,
         None => PromptEncoder::builtin(max_model_len)?,
@@ -56,8 +59,6 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
         config.num_key_value_heads,
         checkpoint.bytes() as f64 / 1e9,
     );
-    let prefix_cache_bytes = options.prefix_cache_bytes(machine.memory);
-    memory::check(&machine, &need(options, &checkpoint, max_model_len, prefix_cache_bytes))?;
     let model = model::load(cpu, &checkpoint, &encoder, max_model_len, options.weight_cache.as_deref())?;
     tracing::info!(
         "loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",

@@ -149,9 +149,9 @@ docker rm -f "$project-port" >/dev/null
 run init --init --read-only --tmpfs /run:mode=1777 -- /models/qwen3-reranker-0.6b --uds /run/ironrank.sock
 check "and a Unix socket, below an init" eventually 60 healthy "$project-init"
 docker rm -f "$project-init" >/dev/null
-run small --read-only --memory 128m --memory-swap 128m -- "${dropin[@]}"
-check "too little memory ends it" eventually 30 is "$(docker wait "$project-small")" 1
-check "with a sentence" has "$(logs "$project-small")" "the memory limit of this process is 0.13 GB"
+run small --read-only --memory 64m --memory-swap 64m -- "${dropin[@]}"
+check "too little memory ends it" is "$(timeout 60 docker wait "$project-small")" 1
+check "with a sentence" has "$(logs "$project-small")" "the memory limit of this process is 0.07 GB"
 check "and not by a kill" is "$(inspect "$project-small" '{{.State.OOMKilled}}')" false
 grep -o 'The model needs.*' <<<"$(logs "$project-small")" | sed 's/^/        /'
 check "no server is no health" is "$(docker run --rm "$image" health --port 1 >/dev/null 2>&1; echo $?)" 1

@@ -1,6 +1,6 @@
 //! `ironrank health`: asks a server whether it is well, for containers that have neither a shell nor curl.
 //!
-//! Invariant: one GET, an answer within [`PATIENCE`] a step, one sentence. A server's certificate is not checked, for
+//! Invariant: one GET, an answer within `PATIENCE` a step, one sentence. A server's certificate is not checked, for
 //! this asks how it is and tells it nothing; Kubernetes' probes do the same. Called by `main`.
 
 use crate::error::{Error, ErrorKind, Result};

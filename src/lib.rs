@@ -16,8 +16,10 @@
 //! - [`prefix_cache`]: keys and values of beginnings that come again.
 //! - [`model`]: the registry of architectures and their forward passes.
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
+//! - [`memory`]: whether a model fits this machine, said before it is loaded.
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`server`]: HTTP; requests and answers field for field.
+//! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
@@ -30,6 +32,8 @@ pub mod bench;
 pub mod checkpoint;
 pub mod engine;
 pub mod error;
+pub mod health;
+pub mod memory;
 pub mod model;
 pub mod options;
 pub mod prefix_cache;

@@ -1,4 +1,5 @@
-//! The program: parse options, load the model, serve or measure it, leave with an exit code.
+//! The program: parse options, load the model, serve or measure it, or ask a server how it
+//! is; leave with an exit code.
 //!
 //! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
 #![forbid(unsafe_code)]
@@ -7,13 +8,15 @@ use actix_web::rt::System;
 use ironrank::bench;
 use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
-use ironrank::options::{self, BenchOptions, Command, Listen, LogOptions, Options, ServerOptions};
+use ironrank::health;
+use ironrank::options::{self, BenchOptions, Command, HealthOptions, Listen, LogOptions, Options, ServerOptions};
 use ironrank::prompt::Template;
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
 use ironrank::startup::{Loaded, load};
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
         Command::Serve(options) => run(&options.log, || serve(&options)),
+        Command::Health(asked) => check_health(asked),
         Command::Bench(bench) => run(&bench.log, || measure(&bench)),
     }
 }
@@ -44,6 +48,20 @@ fn run(log: &LogOptions, command: impl FnOnce() -> Result<()>) -> ExitCode {
         Err(err) => {
             tracing::error!("{err}");
             ExitCode::from(if err.kind() == ErrorKind::Options { 2 } else { 1 })
+        }
+    }
+}
+
+/// Asks a server whether it is well and says so in one sentence.
+fn check_health(asked: Option<HealthOptions>) -> ExitCode {
+    match health::check(&asked.unwrap_or_else(health::here)) {
+        Ok(sentence) => {
+            println!("{sentence}");
+            ExitCode::SUCCESS
+        }
+        Err(err) => {
+            eprintln!("{err}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -68,13 +86,13 @@ fn serve(options: &Options) -> Result<()> {
         Some(template) => encoder.with_template(template)?,
         None => encoder,
     };
-    let settings = settings(options, max_model_len);
+    let settings = settings(options, max_model_len, engine.prefix_cache_limit_bytes());
     let names = settings.served_model_names.join(", ");
     let state = State::new(settings, engine, Arc::new(encoder))?;
-    let ServerOptions { keep_alive, shutdown_timeout, .. } = options.server;
-    let lifecycle = Lifecycle { keep_alive, shutdown_timeout };
+    let ServerOptions { keep_alive, drain_delay, shutdown_timeout, .. } = options.server;
+    let lifecycle = Lifecycle { keep_alive, drain_delay, shutdown_timeout };
     System::new().block_on(async {
-        let stop = stop_signal()?;
+        let stop = stop_signal(drain_delay)?;
         let url = reserved.url();
         let listening = reserved.listen()?;
         tracing::info!("ready: serving {names} on {url}");
@@ -96,10 +114,11 @@ fn reserve(options: &ServerOptions) -> Result<Reserved> {
     }
 }
 
-fn settings(options: &Options, max_model_len: usize) -> Settings {
+fn settings(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) -> Settings {
     let server = options.server.clone();
-    let server_info =
-        server.server_info.map(|environment| ServerInfo { config: config(options, max_model_len), environment });
+    let server_info = server
+        .server_info
+        .map(|environment| ServerInfo { config: config(options, max_model_len, prefix_cache_bytes), environment });
     Settings {
         served_model_names: server.served_model_names,
         root: options.engine.model_name(),
@@ -119,7 +138,7 @@ fn settings(options: &Options, max_model_len: usize) -> Settings {
 }
 
 /// What `/server_info` tells of the options: chosen one by one, so that no key gets among them.
-fn config(options: &Options, max_model_len: usize) -> Map<String, Value> {
+fn config(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) -> Map<String, Value> {
     let (engine, server) = (&options.engine, &options.server);
     let config = json!({
         "model": engine.model_name(),
@@ -127,7 +146,7 @@ fn config(options: &Options, max_model_len: usize) -> Map<String, Value> {
         "max_model_len": max_model_len,
         "max_num_batched_tokens": engine.max_num_batched_tokens,
         "max_num_seqs": engine.max_num_seqs,
-        "prefix_cache_bytes": engine.prefix_cache_bytes,
+        "prefix_cache_bytes": prefix_cache_bytes,
         "threads": engine.threads,
         "hf_overrides": engine.hf_overrides,
         "max_num_queued_reqs": server.max_queued_pairs,
@@ -144,7 +163,7 @@ fn config(options: &Options, max_model_len: usize) -> Map<String, Value> {
 }
 
 /// Resolves at the first SIGTERM or SIGINT.
-fn stop_signal() -> Result<impl Future<Output = ()>> {
+fn stop_signal(drain_delay: Duration) -> Result<impl Future<Output = ()>> {
     let fail = |err| Error::new(ErrorKind::Internal, format!("Signals cannot be received: {err}."));
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
@@ -153,7 +172,10 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: no new connections; finishing what is running");
+        match drain_delay.as_secs() {
+            0 => tracing::info!("stopping: no new connections; finishing what is running"),
+            delay => tracing::info!("stopping: not healthy from now on, no new connections in {delay} s"),
+        }
     })
 }
 

@@ -1,12 +1,13 @@
 //! From options to a model that is ready to score: what `serve` and `bench` have in common.
 
-use crate::checkpoint::{Checkpoint, Config};
+use crate::checkpoint::{Checkpoint, Config, packed};
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{self, Need};
 use crate::model;
 use crate::options::{EngineOptions, LoadFormat};
 use crate::prompt::PromptEncoder;
-use ironrank_kernels::{Cpu, Isa, Pool};
+use ironrank_kernels::{Cpu, Isa, Machine, Pool};
 use std::time::Instant;
 
 /// A model that is ready to score.
@@ -24,6 +25,8 @@ pub struct Loaded {
 /// Reads the model, packs or maps its weights and starts the engine, with the limits that `options` add to `queue`.
 pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
     let start = Instant::now();
+    let machine = Machine::here();
+    tracing::info!("{}", memory::describe(&machine));
     let cpu = cpu(options)?;
     let (isa, threads) = (cpu.isa().name(), cpu.threads());
     if cpu.memory_nodes() > 1 {
@@ -41,6 +44,9 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
     };
     let config = checkpoint.config();
     let max_model_len = model_len(options, config)?;
+    // Before anything takes memory: the tokenizer alone takes some 50 MB.
+    let prefix_cache_bytes = options.prefix_cache_bytes(machine.memory);
+    memory::check(&machine, &need(options, &checkpoint, max_model_len, prefix_cache_bytes))?;
     let encoder = match options.tokenizer.as_deref().or(options.model.as_deref()) {
         Some(dir) => PromptEncoder::open(dir, max_model_len)?,
         None => PromptEncoder::builtin(max_model_len)?,
@@ -62,11 +68,26 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
     let limits = Limits {
         tokens: options.max_num_batched_tokens,
         sequences: options.max_num_seqs.unwrap_or(usize::MAX),
-        prefix_cache_bytes: options.prefix_cache_bytes,
+        prefix_cache_bytes,
         ..queue
     };
     let engine = Engine::start(model, limits);
     Ok(Loaded { engine, encoder, config: config.clone(), max_model_len })
+}
+
+/// What the model will take of the memory.
+fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, prefix_cache_bytes: usize) -> Need {
+    let weights = checkpoint.packed_bytes();
+    let in_memory = match &options.weight_cache {
+        None => Some("--weight-cache is off".to_owned()),
+        Some(dir) => packed::place(dir, checkpoint, weights)
+            .err()
+            .map(|why| format!("the weight cache {} cannot hold them: {why}", dir.display())),
+    };
+    // One prompt always fits a batch, however long it is.
+    let tokens = options.max_num_batched_tokens.max(max_model_len);
+    let buffers = model::buffer_bytes(checkpoint.config(), tokens, max_model_len) as u64;
+    Need { weights, in_memory, buffers, prefix_cache: prefix_cache_bytes as u64 }
 }
 
 /// The instruction set and the threads that were asked for.

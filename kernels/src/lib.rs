@@ -34,5 +34,5 @@ pub use isa::{Isa, UnavailableIsa};
 pub use matmul::pack::{Lhs, Weights};
 pub use matmul::tile::NR;
 pub use norm::RmsNorm;
-pub use pool::Pool;
+pub use pool::{Machine, Pool};
 pub use rope::Rope;

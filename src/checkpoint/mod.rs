@@ -168,6 +168,12 @@ impl Checkpoint {
         self.tensors().iter().map(|(name, shape)| size(shape) * dtype(name).bytes() as u64).sum()
     }
 
+    /// The size of the matrices that are packed for the kernels, in float32, without what pads them.
+    pub fn packed_bytes(&self) -> u64 {
+        let matrices = self.tensors().into_iter().filter(|(name, shape)| name.contains(".layers.") && shape.len() == 2);
+        matrices.map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>() * 4).sum()
+    }
+
     /// How errors call the place where tensors come from: the directory, if there is one.
     fn name(&self) -> &str {
         &self.name

@@ -10,6 +10,7 @@ use super::Checkpoint;
 use crate::error::{Error, Result};
 use indicatif::ProgressBar;
 use ironrank_kernels::{Cpu, MappedFile, NR, Weights};
+use rustix::fs::statfs;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ const PAGE: usize = 4096;
 const FIXED_WORDS: usize = 6;
 /// Words of a matrix in the table: first byte, depth, outputs, checksum.
 const ENTRY_WORDS: usize = 4;
+
+/// tmpfs and ramfs, as `statfs` calls them.
+const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58F6];
 
 /// Depth and outputs of a matrix.
 pub type Shape = (usize, usize);
@@ -60,6 +64,25 @@ pub fn load(
     let all = (0..shapes.len()).map(|i| pack(i).inspect(|_| progress.inc(1))).collect();
     progress.finish_and_clear();
     all
+}
+
+/// Whether the directory `dir` holds the packed weights of `checkpoint`, or can take their `bytes`; an error says why
+/// they will take memory instead.
+pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let system = statfs(dir)?;
+    if MEMORY_FILE_SYSTEMS.contains(&system.f_type) {
+        return Err(io::Error::other(format!("{} itself lies in memory", dir.display())));
+    }
+    let file = PackedFile::new(dir, checkpoint, &[]);
+    if fs::metadata(&file.path).is_ok_and(|there| there.len() >= bytes) {
+        return Ok(());
+    }
+    File::options().create(true).truncate(false).write(true).open(file.path.with_extension("lock"))?;
+    match system.f_bavail.saturating_mul(u64::try_from(system.f_bsize).unwrap_or(1)) {
+        free if free < bytes => Err(io::Error::other(format!("only {:.2} GB are free there", free as f64 / 1e9))),
+        _ => Ok(()),
+    }
 }
 
 /// Why there is no file.

@@ -112,6 +112,12 @@ pub trait Model: Send {
     fn kv_bytes(&self) -> usize;
 }
 
+/// Bytes of memory that a model of this shape takes besides its weights while it runs batches of up to `tokens` tokens:
+/// buffers, and the table of positions. A little too much rather than too little.
+pub fn buffer_bytes(config: &Config, tokens: usize, max_model_len: usize) -> usize {
+    qwen3::buffer_bytes(config, tokens) + max_model_len * config.head_dim * size_of::<f32>()
+}
+
 /// Reads and packs the weights of `checkpoint` for `cpu`. The tokenizer is `encoder`'s; positions from
 /// `max_model_len` on are never asked for. Packed weights are kept in the directory `cache`, if there is one.
 pub fn load(

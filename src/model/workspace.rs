@@ -33,6 +33,17 @@ impl Widths {
     }
 }
 
+/// What two workspaces with `rows` rows take once batches of `tokens` tokens have gone through one of them, and small
+/// ones through the other; a little too much rather than too little.
+pub(super) fn expected_bytes(widths: Widths, rows: usize, tokens: usize) -> usize {
+    let (hidden, keys) = (widths.hidden, widths.keys());
+    let chunk = hidden + widths.qkv() + widths.attention.heads * widths.attention.head_dim + widths.intermediate;
+    // Keys and values come in blocks, of which each run of tokens fills its last in part only.
+    let batch = hidden + 2 * keys + keys;
+    let values = 2 * rows * chunk + tokens * batch + rows * batch;
+    size_of::<f32>() * (values + values / 4)
+}
+
 pub(super) struct Workspace {
     /// (tokens of the batch, hidden)
     pub residual: Buffer,
@@ -111,5 +122,24 @@ impl LayerBuffers {
     fn bytes(&self) -> usize {
         let activations = self.normed.bytes() + self.attended.bytes() + self.gated.bytes();
         self.kv.bytes() + activations + self.qkv.len() * size_of::<f32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_expected_is_enough_and_not_far_off() {
+        let attention = AttentionShape { heads: 16, kv_heads: 8, head_dim: 128 };
+        let widths = Widths { hidden: 1024, intermediate: 3072, attention };
+        for tokens in [2048, 8192] {
+            let mut lanes = [0, 1].map(|_| Workspace::new(Isa::best(), widths, 768));
+            lanes[0].reserve(tokens, 32, tokens.div_ceil(ironrank_kernels::KV_BLOCK) + 32);
+            lanes[1].reserve(256, 8, 256_usize.div_ceil(ironrank_kernels::KV_BLOCK) + 8);
+            let taken: usize = lanes.iter().map(Workspace::bytes).sum();
+            let expected = expected_bytes(widths, 768, tokens);
+            assert!(taken <= expected && expected < taken + taken / 2, "{tokens} tokens: {taken}, expected {expected}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: a flag wins over a variable, a variable over a default; an empty value and vLLM's `None` are no value.
 //! Called by `options::parse`.
 
-use super::flags::{BenchArgs, EngineArgs, LogArgs, ModelArgs, ScoreArgs, ServeArgs, ServerArgs, TlsArgs};
+use super::flags::{BenchArgs, EngineArgs, HealthArgs, LogArgs, ModelArgs, ScoreArgs, ServeArgs, ServerArgs, TlsArgs};
 use super::*;
 use super::{ignored, pooler};
 use std::path::Path;
@@ -41,6 +41,17 @@ pub fn bench_options(args: BenchArgs, env: impl Fn(&str) -> Option<String>) -> R
     let engine = engine_options(model, engine, env, &mut notices)?;
     let log = LogOptions { filter: log_filter(env, None), notices };
     Ok(BenchOptions { engine, log, workload: workload.unwrap_or(Workload::Rag), requests, json })
+}
+
+/// The server that `health` is told to ask, if it is told.
+pub fn health_options(args: HealthArgs) -> Result<Option<HealthOptions>, String> {
+    let local = |port| Listen::Tcp { host: DEFAULT_HOST.to_owned(), port };
+    Ok(match (args.url, args.port, args.uds) {
+        (Some(url), ..) => Some(values::health_url(&url)?),
+        (None, Some(port), _) => Some(HealthOptions::of(local(port))),
+        (None, None, Some(path)) => Some(HealthOptions::of(Listen::Unix(PathBuf::from(path)))),
+        (None, None, None) => None,
+    })
 }
 
 fn log_filter(env: impl Fn(&str) -> Option<String>, http: Option<&str>) -> String {
@@ -121,9 +132,8 @@ fn engine_options(
         max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
         max_num_seqs: engine.max_num_seqs,
         prefix_cache_bytes: match engine.prefix_cache_mib {
-            Some(bytes) => bytes,
-            None if engine.no_enable_prefix_caching => 0,
-            None => DEFAULT_PREFIX_CACHE_BYTES,
+            None if engine.no_enable_prefix_caching => Some(0),
+            asked => asked,
         },
         weight_cache: match engine.weight_cache.as_deref() {
             Some("off") => None,
@@ -200,6 +210,7 @@ fn server_options(
         request_id_headers: args.enable_request_id_headers,
         docs: !args.disable_fastapi_docs,
         server_info: env("VLLM_SERVER_DEV_MODE").is_some_and(|value| values::truthy(&value)).then(|| told(&env)),
+        drain_delay: args.drain_delay.unwrap_or(DEFAULT_DRAIN_DELAY),
         shutdown_timeout: args.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
         keep_alive,
         max_body_bytes: DEFAULT_MAX_BODY_BYTES,

@@ -65,7 +65,8 @@ pub struct EngineArgs {
     /// Pairs that go through the model together [default: as the tokens allow; vLLM's: 128]
     #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true)]
     pub max_num_seqs: Option<usize>,
-    /// Memory for keys and values of prompts' beginnings that come again, in MiB; 0 turns it off [default: 256]
+    /// Memory for keys and values of prompts' beginnings that come again, in MiB; 0 turns it off
+    /// [default: 256, or a sixteenth of the memory if that is less]
     #[arg(long, value_name = "MIB", value_parser = values::mebibytes, allow_hyphen_values = true)]
     pub prefix_cache_mib: Option<usize>,
     /// As --prefix-cache-mib 0, in vLLM's words
@@ -140,6 +141,10 @@ pub struct ServerArgs {
     /// Seconds that running requests get when the server is told to stop; 0 aborts them [default: 30; vLLM's: 0]
     #[arg(long, value_name = "S", value_parser = values::seconds, allow_hyphen_values = true)]
     pub shutdown_timeout: Option<Duration>,
+    /// Seconds that a server that is told to stop goes on taking connections, /health answering 503, so that a load
+    /// balancer can turn away before it is gone; then comes --shutdown-timeout [default: 0; not in vLLM]
+    #[arg(long, value_name = "S", value_parser = values::seconds, allow_hyphen_values = true)]
+    pub drain_delay: Option<Duration>,
     /// Name each request in its answer's X-Request-Id, as the client did or at random
     #[arg(long)]
     pub enable_request_id_headers: bool,
@@ -230,6 +235,20 @@ pub struct BenchArgs {
     pub engine: EngineArgs,
 }
 
+/// The arguments of `health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Address to ask, as in http://HOST:PORT/health; the certificate of an https server is not checked
+    #[arg(long, value_name = "URL", conflicts_with_all = ["port", "uds"])]
+    pub url: Option<String>,
+    /// TCP port on this machine
+    #[arg(long, value_parser = values::port, conflicts_with = "uds")]
+    pub port: Option<u16>,
+    /// Unix socket
+    #[arg(long, value_name = "PATH")]
+    pub uds: Option<String>,
+}
+
 const SPELLINGS: &str = "\
 Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON
 (--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the
@@ -248,6 +267,13 @@ pub fn command() -> Command {
         .about("Measure how fast this machine scores, and how near that is to its limits")
         .args_override_self(true)
         .infer_long_args(true);
+    let health = HealthArgs::augment_args(Command::new("health"))
+        .about("Ask a server whether it is well: exit code 0 if it is, 1 if not")
+        .after_help(
+            "Without an option the server is the one that runs as process 1, as in a container, found by its own \
+             command line; where there is none, port 8000 is asked.",
+        )
+        .args_override_self(true);
     Command::new("ironrank")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Serves Qwen3 rerankers on ordinary CPUs, behind vLLM's score and rerank API")
@@ -256,6 +282,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .subcommand(with_twins(serve))
         .subcommand(with_twins(bench))
+        .subcommand(health)
 }
 
 /// The name that takes a switch back: `no-x` of `x`, and `x` of `no-x`.

@@ -28,8 +28,12 @@ pub const DEFAULT_PORT: u16 = 8000;
 pub const DEFAULT_MAX_NUM_BATCHED_TOKENS: usize = 2048;
 /// Keys and values kept between batches: about 1,100 tokens of the 0.6B shape, which is some fifty queries.
 pub const DEFAULT_PREFIX_CACHE_BYTES: usize = 256 << 20;
+/// Where that is more than this part of the memory that the process may use, the part is the default.
+pub const DEFAULT_PREFIX_CACHE_PART: u64 = 16;
 /// How long a stopping server waits for running requests. vLLM's default is 0, which aborts them.
 pub const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server that was told to stop goes on taking connections: not at all, as in vLLM.
+pub const DEFAULT_DRAIN_DELAY: Duration = Duration::ZERO;
 /// How long an idle connection stays open, as vLLM has it.
 pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Largest request body in bytes. vLLM has no limit; 1,000 documents of 32 kB fit, and the worst JSON of this size
@@ -77,8 +81,8 @@ pub struct EngineOptions {
     pub max_num_batched_tokens: usize,
     /// Pairs that go through the model together; `None` is no limit besides the tokens.
     pub max_num_seqs: Option<usize>,
-    /// Bytes of keys and values kept between batches; 0 turns it off.
-    pub prefix_cache_bytes: usize,
+    /// Bytes of keys and values kept between batches; 0 turns it off, `None` is the default for this machine's memory.
+    pub prefix_cache_bytes: Option<usize>,
     /// Directory of the packed-weight file; `None` packs into memory at every start.
     pub weight_cache: Option<PathBuf>,
     /// Compute threads; `None` is one per physical core this process may use, or one per core of `cores`.
@@ -94,6 +98,14 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
+    /// Bytes of keys and values kept between batches where this many bytes of memory may be used.
+    pub fn prefix_cache_bytes(&self, memory: Option<u64>) -> usize {
+        self.prefix_cache_bytes.unwrap_or_else(|| {
+            let part = memory.map_or(u64::MAX, |bytes| bytes / DEFAULT_PREFIX_CACHE_PART);
+            DEFAULT_PREFIX_CACHE_BYTES.min(usize::try_from(part).unwrap_or(usize::MAX))
+        })
+    }
+
     /// The model as it was given.
     pub fn model_name(&self) -> String {
         self.model.as_ref().map_or_else(|| BUILTIN_MODEL_NAME.to_owned(), |model| model.to_string_lossy().into_owned())
@@ -144,6 +156,8 @@ pub struct ServerOptions {
     pub docs: bool,
     /// The variables that `/server_info` tells developers; `None` if there is no such route.
     pub server_info: Option<Map<String, Value>>,
+    /// How long a server that was told to stop goes on taking connections, saying that it is not well.
+    pub drain_delay: Duration,
     /// How long a stopping server waits for running requests; zero aborts them.
     pub shutdown_timeout: Duration,
     /// How long an idle connection stays open.
@@ -255,6 +269,24 @@ pub struct BenchOptions {
     pub json: bool,
 }
 
+/// Which server `health` asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthOptions {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Whether it speaks https.
+    pub tls: bool,
+    /// What is asked for, `/` first.
+    pub path: String,
+}
+
+impl HealthOptions {
+    /// Asks the server on `listen` for `/health`.
+    pub fn of(listen: Listen) -> Self {
+        Self { listen, tls: false, path: "/health".to_owned() }
+    }
+}
+
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
@@ -262,6 +294,8 @@ pub enum Command {
     Serve(Box<Options>),
     /// Measure this machine.
     Bench(Box<BenchOptions>),
+    /// Ask a server whether it is well; `None` is the one of this container.
+    Health(Option<HealthOptions>),
     /// Print `text` and exit: help and version on stdout with code 0, mistakes on stderr with code 2.
     Say {
         /// What to print, newline included.
@@ -292,7 +326,11 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             .map_err(|err| err.to_string())
             .and_then(|args| build::bench_options(args, env))
             .map(|options| Command::Bench(Box::new(options))),
-        _ => Err("The commands are `serve` and `bench`.".to_owned()),
+        Some(("health", health)) => flags::HealthArgs::from_arg_matches(health)
+            .map_err(|err| err.to_string())
+            .and_then(build::health_options)
+            .map(Command::Health),
+        _ => Err("The commands are `serve`, `bench` and `health`.".to_owned()),
     };
     built.unwrap_or_else(|sentence| mistake(&sentence))
 }

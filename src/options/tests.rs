@@ -20,7 +20,7 @@ fn options(line: &str, env: Env) -> Options {
     match run(line, env) {
         Command::Serve(options) => *options,
         Command::Say { text, .. } => panic!("'{line}' was refused: {text}"),
-        Command::Bench(_) => panic!("'{line}' is a benchmark"),
+        other => panic!("'{line}' is no server but {other:?}"),
     }
 }
 
@@ -88,9 +88,9 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     ("serve m --max-num-seqs 16", &[], |o| o.engine.max_num_seqs = Some(16)),
     ("serve m --max-num-queued-reqs 200", &[], |o| o.server.max_queued_pairs = Some(200)),
     ("serve m --max-num-queued-t 1m", &[], |o| o.server.max_queued_tokens = Some(1_000_000)),
-    ("serve m --prefix-cache-mib 3", &[], |o| o.engine.prefix_cache_bytes = 3 << 20),
-    ("serve m --prefix-cache-mib 0", &[], |o| o.engine.prefix_cache_bytes = 0),
-    ("serve m --no-enable-prefix-caching", &[], |o| o.engine.prefix_cache_bytes = 0),
+    ("serve m --prefix-cache-mib 3", &[], |o| o.engine.prefix_cache_bytes = Some(3 << 20)),
+    ("serve m --prefix-cache-mib 0", &[], |o| o.engine.prefix_cache_bytes = Some(0)),
+    ("serve m --no-enable-prefix-caching", &[], |o| o.engine.prefix_cache_bytes = Some(0)),
     ("serve m --no-enable-prefix-caching --enable-prefix-caching", &[], |_| {}),
     ("serve m --threads 3 --no-pin", &[], |o| (o.engine.threads, o.engine.pin) = (Some(3), false)),
     ("serve m --numa off", &[], |o| o.engine.numa = false),
@@ -130,6 +130,7 @@ const GOOD: &[(&str, &[&str], Change)] = &[
         o.server.cors.allowed_headers.clear();
     }),
     ("serve m --allow-credentials", &[], |o| o.server.cors.allow_credentials = true),
+    ("serve m --drain-delay 5", &[], |o| o.server.drain_delay = Duration::from_secs(5)),
     ("serve m --shutdown-timeout 0", &[], |o| o.server.shutdown_timeout = Duration::ZERO),
     ("serve m --ssl-certfile c.pem", &[], |o| {
         o.server.tls = Some(Tls {
@@ -222,6 +223,11 @@ const BAD: &[(&str, &str)] = &[
     ("serve m --load-format gguf", "safetensors"),
     ("serve --load-format safetensors", "MODEL"),
     ("serve m --shutdown-timeout -5", "-5"),
+    ("serve m --drain-delay 5s", "5s"),
+    ("health --port 8000 --uds s", "--uds"),
+    ("health --url localhost", "localhost"),
+    ("health --url ftp://h/health", "ftp://h/health"),
+    ("health m", "'m'"),
     ("serve m --shutdown-timeout soon", "soon"),
     ("serve m --hf-overrides [1]", "JSON object"),
     ("serve m --hf-overrides {x", "not valid JSON"),
@@ -375,7 +381,7 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
             o.server.cors.allowed_origins = texts(&["https://a.example"]);
         }),
         ("enable-prefix-caching: false\nno-pin: true\n", "m", &[], |o| {
-            (o.engine.prefix_cache_bytes, o.engine.pin) = (0, false);
+            (o.engine.prefix_cache_bytes, o.engine.pin) = (Some(0), false);
         }),
         ("enable-log-requests: true\n", "m --no-enable-log-requests", &[], |_| {}),
         ("enforce-eager: yes\nseed: -1\n", "m", &["--enforce-eager", "--seed"], |_| {}),
@@ -450,4 +456,34 @@ fn help_is_short_and_grouped_and_ends_with_code_0() {
 #[test]
 fn the_flags_are_consistent() {
     super::flags::command().debug_assert();
+}
+
+#[test]
+fn health_asks_the_server_that_it_is_told() {
+    let tcp = |host: &str, port| Listen::Tcp { host: host.to_owned(), port };
+    let of = |listen| Some(HealthOptions::of(listen));
+    for (line, expected) in [
+        ("health", None),
+        ("health --port 9000", of(tcp("0.0.0.0", 9000))),
+        ("health --uds /run/i.sock", of(Listen::Unix("/run/i.sock".into()))),
+        ("health --url http://h:81", of(tcp("h", 81))),
+        ("health --url http://[::1]:81/", of(tcp("[::1]", 81))),
+        (
+            "health --url https://h/x/health?a=1",
+            Some(HealthOptions { listen: tcp("h", 443), tls: true, path: "/x/health?a=1".to_owned() }),
+        ),
+    ] {
+        assert_eq!(run(line, &[]), Command::Health(expected), "{line}");
+    }
+}
+
+#[test]
+fn the_prefix_cache_of_a_small_machine_is_small_unless_it_was_asked_for() {
+    let gib = 1_u64 << 30;
+    let [plain, asked, off] =
+        ["m", "m --prefix-cache-mib 200", "m --no-enable-prefix-caching"].map(|line| options(line, &[]).engine);
+    for (memory, expected) in [(None, 256 << 20), (Some(16 * gib), 256 << 20), (Some(gib / 2), 32 << 20)] {
+        assert_eq!(plain.prefix_cache_bytes(memory), expected, "{memory:?}");
+        assert_eq!((asked.prefix_cache_bytes(memory), off.prefix_cache_bytes(memory)), (200 << 20, 0));
+    }
 }

@@ -3,7 +3,8 @@
 //! Every function is pure; called by `options::build`, `options::spelling` and, as clap's value parsers, by
 //! `options::flags`.
 
-use super::{ClientCertificates, DEFAULT_LOG_LEVEL, Overflow};
+use super::{ClientCertificates, DEFAULT_LOG_LEVEL, HealthOptions, Listen, Overflow};
+use actix_web::http::Uri;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -96,6 +97,24 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 /// A TCP port; 0 asks the system for a free one.
 pub fn port(text: &str) -> Result<u16, String> {
     text.trim().parse().map_err(|_| format!("'{text}' is not a TCP port; ports go from 0 (any free one) to 65535."))
+}
+
+/// `http://HOST[:PORT][/PATH]`, or https; the path is `/health` where there is none.
+pub fn health_url(text: &str) -> Result<HealthOptions, String> {
+    let bad = || format!("--url {text} is not an address such as http://localhost:8000/health.");
+    let url: Uri = text.trim().parse().map_err(|_| bad())?;
+    let tls = match url.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(bad()),
+    };
+    let host = url.host().filter(|host| !host.is_empty()).ok_or_else(bad)?.to_owned();
+    let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let path = match url.path_and_query().map(|path| path.as_str()) {
+        None | Some("" | "/") => "/health".to_owned(),
+        Some(path) => path.to_owned(),
+    };
+    Ok(HealthOptions { listen: Listen::Tcp { host, port }, tls, path })
 }
 
 /// A JSON object out of a flag or a variable called `name`; it may span several lines.

@@ -25,14 +25,14 @@ pub fn model(state: &State, id: &str) -> Result<HttpResponse, ApiError> {
 }
 
 /// `GET /health` and `/ping`: 200 without a body, for the server listens only when the model is ready; 503 once the
-/// engine has failed.
+/// engine has failed, or the server was told to stop.
 pub fn health(state: &State) -> Result<HttpResponse, ApiError> {
-    match state.engine.is_alive() {
-        true => Ok(HttpResponse::Ok().finish()),
-        false => {
-            Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The engine has failed; restart the server."))
-        }
-    }
+    let why = match (state.engine.is_alive(), state.is_stopping()) {
+        (true, false) => return Ok(HttpResponse::Ok().finish()),
+        (true, true) => "The server is stopping; send new requests to another one.",
+        (false, _) => "The engine has failed; restart the server.",
+    };
+    Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), why))
 }
 
 /// `GET /version`.

@@ -37,8 +37,8 @@ use crate::prompt::PromptEncoder;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
-use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, web};
 use error::{ApiError, Refusal};
 use metrics::{Exchange, Metrics};
@@ -46,7 +46,7 @@ use rerank::Documents;
 use route::Resource;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The client's name of a request.
@@ -135,6 +135,8 @@ pub struct State {
     metrics: Metrics,
     /// Requests at work.
     at_work: AtomicUsize,
+    /// Whether the server was told to stop: it is not well any more, and every answer ends its connection.
+    stopping: AtomicBool,
     /// Seconds since 1970 when the server started.
     started: u64,
 }
@@ -144,7 +146,12 @@ impl State {
     pub fn new(settings: Settings, engine: Engine, encoder: Arc<PromptEncoder>) -> Result<Self> {
         let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
-        Ok(Self { settings, engine, encoder, metrics, at_work: AtomicUsize::new(0), started: unix_time() })
+        let (at_work, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Self { settings, engine, encoder, metrics, at_work, stopping, started: unix_time() })
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 }
 
@@ -172,7 +179,7 @@ fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone +
 
 async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
     if let Some(preflight) = cors::preflight(&state.settings.cors, request.method(), request.headers()) {
-        return with_request_id(&state.settings, &request, preflight);
+        return finished(&state, &request, preflight);
     }
     let started = Instant::now();
     let path = state.settings.local_path(request.path());
@@ -192,12 +199,16 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
         tracing::info!(target: "request", "{}", request_log::line(&request, response.status(), started.elapsed()));
     }
     tracing::debug!("{} {} {}", request.method(), request.path(), response.status().as_u16());
-    with_request_id(&state.settings, &request, response)
+    finished(&state, &request, response)
 }
 
-/// Names the request in the answer, as its client did or with 32 random hexadecimal digits, if that was asked for.
-fn with_request_id(settings: &Settings, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
-    if settings.request_id_headers {
+/// Names the request in the answer, as its client did or with 32 random hexadecimal digits, if that was asked for; and
+/// tells the clients of a stopping server to connect elsewhere for what is next.
+fn finished(state: &State, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    if state.is_stopping() {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    if state.settings.request_id_headers {
         let own = || HeaderValue::from_str(&format!("{:032x}", rand::random::<u128>())).ok();
         if let Some(id) = request.headers().get(&REQUEST_ID).cloned().or_else(own) {
             response.headers_mut().insert(REQUEST_ID, id);

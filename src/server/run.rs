@@ -1,12 +1,14 @@
 //! The life of a server from the first connection on: serve, and stop in order.
 //!
-//! Invariant: after a stop signal running requests get their time. Called by `main`, over what `listen` has reserved.
+//! Invariants: after a stop signal the server says that it is not well before it takes no more connections, and running
+//! requests get their time. Called by `main`, over what `listen` has reserved.
 
 use super::listen::Listening;
 use super::{State, routes};
 use crate::error::{Error, ErrorKind, Result};
 use actix_web::{App, HttpServer, web};
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Threads that speak HTTP. They only move bytes: the cores belong to the engine.
@@ -19,7 +21,9 @@ const BLOCKING_THREADS: usize = 4;
 pub struct Lifecycle {
     /// How long an idle connection stays open.
     pub keep_alive: Duration,
-    /// How long running requests get after a stop signal; zero aborts them.
+    /// How long connections are still taken after a stop signal, so that load balancers can turn away first.
+    pub drain_delay: Duration,
+    /// How long running requests get after that; zero aborts them.
     pub shutdown_timeout: Duration,
 }
 
@@ -30,7 +34,13 @@ pub async fn run(
     lifecycle: Lifecycle,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    run_app(routes(web::Data::new(state)), listening, lifecycle, stop).await
+    let state = web::Data::new(state);
+    let drained = async {
+        stop.await;
+        state.stopping.store(true, Ordering::Relaxed);
+        tokio::time::sleep(lifecycle.drain_delay).await;
+    };
+    run_app(routes(state.clone()), listening, lifecycle, drained).await
 }
 
 async fn run_app(

@@ -8,6 +8,7 @@ mod openapi;
 mod operator;
 mod prompts;
 mod replay;
+mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
 mod transport;

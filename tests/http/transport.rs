@@ -18,7 +18,8 @@ async fn exchange(requests: &[Vec<u8>]) -> String {
     let address = reserved.address().expect("a TCP address");
     let listening = reserved.listen().expect("listens");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let lifecycle = Lifecycle { keep_alive: Duration::from_secs(60), shutdown_timeout: Duration::from_secs(60) };
+    let minute = Duration::from_secs(60);
+    let lifecycle = Lifecycle { keep_alive: minute, drain_delay: Duration::ZERO, shutdown_timeout: minute };
     let client = async {
         let mut stream = TcpStream::connect(address).await.expect("connects");
         let mut answers = Vec::new();

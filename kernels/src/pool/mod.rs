@@ -4,10 +4,12 @@
 //! scratch memory of its own, reused from call to call. Between calls the workers sleep.
 
 mod blocks;
+mod machine;
 mod numa;
 mod topology;
 
 pub(crate) use blocks::{Block, Blocks};
+pub use machine::Machine;
 
 use crate::buffer::Buffer;
 use crate::isa::{Isa, Kernel, Simd};
@@ -33,9 +35,9 @@ impl Pool {
     /// cores. With `pin`, and when there is exactly one worker to each core, workers are pinned: with fewer, other
     /// processes that count the same way would be pinned to the same first cores.
     pub fn new(threads: Option<usize>, pin: bool) -> Self {
-        let cores = topology::physical_cores();
-        let threads = threads.unwrap_or_else(|| topology::allowed_threads(&cores)).max(1);
-        let pins = (pin && threads == cores.len()).then_some(cores);
+        let machine = Machine::here();
+        let threads = threads.unwrap_or_else(|| machine.threads()).max(1);
+        let pins = (pin && threads == machine.cores.len()).then_some(machine.cores);
         Self::start(threads, move |i| {
             if let Some(cores) = &pins {
                 topology::confine_current_thread(&cores[i..=i]);

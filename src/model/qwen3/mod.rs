@@ -6,10 +6,10 @@
 
 mod weights;
 
-use super::workspace::{LayerBuffers, Widths, Workspace};
+use super::workspace::{LayerBuffers, Widths, Workspace, expected_bytes};
 use super::{AnswerTokens, Lane, Model, Outcome, Progress};
 use crate::batch::{Batch, Chunk};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
 use crate::prefix_cache::KvRows;
 use ironrank_kernels::{Buffer, Cpu, Heads, QkNormRope, RmsNorm, Run};
@@ -22,6 +22,11 @@ const CHUNK: usize = 768;
 
 /// Chunks are whole numbers of these rows: a task of attention, and whole register tiles of every ISA.
 const CHUNK_STEP: usize = 48;
+
+/// Bytes of the buffers of both lanes for batches of up to `tokens` tokens.
+pub(super) fn buffer_bytes(config: &Config, tokens: usize) -> usize {
+    expected_bytes(Widths::of(config), CHUNK, tokens)
+}
 
 /// A Qwen3 reranker.
 pub(super) struct Qwen3 {

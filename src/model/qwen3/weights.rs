@@ -4,7 +4,7 @@
 
 use super::super::AnswerTokens;
 use super::super::workspace::Widths;
-use crate::checkpoint::{Checkpoint, Head, Tensor, packed};
+use crate::checkpoint::{Checkpoint, Config, Head, Tensor, packed};
 use crate::error::Result;
 use ironrank_kernels::{AttentionShape, Cpu, NR, Rope, Weights};
 use std::path::Path;
@@ -54,12 +54,7 @@ impl ModelWeights {
         cache: Option<&Path>,
     ) -> Result<Self> {
         let config = checkpoint.config();
-        let attention = AttentionShape {
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            head_dim: config.head_dim,
-        };
-        let widths = Widths { hidden: config.hidden_size, intermediate: config.intermediate_size, attention };
+        let widths = Widths::of(config);
         let vector = |name: &str, len: usize| -> Result<Vec<f32>> {
             let mut out = vec![0.0; len];
             checkpoint.tensor(name, &[len])?.read_row(0, &mut out);
@@ -182,6 +177,16 @@ fn tensor(checkpoint: &Checkpoint, index: usize, name: &str, shape: &[usize]) ->
 }
 
 impl Widths {
+    /// The widths that a configuration gives.
+    pub fn of(config: &Config) -> Self {
+        let attention = AttentionShape {
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+        };
+        Self { hidden: config.hidden_size, intermediate: config.intermediate_size, attention }
+    }
+
     /// Depth and outputs of a layer's matrices: queries, keys and values; output; gate and up; down.
     fn matrices(self) -> [packed::Shape; MATRICES] {
         // The gated unit comes in whole panels; its surplus columns are zeros and so are the weights they meet.

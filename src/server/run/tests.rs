@@ -54,7 +54,7 @@ fn hold(held: Arc<Held>) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 's
 }
 
 fn patient(shutdown_timeout: Duration) -> Lifecycle {
-    Lifecycle { keep_alive: PATIENCE, shutdown_timeout }
+    Lifecycle { keep_alive: PATIENCE, drain_delay: Duration::ZERO, shutdown_timeout }
 }
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

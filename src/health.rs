@@ -1,0 +1,239 @@
+//! `ironrank health`: asks a server whether it is well, for containers that have neither a shell nor curl.
+//!
+//! Invariant: one GET, an answer within `PATIENCE` a step, one sentence. A server's certificate is not checked, for
+//! this asks how it is and tells it nothing; Kubernetes' probes do the same. Called by `main`.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{self, Command, DEFAULT_HOST, DEFAULT_PORT, HealthOptions, Listen};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a connection, a write or a read may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A status line is far shorter.
+const STATUS_LINE_BYTES: u64 = 1024;
+
+/// A sentence that says that the server of `options` is well, or an error that says why not.
+pub fn check(options: &HealthOptions) -> Result<String> {
+    let HealthOptions { listen, tls, path } = options;
+    let (host, name) = match listen {
+        Listen::Tcp { host, port } => {
+            let host = reachable(host);
+            let scheme = if *tls { "https" } else { "http" };
+            (host.clone(), format!("{scheme}://{host}:{port}{path}"))
+        }
+        Listen::Unix(socket) => ("localhost".to_owned(), format!("unix:{}, {path}", socket.display())),
+    };
+    let unwell = |why: String| Error::new(ErrorKind::Unavailable, format!("{name} is not well: {why}."));
+    let line = match listen {
+        Listen::Tcp { port, .. } => connect(&host, *port).and_then(|stream| match tls {
+            true => ask(encrypted(stream, &host)?, &host, path),
+            false => ask(stream, &host, path),
+        }),
+        Listen::Unix(socket) => UnixStream::connect(socket).and_then(|stream| {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            ask(stream, &host, path)
+        }),
+    };
+    let line = line.map_err(|err| match err.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            unwell(format!("no answer came within {} s", PATIENCE.as_secs()))
+        }
+        _ => unwell(err.to_string()),
+    })?;
+    match line.split_whitespace().nth(1).filter(|_| line.starts_with("HTTP/1.")) {
+        Some("200") => Ok(format!("{name} is well.")),
+        Some(status) => Err(unwell(format!("it answers with status {status}"))),
+        None => Err(unwell("what answers does not speak HTTP".to_owned())),
+    }
+}
+
+/// The server of this container: process 1, by its own command line and the environment, which is the same for both;
+/// where there is none, the default port.
+pub fn here() -> HealthOptions {
+    let program = std::env::current_exe().unwrap_or_default();
+    let command_line = std::fs::read("/proc/1/cmdline").unwrap_or_default();
+    server_of(&command_line, &program, |name| std::env::var(name).ok())
+        .unwrap_or_else(|| HealthOptions::of(Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: DEFAULT_PORT }))
+}
+
+/// What a process with this command line (arguments that end with a zero byte) serves, if it is `program`, by itself or
+/// below an init such as `docker-init -- ironrank ...`.
+fn server_of(command_line: &[u8], program: &Path, env: impl Fn(&str) -> Option<String>) -> Option<HealthOptions> {
+    let args = command_line.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned());
+    let mut args: Vec<String> = args.skip_while(|arg| Path::new(arg).file_name() != program.file_name()).collect();
+    // Behind the last zero byte there is nothing.
+    args.pop();
+    match options::parse(args, env) {
+        Command::Serve(options) => {
+            let tls = options.server.tls.is_some();
+            Some(HealthOptions { tls, ..HealthOptions::of(options.server.listen) })
+        }
+        _ => None,
+    }
+}
+
+/// An address to connect to; a server that listens on all of them is reached on loopback.
+fn reachable(host: &str) -> String {
+    match host {
+        "0.0.0.0" => "127.0.0.1".to_owned(),
+        "::" | "[::]" => "[::1]".to_owned(),
+        _ => host.to_owned(),
+    }
+}
+
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("the host '{host}' has no address"));
+    for address in (bare, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                return Ok(stream);
+            }
+            Err(err) => last = err,
+        }
+    }
+    Err(last)
+}
+
+/// Sends the request; the status line of the answer.
+fn ask(mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<String> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    stream.flush()?;
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    let mut stream = stream.take(STATUS_LINE_BYTES);
+    while !line.ends_with(b"\n") && stream.read(&mut byte)? > 0 {
+        line.extend(byte);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+fn encrypted(stream: TcpStream, host: &str) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(bare).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?, stream))
+}
+
+/// Takes every certificate whose key the server shows to have.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// What is said of a server on loopback that sends `answer` to the first who asks.
+    fn said_of(answer: &'static [u8]) -> (bool, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 256];
+            let read = stream.read(&mut request).unwrap();
+            stream.write_all(answer).unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        });
+        let result = check(&HealthOptions::of(Listen::Tcp { host: "0.0.0.0".to_owned(), port }));
+        assert!(server.join().unwrap().starts_with("GET /health HTTP/1.1\r\n"));
+        (result.is_ok(), result.unwrap_or_else(|err| err.to_string()))
+    }
+
+    #[test]
+    fn only_a_200_is_well_and_each_other_answer_has_its_sentence() {
+        let (well, sentence) = said_of(b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(
+            well && sentence.starts_with("http://127.0.0.1:") && sentence.ends_with("/health is well."),
+            "{sentence}"
+        );
+        for (answer, words) in [
+            (&b"HTTP/1.1 503 Service Unavailable\r\n\r\n"[..], "status 503."),
+            (b"HTTP/1.1 2000 What\r\n\r\n", "status 2000."),
+            (b"SSH-2.0 200 OK\r\n", "does not speak HTTP."),
+            (b"", "does not speak HTTP."),
+        ] {
+            let (well, sentence) = said_of(answer);
+            assert!(!well && sentence.ends_with(words), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_not_well() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let gone = check(&HealthOptions::of(Listen::Tcp { host: "127.0.0.1".to_owned(), port: free }));
+        assert!(gone.unwrap_err().to_string().contains("refused"));
+        let socket = check(&HealthOptions::of(Listen::Unix("/no/such/socket".into())));
+        assert!(socket.unwrap_err().to_string().starts_with("unix:/no/such/socket, /health is not well: No such file"));
+    }
+
+    #[test]
+    fn the_server_of_a_container_is_found_by_its_own_command_line() {
+        let found = |command_line: &str| {
+            let bytes = command_line.replace(' ', "\0") + "\0";
+            server_of(bytes.as_bytes(), Path::new("/ironrank"), |_| None)
+        };
+        let tcp = |port| HealthOptions::of(Listen::Tcp { host: "0.0.0.0".to_owned(), port });
+        assert_eq!(found("/ironrank /models/m --task score --port 8123"), Some(tcp(8123)));
+        assert_eq!(found("/ironrank serve"), Some(tcp(8000)));
+        assert_eq!(found("/sbin/docker-init -- /ironrank /models/m --port=9"), Some(tcp(9)));
+        assert_eq!(found("ironrank m --uds /run/i.sock"), Some(HealthOptions::of(Listen::Unix("/run/i.sock".into()))));
+        let tls = found("/ironrank m --ssl-certfile c.pem").unwrap();
+        assert_eq!(tls, HealthOptions { tls: true, ..tcp(8000) });
+        assert_eq!(found("/sbin/init splash"), None);
+        assert_eq!(found("/ironrank bench"), None);
+    }
+}

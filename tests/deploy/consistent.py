@@ -1,0 +1,66 @@
+"""What the schemas cannot see: selectors that meet, grace periods that suffice, names and files that are there."""
+
+import pathlib
+import re
+import sys
+import tomllib
+
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[2]
+VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+TIMEOUT = 30  # --shutdown-timeout's default
+problems = []
+
+
+def expect(condition, what):
+    if not condition:
+        problems.append(what)
+
+
+def seconds(args, flag, default):
+    found = re.search(rf"--{flag}[= ](\d+)", " ".join(args))
+    return int(found[1]) if found else default
+
+
+def grace(what, given, args):
+    needed = seconds(args, "drain-delay", 0) + seconds(args, "shutdown-timeout", TIMEOUT)
+    expect(given > needed, f"{what}: {given} s to stop, but {needed} s may be needed")
+    expect(seconds(args, "drain-delay", 0) >= 4, f"{what}: the balancer needs some seconds to turn away")
+
+
+objects = {o["kind"] + " " + o["metadata"]["name"]: o for o in yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text())}
+pod = objects["Deployment ironrank"]["spec"]["template"]
+container = pod["spec"]["containers"][0]
+labels = pod["metadata"]["labels"].items()
+for name, selector in {
+    "Deployment ironrank": objects["Deployment ironrank"]["spec"]["selector"]["matchLabels"],
+    "Service ironrank": objects["Service ironrank"]["spec"]["selector"],
+    "Service ironrank-replicas": objects["Service ironrank-replicas"]["spec"]["selector"],
+    "PodDisruptionBudget ironrank": objects["PodDisruptionBudget ironrank"]["spec"]["selector"]["matchLabels"],
+    "NetworkPolicy ironrank": objects["NetworkPolicy ironrank"]["spec"]["podSelector"]["matchLabels"],
+}.items():
+    expect(selector.items() <= labels, f"{name} selects no pod")
+grace("kubernetes.yaml", pod["spec"]["terminationGracePeriodSeconds"], container["args"])
+expect(container["image"] == f"ironrank:{VERSION}", f"kubernetes.yaml: the image is not {VERSION}")
+volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+expect({mount["name"] for mount in container["volumeMounts"]} == volumes, "kubernetes.yaml: volumes and mounts differ")
+user = re.search(r"^USER (\d+):", (ROOT / "Dockerfile").read_text(), re.M)[1]
+expect(str(pod["spec"]["securityContext"]["runAsUser"]) == user, "kubernetes.yaml: another user than the image's")
+metric = objects["HorizontalPodAutoscaler ironrank"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
+expect(any(metric in path.read_text() for path in (ROOT / "src/server/metrics").glob("*.rs")), f"there is no metric {metric}")
+
+for file in ["compose.yaml", "deploy/stack.yaml"]:
+    services = yaml.safe_load((ROOT / file).read_text())["services"]
+    for name, service in services.items():
+        if name == "balancer":
+            host, _ = service["environment"]["REPLICAS_AT"].split(":")
+            expect(host in services, f"{file}: the balancer looks for {host}, which is no service")
+        else:
+            command = service["command"]
+            args = command.split() if isinstance(command, str) else command
+            grace(f"{file}, {name}", int(service["stop_grace_period"].rstrip("s")), args)
+expect(f"ARG VERSION={VERSION}" in (ROOT / "Dockerfile").read_text(), f"Dockerfile: VERSION is not {VERSION}")
+
+print("\n".join(problems))
+sys.exit(bool(problems))

@@ -9,7 +9,7 @@
 
 use crate::batch::common;
 use ironrank_kernels::Buffer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub struct PrefixCache {
     used: usize,
     clock: u64,
     entries: BTreeMap<u64, Entry>,
+    /// The entry that continues another one (or none) at a position with a token: there is at most one.
+    next: HashMap<(Option<u64>, usize, u32), u64>,
 }
 
 struct Entry {
@@ -62,10 +64,17 @@ struct Entry {
     children: usize,
 }
 
+impl Entry {
+    /// What it continues, where, and with which token.
+    fn place(&self) -> (Option<u64>, usize, u32) {
+        (self.parent, self.start, self.tokens[0])
+    }
+}
+
 impl PrefixCache {
     /// Room for `capacity` tokens; 0 keeps nothing.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, used: 0, clock: 0, entries: BTreeMap::new() }
+        Self { capacity, used: 0, clock: 0, entries: BTreeMap::new(), next: HashMap::new() }
     }
 
     /// Tokens it may hold.
@@ -112,6 +121,7 @@ impl PrefixCache {
         self.used += tokens.len();
         let kv = Arc::new(kv.skip(start - from, ids.len() - from));
         let entry = Entry { parent, start, tokens, kv, last_used: self.clock, children: 0 };
+        self.next.insert(entry.place(), self.clock);
         self.entries.insert(self.clock, entry);
     }
 
@@ -121,6 +131,7 @@ impl PrefixCache {
             let idle = self.entries.iter().filter(|(_, entry)| entry.children == 0 && entry.last_used < self.clock);
             let Some((&id, _)) = idle.min_by_key(|(_, entry)| entry.last_used) else { return false };
             let Some(entry) = self.entries.remove(&id) else { return false };
+            self.next.remove(&entry.place());
             self.used -= entry.tokens.len();
             if let Some(parent) = entry.parent.and_then(|id| self.entries.get_mut(&id)) {
                 parent.children -= 1;
@@ -132,10 +143,8 @@ impl PrefixCache {
     /// The entries that hold the beginning of `ids`, and how many tokens of each.
     fn path(&self, ids: &[u32]) -> Vec<(u64, usize)> {
         let (mut path, mut parent, mut at) = (Vec::new(), None, 0);
-        while let Some(&next) = ids.get(at) {
-            let continues = |entry: &Entry| entry.parent == parent && entry.start == at && entry.tokens[0] == next;
-            let Some((&id, entry)) = self.entries.iter().find(|(_, entry)| continues(entry)) else { break };
-            let count = common(&entry.tokens, &ids[at..]);
+        while let Some(&id) = ids.get(at).and_then(|&token| self.next.get(&(parent, at, token))) {
+            let count = common(&self.entries[&id].tokens, &ids[at..]);
             path.push((id, count));
             (parent, at) = (Some(id), at + count);
         }

@@ -95,14 +95,22 @@ def _():
 
 @check("a full queue is its ApiError with status 503, in JSON")
 def _():
-    documents = [f"{number} {DOCUMENTS[number % 5]} " * 40 for number in range(400)]
-    background = threading.Thread(target=lambda: similarity(SMALL_URL + "/v1", documents))
-    background.start()
+    documents = [f"{number} {DOCUMENTS[number % 5]} " * 40 for number in range(60)]
     errors = []
-    while background.is_alive() and not errors:
+
+    def send():
         try:
-            similarity(SMALL_URL + "/v1", ["one"])
+            similarity(SMALL_URL + "/v1", documents)
         except ApiError as error:
             errors.append(error)
-    background.join()
+
+    # The queue has one place: of two at once, one is refused.
+    for _ in range(10):
+        threads = [threading.Thread(target=send) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            break
     assert errors and errors[0].status_code == 503 and "message" in errors[0].body, errors

@@ -90,7 +90,7 @@ for environment in ragflow frameworks newest; do
     out=$work/$environment.$script
     # No keys or addresses of the caller's.
     env -u CO_API_KEY -u CO_API_URL -u HF_TOKEN PYTHONWARNINGS=ignore \
-      timeout 120 "$work/$environment/bin/python" "tests/clients/$script.py" >"$out.out" 2>"$out.err" || true
+      timeout 300 "$work/$environment/bin/python" "tests/clients/$script.py" >"$out.out" 2>"$out.err" || true
     count "$out.out"
     if ! grep -q '^END$' "$out.out"; then
       fail "$script: it did not come to its end" "$out.err"

@@ -59,9 +59,9 @@ pub fn info(state: &State) -> HttpResponse {
     })
 }
 
-/// `GET /v1/cluster/auth`: nobody has to log in; keys go with each request.
-pub fn cluster_auth() -> HttpResponse {
-    HttpResponse::Ok().json(ClusterAuth { auth: false })
+/// `GET /v1/cluster/auth`: whether there are keys. Xinference's clients send theirs only if so.
+pub fn cluster_auth(state: &State) -> HttpResponse {
+    HttpResponse::Ok().json(ClusterAuth { auth: !state.settings.api_keys.is_empty() })
 }
 
 /// `GET /metrics`, in Prometheus' text format.

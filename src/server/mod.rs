@@ -264,7 +264,7 @@ async fn answer(
         Resource::Health | Resource::Ping | Resource::Root => info::health(state),
         Resource::Version => Ok(info::version()),
         Resource::Info => Ok(info::info(state)),
-        Resource::ClusterAuth => Ok(info::cluster_auth()),
+        Resource::ClusterAuth => Ok(info::cluster_auth(state)),
         Resource::Metrics => info::metrics(state),
         Resource::Load => Ok(info::load(state.at_work.load(Ordering::Relaxed))),
         Resource::KvEventSources => Ok(info::kv_event_sources()),

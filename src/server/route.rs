@@ -34,7 +34,7 @@ pub enum Resource {
     Version,
     /// What is served, as TEI says it.
     Info,
-    /// Whether users have to log in, which Xinference's clients ask before anything else.
+    /// Whether there are keys, which Xinference's clients ask before anything else.
     ClusterAuth,
     /// Prometheus metrics.
     Metrics,

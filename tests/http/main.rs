@@ -1,6 +1,7 @@
 //! The HTTP contract, in process through the server's own application builder, over the synthetic `tiny` model that
 //! the exchanges with vLLM were recorded with.
 
+mod clients;
 mod contract;
 mod cors;
 mod metrics;

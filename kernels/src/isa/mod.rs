@@ -121,6 +121,26 @@ pub trait Simd: Copy + Send + Sync {
         self.splat(unsafe { *p.add(i) })
     }
 
+    /// `acc[i][j] += a[i] * columns[j]`: a step of the register tile.
+    ///
+    /// # Safety
+    /// `a` is readable for `R` values.
+    #[inline(always)]
+    unsafe fn outer_product<const R: usize, const NV: usize>(
+        self,
+        a: *const f32,
+        columns: [Self::V; NV],
+        acc: &mut [[Self::V; NV]; R],
+    ) {
+        for (i, row) in acc.iter_mut().enumerate() {
+            // SAFETY: `i < R`.
+            let x = unsafe { self.splat_row::<R>(a, i) };
+            for (sum, column) in row.iter_mut().zip(columns) {
+                *sum = self.mul_add(x, column, *sum);
+            }
+        }
+    }
+
     /// `LANES` values at `p`.
     ///
     /// # Safety

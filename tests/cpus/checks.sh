@@ -51,6 +51,24 @@ fails_with() { # CODE TEXT COMMAND...
   fi
 }
 
+some_pass() { # COMMAND...: a test program that succeeds, at least one of its tests having run
+  "$@" | tee "$work/results" && grep -q '^test result: ok\. [1-9]' "$work/results"
+}
+
+begin() { # NAME TEST-PROGRAM...: runs beside what follows, until `check ... ends NAME`
+  local name=$1
+  shift
+  "$@" >"$work/$name.log" 2>&1 &
+  server[$name]=$!
+}
+
+ends() { # NAME: waits for it; as some_pass
+  local pid=${server[$1]} code=0
+  unset "server[$1]"
+  wait "$pid" || code=$?
+  some_pass cat "$work/$1.log" && return "$code"
+}
+
 serve() { # NAME COMMAND...: starts the command, a server's beginning, and waits for it to be ready; its log is $work/NAME.log
   local name=$1 tries=600
   shift
@@ -90,6 +108,8 @@ logged() { # NAME PATTERN: a line of its log
 }
 
 stop() { # NAME: it leaves in order
-  kill -TERM "${server[$1]}"
-  wait "${server[$1]}"
+  local pid=${server[$1]}
+  unset "server[$1]"
+  kill -TERM "$pid"
+  wait "$pid"
 }

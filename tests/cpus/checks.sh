@@ -55,20 +55,6 @@ some_pass() { # COMMAND...: a test program that succeeds, at least one of its te
   "$@" | tee "$work/results" && grep -q '^test result: ok\. [1-9]' "$work/results"
 }
 
-begin() { # NAME TEST-PROGRAM...: runs beside what follows, until `check ... ends NAME`
-  local name=$1
-  shift
-  "$@" >"$work/$name.log" 2>&1 &
-  server[$name]=$!
-}
-
-ends() { # NAME: waits for it; as some_pass
-  local pid=${server[$1]} code=0
-  unset "server[$1]"
-  wait "$pid" || code=$?
-  some_pass cat "$work/$1.log" && return "$code"
-}
-
 serve() { # NAME COMMAND...: starts the command, a server's beginning, and waits for it to be ready; its log is $work/NAME.log
   local name=$1 tries=600
   shift

@@ -17,7 +17,7 @@ cases = json.loads(gzip.decompress(path.read_bytes()))
 worst = 0.0
 for case in cases:
     body = {"query": case["query"], "documents": [case["document"]]}
-    if case["instruction"] is not None:
+    if case.get("instruction") is not None:
         body["instruction"] = case["instruction"]
     request = urllib.request.Request(
         sys.argv[1] + "/v1/rerank", json.dumps(body).encode(), {"Content-Type": "application/json"}

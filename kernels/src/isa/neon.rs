@@ -78,11 +78,11 @@ impl Simd for Neon {
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
         // The intrinsic is not stable.
-        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) p, options(nomem, nostack, preserves_flags)) }
+        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags)) }
     }
     #[inline(always)]
     fn prefetch_l2(self, p: *const f32) {
-        unsafe { asm!("prfm pldl2keep, [{}]", in(reg) p, options(nomem, nostack, preserves_flags)) }
+        unsafe { asm!("prfm pldl2keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags)) }
     }
     #[inline(always)]
     fn transpose_4x4(self, rows: &[f32], stride: usize, out: &mut [f32], width: usize) {

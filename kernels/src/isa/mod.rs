@@ -121,6 +121,26 @@ pub trait Simd: Copy + Send + Sync {
         self.splat(unsafe { *p.add(i) })
     }
 
+    /// `acc[i][j] += a[i] * columns[j]`: a step of the register tile.
+    ///
+    /// # Safety
+    /// `a` is readable for `R` values.
+    #[inline(always)]
+    unsafe fn outer_product<const R: usize, const NV: usize>(
+        self,
+        a: *const f32,
+        columns: [Self::V; NV],
+        acc: &mut [[Self::V; NV]; R],
+    ) {
+        for (i, row) in acc.iter_mut().enumerate() {
+            // SAFETY: `i < R`.
+            let x = unsafe { self.splat_row::<R>(a, i) };
+            for (sum, column) in row.iter_mut().zip(columns) {
+                *sum = self.mul_add(x, column, *sum);
+            }
+        }
+    }
+
     /// `LANES` values at `p`.
     ///
     /// # Safety
@@ -174,18 +194,20 @@ pub enum Isa {
 impl Isa {
     /// All that this CPU has, best first.
     pub fn available() -> Vec<Isa> {
-        let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            found.extend(avx512::Avx512::detect().map(Isa::Avx512));
-            found.extend(avx::Avx2::detect().map(Isa::Avx2));
-            found.extend(avx::Avx::detect().map(Isa::Avx));
-            found.push(Isa::Sse2(sse2::Sse2::BASELINE));
-        }
-        #[cfg(target_arch = "aarch64")]
-        found.push(Isa::Neon(neon::Neon::BASELINE));
-        found.push(Isa::Portable(portable::Portable));
-        found
+        let found = [
+            #[cfg(target_arch = "x86_64")]
+            avx512::Avx512::detect().map(Isa::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            avx::Avx2::detect().map(Isa::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            avx::Avx::detect().map(Isa::Avx),
+            #[cfg(target_arch = "x86_64")]
+            Some(Isa::Sse2(sse2::Sse2::BASELINE)),
+            #[cfg(target_arch = "aarch64")]
+            Some(Isa::Neon(neon::Neon::BASELINE)),
+            Some(Isa::Portable(portable::Portable)),
+        ];
+        found.into_iter().flatten().collect()
     }
 
     /// The best this CPU has.

@@ -178,11 +178,6 @@ unsafe fn step<S: Simd, const R: usize, const NV: usize>(
         for (j, column) in columns.iter_mut().enumerate() {
             *column = s.load_ptr(b.add(j * S::LANES / NR * b_stride + j * S::LANES % NR));
         }
-        for (i, row) in acc.iter_mut().enumerate() {
-            let x = s.splat_row::<R>(a, i);
-            for (sum, column) in row.iter_mut().zip(columns) {
-                *sum = s.mul_add(x, column, *sum);
-            }
-        }
+        s.outer_product(a, columns, acc);
     }
 }

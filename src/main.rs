@@ -1,15 +1,18 @@
-//! The program: parse options, load the model, serve or measure it, or ask a server how it
-//! is; leave with an exit code.
+//! The program: parse options, load the model, serve or measure it, or fetch one, or ask a server how it is; leave with
+//! an exit code.
 //!
 //! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
 #![forbid(unsafe_code)]
 
 use actix_web::rt::System;
 use ironrank::bench;
+use ironrank::download;
 use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::health;
-use ironrank::options::{self, BenchOptions, Command, HealthOptions, Listen, LogOptions, Options, ServerOptions};
+use ironrank::options::{
+    self, BenchOptions, Command, DownloadOptions, HealthOptions, Listen, LogOptions, Options, ServerOptions,
+};
 use ironrank::prompt::Template;
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
 use ironrank::startup::{Loaded, load};
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
         Command::Serve(options) => run(&options.log, || serve(&options)),
+        Command::Download(options) => run(&options.log, || fetch(&options)),
         Command::Health(asked) => check_health(asked),
         Command::Bench(bench) => run(&bench.log, || measure(&bench)),
     }
@@ -72,6 +76,12 @@ fn measure(options: &BenchOptions) -> Result<()> {
         true => println!("{}", report.to_json()),
         false => print!("{report}"),
     }
+    Ok(())
+}
+
+/// Fetches a model; its directory is all that goes to stdout, for scripts.
+fn fetch(options: &DownloadOptions) -> Result<()> {
+    println!("{}", download::run(options)?.display());
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod synthetic;
 mod tensor;
 
 pub use config::{Config, Overrides};
+pub(crate) use shards::{INDEX, SINGLE, shard_names};
 pub use tensor::{Dtype, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -77,6 +78,12 @@ impl Checkpoint {
             None => (BUILTIN_CONFIG.to_vec(), "The built-in config.json".to_owned()),
         };
         let (config, head) = config::parse(&json, &file, overrides, false)?;
+        Ok(Self { config, head, name: "The synthetic checkpoint".to_owned(), places: None })
+    }
+
+    /// The same with the configuration in `file`.
+    pub(crate) fn dummy_of(file: &Path, overrides: &Overrides) -> Result<Self> {
+        let (config, head) = config::parse(&shards::read(file)?, &file.display().to_string(), overrides, false)?;
         Ok(Self { config, head, name: "The synthetic checkpoint".to_owned(), places: None })
     }
 

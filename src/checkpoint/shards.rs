@@ -10,15 +10,17 @@ use ironrank_kernels::MappedFile;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The format's own limit on the length of a header, and ours on every JSON file.
 const MAX_JSON_BYTES: u64 = 100_000_000;
-const INDEX: &str = "model.safetensors.index.json";
-const SINGLE: &str = "model.safetensors";
+/// Tells in which shard each tensor lies.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+/// All tensors in one file; where it is, there are no shards.
+pub(crate) const SINGLE: &str = "model.safetensors";
 
 /// Where one tensor lies.
 #[derive(Clone)]
@@ -111,31 +113,41 @@ pub(super) fn open(dir: &Path) -> Result<BTreeMap<String, Place>> {
     Ok(tensors)
 }
 
-fn read_shards(dir: &Path, tensors: &mut BTreeMap<String, Place>) -> Result<()> {
-    let path = dir.join(INDEX);
-    let json = read(&path)?;
+/// The file of each tensor, as the index says.
+fn homes(path: &Path) -> Result<BTreeMap<String, String>> {
+    let json = read(path)?;
     let index: Index =
-        serde_json::from_slice(&json).map_err(|e| fail(&path, format!("is not an index of safetensors files: {e}")))?;
+        serde_json::from_slice(&json).map_err(|e| fail(path, format!("is not an index of safetensors files: {e}")))?;
     let mut homes = BTreeMap::new();
     for (tensor, file) in index.weight_map.0 {
         let file: String = serde_json::from_str(file.get()).map_err(|_| {
-            fail(&path, format!("gives tensor {} the file {}, expected a string", shown(&tensor), shown(file.get())))
+            fail(path, format!("gives tensor {} the file {}, expected a string", shown(&tensor), shown(file.get())))
         })?;
         let plain = !file.is_empty() && !file.contains(['/', '\\', '\0', ':']) && file != "." && file != "..";
         if !plain {
             let (tensor, file) = (shown(&tensor), shown(&file));
             return Err(fail(
-                &path,
+                path,
                 format!("gives tensor {tensor} the file {file:?}, expected a name in the same directory"),
             ));
         }
         if let Some(other) = homes.insert(tensor.clone(), file) {
             return Err(fail(
-                &path,
+                path,
                 format!("names tensor {} twice, the first time in {}", shown(&tensor), shown(&other)),
             ));
         }
     }
+    Ok(homes)
+}
+
+/// The names of the files that an index lists, each once, all of them plain names.
+pub(crate) fn shard_names(index: &Path) -> Result<Vec<String>> {
+    Ok(BTreeSet::from_iter(homes(index)?.into_values()).into_iter().collect())
+}
+
+fn read_shards(dir: &Path, tensors: &mut BTreeMap<String, Place>) -> Result<()> {
+    let homes = homes(&dir.join(INDEX))?;
     let mut files: Vec<&String> = homes.values().collect();
     files.sort();
     files.dedup();

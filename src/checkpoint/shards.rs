@@ -5,7 +5,7 @@
 //! `Checkpoint::open`.
 
 use super::{Dtype, fail, shown};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use ironrank_kernels::MappedFile;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
@@ -94,23 +94,22 @@ fn regular_file(path: &Path) -> Result<u64> {
     }
 }
 
-/// All tensors of the model directory, by the names that its files give them.
-pub(super) fn open(dir: &Path) -> Result<BTreeMap<String, Place>> {
+/// All tensors of the model directory, by the names that its files give them; or what is wrong, in order of the files.
+pub(super) fn open(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<Error>> {
     let exists = |name: &str| std::fs::symlink_metadata(dir.join(name)).is_ok();
-    let mut tensors = BTreeMap::new();
     if exists(SINGLE) {
-        read_shard(&dir.join(SINGLE), &mut tensors)?;
-    } else if exists(INDEX) {
-        read_shards(dir, &mut tensors)?;
-    } else {
-        let hint = if exists("pytorch_model.bin") || exists("pytorch_model.bin.index.json") {
-            "; PyTorch's .bin files are not read, convert them to safetensors first"
-        } else {
-            ""
-        };
-        return Err(fail(dir, format!("has neither {SINGLE} nor {INDEX}{hint}")));
+        let mut tensors = BTreeMap::new();
+        return read_shard(&dir.join(SINGLE), &mut tensors).map(|()| tensors).map_err(|err| vec![err]);
     }
-    Ok(tensors)
+    if exists(INDEX) {
+        return read_shards(dir);
+    }
+    let hint = if exists("pytorch_model.bin") || exists("pytorch_model.bin.index.json") {
+        "; PyTorch's .bin files are not read, convert them to safetensors first"
+    } else {
+        ""
+    };
+    Err(vec![fail(dir, format!("has neither {SINGLE} nor {INDEX}{hint}"))])
 }
 
 /// The file of each tensor, as the index says.
@@ -146,25 +145,27 @@ pub(crate) fn shard_names(index: &Path) -> Result<Vec<String>> {
     Ok(BTreeSet::from_iter(homes(index)?.into_values()).into_iter().collect())
 }
 
-fn read_shards(dir: &Path, tensors: &mut BTreeMap<String, Place>) -> Result<()> {
-    let homes = homes(&dir.join(INDEX))?;
-    let mut files: Vec<&String> = homes.values().collect();
-    files.sort();
-    files.dedup();
-    for file in files {
+fn read_shards(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<Error>> {
+    let homes = homes(&dir.join(INDEX)).map_err(|err| vec![err])?;
+    let (mut tensors, mut problems) = (BTreeMap::new(), Vec::new());
+    for file in BTreeSet::from_iter(homes.values()) {
         let shard = dir.join(file);
-        if std::fs::symlink_metadata(&shard).is_err() {
-            return Err(fail(&shard, format!("does not exist, but {INDEX} names it")));
-        }
-        read_shard(&shard, tensors)?;
+        let read = match std::fs::symlink_metadata(&shard) {
+            Ok(_) => read_shard(&shard, &mut tensors),
+            Err(_) => Err(fail(&shard, format!("does not exist, but {INDEX} names it"))),
+        };
+        problems.extend(read.err());
+    }
+    if !problems.is_empty() {
+        return Err(problems);
     }
     for (tensor, file) in &homes {
         let shard = dir.join(file);
         if tensors.get(tensor).is_none_or(|place| place.file != shard.display().to_string()) {
-            return Err(fail(&shard, format!("has no tensor {}, but {INDEX} says so", shown(tensor))));
+            return Err(vec![fail(&shard, format!("has no tensor {}, but {INDEX} says so", shown(tensor)))]);
         }
     }
-    Ok(())
+    Ok(tensors)
 }
 
 /// Adds the tensors of one file.

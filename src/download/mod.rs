@@ -94,6 +94,9 @@ fn weight_files<'l>(listing: &'l Listing, index: &Path) -> std::result::Result<V
         return Ok(vec![single]);
     }
     let names = checkpoint::shard_names(index).map_err(|err| format!("has an index that cannot be used: {err}"))?;
+    if names.is_empty() {
+        return Err(format!("has no weights: its {INDEX} names no file"));
+    }
     let shard = |name: &String| listing.find(name).ok_or_else(|| format!("lacks {name}, which its {INDEX} names"));
     names.iter().map(shard).collect()
 }

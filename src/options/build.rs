@@ -59,7 +59,7 @@ pub fn log_filter(env: impl Fn(&str) -> Option<String>, http: Option<&str>) -> S
 }
 
 /// The part of the options that every command has.
-fn engine_options(
+pub fn engine_options(
     model: ModelArgs,
     engine: EngineArgs,
     env: impl Fn(&str) -> Option<String>,

@@ -8,6 +8,7 @@
 //! themselves (`--config`, `--chat-template`), and the token of the hub. Called by `main`; imports nothing of the rest.
 
 mod build;
+mod check;
 mod config_file;
 mod download;
 mod flags;
@@ -16,6 +17,7 @@ mod pooler;
 mod spelling;
 mod values;
 
+pub use check::CheckOptions;
 pub use download::{DEFAULT_ENDPOINT, DEFAULT_PATIENCE, DownloadOptions, Patience, Token};
 
 use clap::FromArgMatches;
@@ -297,6 +299,8 @@ pub enum Command {
     Serve(Box<Options>),
     /// Measure this machine.
     Bench(Box<BenchOptions>),
+    /// Say whether a model will load.
+    Check(Box<CheckOptions>),
     /// Fetch a model.
     Download(Box<DownloadOptions>),
     /// Ask a server whether it is well; `None` is the one of this container.
@@ -331,6 +335,10 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             .map_err(|err| err.to_string())
             .and_then(|args| build::bench_options(args, env))
             .map(|options| Command::Bench(Box::new(options))),
+        Some(("check", check)) => check::CheckArgs::from_arg_matches(check)
+            .map_err(|err| err.to_string())
+            .and_then(|args| check::options(args, env))
+            .map(|options| Command::Check(Box::new(options))),
         Some(("download", download)) => download::DownloadArgs::from_arg_matches(download)
             .map_err(|err| err.to_string())
             .and_then(|args| download::options(args, env))
@@ -339,7 +347,7 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             .map_err(|err| err.to_string())
             .and_then(build::health_options)
             .map(Command::Health),
-        _ => Err("The commands are `serve`, `bench`, `download` and `health`.".to_owned()),
+        _ => Err("The commands are `serve`, `bench`, `check`, `download` and `health`.".to_owned()),
     };
     built.unwrap_or_else(|sentence| mistake(&sentence))
 }

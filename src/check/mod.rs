@@ -38,7 +38,7 @@ pub fn run(CheckOptions { engine: options, .. }: &CheckOptions) -> Report {
     let longest = described.map(|checkpoint| startup::model_len(options, checkpoint.config()));
     let longest = longest.and_then(|longest| longest.map_err(|err| problems.push(err)).ok());
     let encoder = encoder(options, longest.unwrap_or(usize::MAX)).map_err(|err| problems.extend(err)).ok();
-    if let (Some(checkpoint), Some(encoder)) = (described, encoder.flatten()) {
+    if let (Some(checkpoint), Some(encoder)) = (described, encoder) {
         problems.extend(model::check(checkpoint, &encoder).err());
     }
     let memory = described.zip(longest).map(|(checkpoint, longest)| {
@@ -71,13 +71,12 @@ pub fn run(CheckOptions { engine: options, .. }: &CheckOptions) -> Report {
 }
 
 /// The tokenizer, if there is a place for one; where the directory itself is missing, that has been said.
-fn encoder(options: &EngineOptions, longest: usize) -> Result<Option<PromptEncoder>, Option<Error>> {
+fn encoder(options: &EngineOptions, longest: usize) -> Result<PromptEncoder, Option<Error>> {
     match (&options.tokenizer, &options.model) {
         (Some(dir), _) => PromptEncoder::open(dir, longest),
         (None, Some(dir)) if !dir.is_dir() => return Err(None),
         (None, Some(dir)) => PromptEncoder::open(dir, longest),
         (None, None) => PromptEncoder::builtin(longest),
     }
-    .map(Some)
     .map_err(Some)
 }

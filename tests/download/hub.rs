@@ -168,8 +168,8 @@ fn answer(stream: impl Read + Write, state: &Mutex<State>) -> std::io::Result<()
     };
     let asks_for_listing = seen.path.contains("/api/models/");
     let body = if asks_for_listing { Some(listing.to_string().into_bytes()) } else { file };
-    let from =
-        seen.range.as_ref().map_or(0, |range| range.trim_matches(|c| !char::is_ascii_digit(&c)).parse().unwrap());
+    let digits = |range: &String| range.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+    let from: usize = seen.range.as_ref().map_or(0, digits);
     let (mut status, mut from, mut to) = (if from > 0 { 206 } else { 200 }, from, body.as_ref().map_or(0, Vec::len));
     let (mut headers, mut body) = (String::new(), body.unwrap_or_default());
     let (whole, mut hang) = (body.len(), false);

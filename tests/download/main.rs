@@ -42,7 +42,7 @@ impl Model {
     }
 
     fn files(&self) -> Vec<(&str, &[u8])> {
-        vec![
+        let files: [(&str, &[u8]); 9] = [
             ("README.md", b"# Not for a server"),
             ("config.json", &self.config),
             ("generation_config.json", b"{}"),
@@ -52,7 +52,8 @@ impl Model {
             ("tokenizer_config.json", b"{}"),
             ("vocab.json", b"{}"),
             (WEIGHTS, &self.weights),
-        ]
+        ];
+        files.to_vec()
     }
 }
 
@@ -291,7 +292,7 @@ fn shards_are_those_that_the_index_names() {
     files.extend([
         ("model-1.safetensors", &model.weights[..1000]),
         ("model-2.safetensors", &model.weights[1000..]),
-        ("adapter.safetensors", b"of another program"),
+        ("adapter.safetensors", &b"of another program"[..]),
         ("model.safetensors.index.json", &index[..]),
     ]);
     let hub = Hub::with(&files).faulty("model-2", &[Fault::CutAt(500)]);

@@ -194,7 +194,7 @@ fn a_place_that_will_not_do_is_said_before_gigabytes_are_fetched() {
     fs::write(dir.join(WEIGHTS), "of another model").unwrap();
     let mut files = model.files();
     files.pop();
-    files.extend([("model.safetensors.index.json", &br#"{"weight_map": {}}"#[..]), ("a.safetensors", b"x")]);
+    files.extend([("model.safetensors.index.json", &br#"{"weight_map": {}}"#[..]), ("a.safetensors", &b"x"[..])]);
     let sentence = fetched(&Hub::with(&files), &dir).expect_err("two models").to_string();
     assert!(sentence.contains("which Org/Model does not have and the server would take"), "{sentence}");
 }

@@ -1,6 +1,6 @@
 //! How far a file is: a bar on a terminal, now and then a line of the log elsewhere.
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,9 @@ impl Progress {
     /// `verb` is what is done with the file.
     pub fn new(verb: &str, name: &str, size: u64) -> Self {
         let what = format!("{verb} {name}");
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left");
+        let style = ProgressStyle::with_template(
+            "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left",
+        );
         let bar = ProgressBar::new(size).with_message(what.clone()).with_style(style.expect("the template is right"));
         let now = Instant::now();
         Self { bar, what, from: 0, start: now, last_line: now }
@@ -80,7 +82,7 @@ impl Drop for Progress {
     }
 }
 
-/// Bytes as people read them, in powers of 1024 as the bar has them.
+/// Bytes as people read them, as the bar has them.
 pub(super) fn size(bytes: u64) -> String {
-    HumanBytes(bytes).to_string()
+    DecimalBytes(bytes).to_string()
 }

@@ -179,7 +179,7 @@ fn a_place_that_will_not_do_is_said_before_gigabytes_are_fetched() {
         weights["lfs"]["size"] = (1_u64 << 60).into();
     });
     let sentence = said(&huge, None);
-    assert!(sentence.contains("needs 1.00 EiB more, but "), "{sentence}");
+    assert!(sentence.contains("needs 1.15 EB more, but "), "{sentence}");
     assert!(huge.seen(WEIGHTS).is_empty());
 
     let hub = Hub::with(&model.files());

@@ -12,7 +12,8 @@ const ROWS: usize = 768;
 const SIDE: usize = 4096;
 /// The product is repeated for so long, the best run counting, since the clock of most machines drifts.
 const TIME: Duration = Duration::from_millis(400);
-/// What the forward pass reaches of that, with its norms, attention and synchronisation: measured with `ironrank bench`.
+/// What the forward pass reaches of that, with its norms, attention and synchronisation: the shares by work of `rag` over
+/// those of the product in benches/results are 0.87 (AVX-512), 0.93 (AVX2), 0.88 (AVX) and 0.91 (SSE2).
 const FORWARD: f64 = 0.9;
 /// Passages of the question that everybody has, and the tokens of each.
 const PASSAGES: usize = 64;

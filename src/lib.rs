@@ -19,6 +19,8 @@
 //! - [`memory`]: whether a model fits this machine, said before it is loaded.
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`server`]: HTTP; requests and answers field for field.
+//! - [`check`]: whether a model will load here, what it will take, and what is wrong.
+//! - [`download`]: the files of a model, from the hub into a directory.
 //! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
 //! - [`error`]: one error type, grouped by who can mend it.
@@ -29,7 +31,9 @@
 
 pub mod batch;
 pub mod bench;
+pub mod check;
 pub mod checkpoint;
+pub mod download;
 pub mod engine;
 pub mod error;
 pub mod health;

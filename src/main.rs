@@ -1,4 +1,4 @@
-//! The program: parse options, load the model, serve or measure it, or ask a server how it
+//! The program: parse options, load the model, serve or measure it; or check or fetch one, or ask a server how it
 //! is; leave with an exit code.
 //!
 //! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
@@ -6,10 +6,15 @@
 
 use actix_web::rt::System;
 use ironrank::bench;
+use ironrank::check;
+use ironrank::download;
 use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::health;
-use ironrank::options::{self, BenchOptions, Command, HealthOptions, Listen, LogOptions, Options, ServerOptions};
+use ironrank::options::{
+    self, BenchOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen, LogOptions, Options,
+    ServerOptions,
+};
 use ironrank::prompt::Template;
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
 use ironrank::startup::{Loaded, load};
@@ -32,6 +37,8 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
         Command::Serve(options) => run(&options.log, || serve(&options)),
+        Command::Check(options) => check_model(&options),
+        Command::Download(options) => run(&options.log, || fetch(&options)),
         Command::Health(asked) => check_health(asked),
         Command::Bench(bench) => run(&bench.log, || measure(&bench)),
     }
@@ -39,10 +46,7 @@ fn main() -> ExitCode {
 
 /// Runs a command with the log open; what goes wrong is the log's last line and the exit code.
 fn run(log: &LogOptions, command: impl FnOnce() -> Result<()>) -> ExitCode {
-    start_logging(&log.filter);
-    for notice in &log.notices {
-        tracing::warn!("{notice}");
-    }
+    start_logging(log);
     match command() {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
@@ -50,6 +54,17 @@ fn run(log: &LogOptions, command: impl FnOnce() -> Result<()>) -> ExitCode {
             ExitCode::from(if err.kind() == ErrorKind::Options { 2 } else { 1 })
         }
     }
+}
+
+/// Says whether a model will load, by the exit code too.
+fn check_model(options: &CheckOptions) -> ExitCode {
+    start_logging(&options.log);
+    let report = check::run(options);
+    match options.json {
+        true => println!("{}", report.to_json()),
+        false => print!("{report}"),
+    }
+    if report.loads() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Asks a server whether it is well and says so in one sentence.
@@ -72,6 +87,12 @@ fn measure(options: &BenchOptions) -> Result<()> {
         true => println!("{}", report.to_json()),
         false => print!("{report}"),
     }
+    Ok(())
+}
+
+/// Fetches a model; its directory is all that goes to stdout, for scripts.
+fn fetch(options: &DownloadOptions) -> Result<()> {
+    println!("{}", download::run(options)?.display());
     Ok(())
 }
 
@@ -179,9 +200,9 @@ fn stop_signal(drain_delay: Duration) -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// One line per event on stderr, with plain text where nobody watches.
-fn start_logging(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(options::DEFAULT_LOG_LEVEL));
+/// One line per event on stderr, with plain text where nobody watches; first what the options gave notice of.
+fn start_logging(log: &LogOptions) {
+    let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new(options::DEFAULT_LOG_LEVEL));
     tracing_subscriber::fmt()
         .compact()
         .with_target(false)
@@ -189,4 +210,7 @@ fn start_logging(filter: &str) {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_env_filter(filter)
         .init();
+    for notice in &log.notices {
+        tracing::warn!("{notice}");
+    }
 }

@@ -26,7 +26,7 @@ pub struct Need {
 
 impl Need {
     /// Bytes that the system cannot take back.
-    fn private(&self) -> u64 {
+    pub fn private(&self) -> u64 {
         let weights = if self.in_memory.is_some() { self.weights } else { 0 };
         weights + self.buffers + self.prefix_cache + BASE
     }

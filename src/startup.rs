@@ -1,4 +1,4 @@
-//! From options to a model that is ready to score: what `serve` and `bench` have in common.
+//! From options to a model that is ready to score: what `serve` and `bench` have in common, and `check` looks at.
 
 use crate::checkpoint::{Checkpoint, Config, packed};
 use crate::engine::{Engine, Limits};
@@ -76,7 +76,7 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
 }
 
 /// What the model will take of the memory.
-fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, prefix_cache_bytes: usize) -> Need {
+pub fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, prefix_cache_bytes: usize) -> Need {
     let weights = checkpoint.packed_bytes();
     let in_memory = match &options.weight_cache {
         None => Some("--weight-cache is off".to_owned()),
@@ -105,7 +105,7 @@ pub fn cpu(options: &EngineOptions) -> Result<Cpu> {
 }
 
 /// The asked model length, which the positions that the model was trained for limit.
-fn model_len(options: &EngineOptions, config: &Config) -> Result<usize> {
+pub fn model_len(options: &EngineOptions, config: &Config) -> Result<usize> {
     let limit = config.max_position_embeddings;
     match options.max_model_len {
         Some(asked) if asked > limit => Err(Error::new(

@@ -11,6 +11,7 @@ mod synthetic;
 mod tensor;
 
 pub use config::{Config, Overrides};
+pub(crate) use shards::{INDEX, SINGLE, shard_names};
 pub use tensor::{Dtype, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -56,17 +57,31 @@ impl Checkpoint {
     /// buffers, and `lm_head.weight` where the embedding is the output matrix or a score head makes it useless.
     /// Errors are of kind [`ErrorKind::Checkpoint`]: one sentence that names file, key or tensor, found and expected.
     pub fn open(dir: &Path, overrides: &Overrides) -> Result<Self> {
-        let (json, file) = read_config(dir)?;
-        // The configuration's complaints come first, but which head it means depends on the tensors.
-        let places = shards::open(dir).and_then(|places| canonical(dir, places));
-        let has = |name: &str| places.as_ref().is_ok_and(|p| p.contains_key(name));
-        let (config, mut head) = config::parse(&json, &file, overrides, has("score.weight"))?;
-        if let Head::Score { bias } = &mut head {
-            *bias = has("score.bias");
+        Self::inspect(dir, overrides).map_err(|mut problems| problems.swap_remove(0))
+    }
+
+    /// The same, with all that is wrong in place of the first alone; an error is never empty.
+    pub fn inspect(dir: &Path, overrides: &Overrides) -> std::result::Result<Self, Vec<Error>> {
+        let json = read_config(dir);
+        if !dir.is_dir() {
+            return Err(json.err().into_iter().collect());
         }
-        let mut checkpoint = Self { config, head, name: dir.display().to_string(), places: None };
-        checkpoint.places = Some(checkpoint.checked(dir, places?)?);
-        Ok(checkpoint)
+        // The configuration's complaints come first, but which head it means depends on the tensors.
+        let places = shards::open(dir).and_then(|places| canonical(dir, places).map_err(|err| vec![err]));
+        let has = |name: &str| places.as_ref().is_ok_and(|p| p.contains_key(name));
+        let parsed = json.and_then(|(json, file)| config::parse(&json, &file, overrides, has("score.weight")));
+        let bias = has("score.bias");
+        match (parsed, places) {
+            (Ok((config, mut head)), Ok(places)) => {
+                if let Head::Score { bias: known } = &mut head {
+                    *known = bias;
+                }
+                let mut checkpoint = Self { config, head, name: dir.display().to_string(), places: None };
+                checkpoint.places = Some(checkpoint.checked(dir, places)?);
+                Ok(checkpoint)
+            }
+            (parsed, places) => Err(parsed.err().into_iter().chain(places.err().into_iter().flatten()).collect()),
+        }
     }
 
     /// A checkpoint whose tensors are the synthetic function, in the configuration's type; it holds no memory.
@@ -77,6 +92,12 @@ impl Checkpoint {
             None => (BUILTIN_CONFIG.to_vec(), "The built-in config.json".to_owned()),
         };
         let (config, head) = config::parse(&json, &file, overrides, false)?;
+        Ok(Self { config, head, name: "The synthetic checkpoint".to_owned(), places: None })
+    }
+
+    /// The same with the configuration in `file`.
+    pub(crate) fn dummy_of(file: &Path, overrides: &Overrides) -> Result<Self> {
+        let (config, head) = config::parse(&shards::read(file)?, &file.display().to_string(), overrides, false)?;
         Ok(Self { config, head, name: "The synthetic checkpoint".to_owned(), places: None })
     }
 
@@ -208,46 +229,55 @@ impl Checkpoint {
         facts
     }
 
-    /// The tensors that the model needs, after a check that all are there and nothing unknown is.
-    fn checked(&self, dir: &Path, mut places: BTreeMap<String, Place>) -> Result<BTreeMap<String, Place>> {
-        let mut known = BTreeMap::new();
-        let needed = self.tensors();
-        let missing = needed.iter().filter(|(name, _)| !places.contains_key(name)).count();
-        for (name, shape) in needed {
-            let Some(place) = places.remove(&name) else {
-                let more = if missing > 1 { format!(", and {} more", missing - 1) } else { String::new() };
-                let hint = match name.as_str() {
-                    "score.weight" => "; for an original Qwen3 reranker override is_original_qwen3_reranker to true",
-                    "lm_head.weight" => "; config.json says that tie_word_embeddings is false",
-                    _ => "",
-                };
-                return Err(fail(dir, format!("lacks tensor {name}, expected with shape {shape:?}{more}{hint}")));
-            };
-            if place.shape != shape {
-                let found = shown(&format!("{:?}", place.shape));
-                let what = format!("has tensor {name} of shape {found}, expected {shape:?} from config.json");
-                return Err(fail(Path::new(&place.file), what));
+    /// The tensors that the model needs, after a check that all are there and nothing unknown is: at most one error for
+    /// what is missing, what has another shape, and what nobody knows.
+    fn checked(
+        &self,
+        dir: &Path,
+        mut places: BTreeMap<String, Place>,
+    ) -> std::result::Result<BTreeMap<String, Place>, Vec<Error>> {
+        let (mut known, mut missing, mut misshapen) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for (name, shape) in self.tensors() {
+            match places.remove(&name) {
+                None => missing.push((name, shape)),
+                Some(place) if place.shape != shape => misshapen.push((name, shape, place)),
+                Some(place) => _ = known.insert(name, place),
             }
-            known.insert(name, place);
         }
         let useless_output = self.config.tie_word_embeddings || self.head != Head::Tokens;
         let harmless =
             |name: &str| name.ends_with("rotary_emb.inv_freq") || (useless_output && name == "lm_head.weight");
-        match places.iter().find(|(name, _)| !harmless(name)) {
-            None => Ok(known),
-            Some((name, place)) => Err(fail(
+        places.retain(|name, _| !harmless(name));
+        let and_more = |count: usize| if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
+        let mut problems = Vec::new();
+        if let Some((name, shape)) = missing.first() {
+            let hint = match name.as_str() {
+                "score.weight" => "; for an original Qwen3 reranker override is_original_qwen3_reranker to true",
+                "lm_head.weight" => "; config.json says that tie_word_embeddings is false",
+                _ => "",
+            };
+            let more = and_more(missing.len());
+            problems.push(fail(dir, format!("lacks tensor {name}, expected with shape {shape:?}{more}{hint}")));
+        }
+        if let Some((name, shape, place)) = misshapen.first() {
+            let (found, more) = (shown(&format!("{:?}", place.shape)), and_more(misshapen.len()));
+            let what = format!("has tensor {name} of shape {found}, expected {shape:?} from config.json{more}");
+            problems.push(fail(Path::new(&place.file), what));
+        }
+        if let Some((name, place)) = places.first_key_value() {
+            let architecture = match self.head {
+                Head::Tokens => "Qwen3ForCausalLM",
+                Head::Score { .. } => "Qwen3ForSequenceClassification",
+            };
+            let (name, more, layers) = (shown(name), and_more(places.len()), self.config.num_hidden_layers);
+            problems.push(fail(
                 Path::new(&place.file),
                 format!(
-                    "has tensor {}, which a {} with num_hidden_layers {} does not have",
-                    shown(name),
-                    match self.head {
-                        Head::Tokens => "Qwen3ForCausalLM",
-                        Head::Score { .. } => "Qwen3ForSequenceClassification",
-                    },
-                    self.config.num_hidden_layers
+                    "has tensor {name}{more}, which a {architecture} with num_hidden_layers {layers} does not have"
                 ),
-            )),
+            ));
         }
+        if problems.is_empty() { Ok(known) } else { Err(problems) }
     }
 }
 
@@ -271,7 +301,7 @@ fn read_config(dir: &Path) -> Result<(Vec<u8>, String)> {
         }
         let advice = if is_hub_id {
             format!(
-                "; this server never downloads: fetch it first, for example with `hf download {name} --local-dir DIR`, and give DIR"
+                "; this server never downloads: fetch it first, with `ironrank download {name} --dir DIR`, and give DIR"
             )
         } else {
             "; this server never downloads: give a directory with config.json, tokenizer.json and safetensors files"

@@ -85,6 +85,17 @@ pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> 
     }
 }
 
+/// The file in the directory `dir` that holds the packed weights of `checkpoint`, as far as its header and its length
+/// tell; `None` if the next start will make it.
+pub fn find(dir: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
+    let file = PackedFile::new(dir, checkpoint, &[]);
+    let map = MappedFile::open(&File::open(&file.path).ok()?).ok()?;
+    // The number of matrices is the last of these words, and follows from the checkpoint.
+    let expected = &file.fixed_words()[..FIXED_WORDS - 1];
+    let found = map.get(..8 * expected.len())?.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
+    (found.eq(expected.iter().copied()) && map.len() as u64 >= checkpoint.packed_bytes()).then_some(file.path)
+}
+
 /// Why there is no file.
 enum Failure {
     /// The model's fault, which packing into memory would meet too.

@@ -5,20 +5,22 @@
 //! `Checkpoint::open`.
 
 use super::{Dtype, fail, shown};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use ironrank_kernels::MappedFile;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The format's own limit on the length of a header, and ours on every JSON file.
 const MAX_JSON_BYTES: u64 = 100_000_000;
-const INDEX: &str = "model.safetensors.index.json";
-const SINGLE: &str = "model.safetensors";
+/// Tells in which shard each tensor lies.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+/// All tensors in one file; where it is, there are no shards.
+pub(crate) const SINGLE: &str = "model.safetensors";
 
 /// Where one tensor lies.
 #[derive(Clone)]
@@ -92,67 +94,78 @@ fn regular_file(path: &Path) -> Result<u64> {
     }
 }
 
-/// All tensors of the model directory, by the names that its files give them.
-pub(super) fn open(dir: &Path) -> Result<BTreeMap<String, Place>> {
+/// All tensors of the model directory, by the names that its files give them; or what is wrong, in order of the files.
+pub(super) fn open(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<Error>> {
     let exists = |name: &str| std::fs::symlink_metadata(dir.join(name)).is_ok();
-    let mut tensors = BTreeMap::new();
     if exists(SINGLE) {
-        read_shard(&dir.join(SINGLE), &mut tensors)?;
-    } else if exists(INDEX) {
-        read_shards(dir, &mut tensors)?;
-    } else {
-        let hint = if exists("pytorch_model.bin") || exists("pytorch_model.bin.index.json") {
-            "; PyTorch's .bin files are not read, convert them to safetensors first"
-        } else {
-            ""
-        };
-        return Err(fail(dir, format!("has neither {SINGLE} nor {INDEX}{hint}")));
+        let mut tensors = BTreeMap::new();
+        return read_shard(&dir.join(SINGLE), &mut tensors).map(|()| tensors).map_err(|err| vec![err]);
     }
-    Ok(tensors)
+    if exists(INDEX) {
+        return read_shards(dir);
+    }
+    let hint = if exists("pytorch_model.bin") || exists("pytorch_model.bin.index.json") {
+        "; PyTorch's .bin files are not read, convert them to safetensors first"
+    } else {
+        ""
+    };
+    Err(vec![fail(dir, format!("has neither {SINGLE} nor {INDEX}{hint}"))])
 }
 
-fn read_shards(dir: &Path, tensors: &mut BTreeMap<String, Place>) -> Result<()> {
-    let path = dir.join(INDEX);
-    let json = read(&path)?;
+/// The file of each tensor, as the index says.
+fn homes(path: &Path) -> Result<BTreeMap<String, String>> {
+    let json = read(path)?;
     let index: Index =
-        serde_json::from_slice(&json).map_err(|e| fail(&path, format!("is not an index of safetensors files: {e}")))?;
+        serde_json::from_slice(&json).map_err(|e| fail(path, format!("is not an index of safetensors files: {e}")))?;
     let mut homes = BTreeMap::new();
     for (tensor, file) in index.weight_map.0 {
         let file: String = serde_json::from_str(file.get()).map_err(|_| {
-            fail(&path, format!("gives tensor {} the file {}, expected a string", shown(&tensor), shown(file.get())))
+            fail(path, format!("gives tensor {} the file {}, expected a string", shown(&tensor), shown(file.get())))
         })?;
         let plain = !file.is_empty() && !file.contains(['/', '\\', '\0', ':']) && file != "." && file != "..";
         if !plain {
             let (tensor, file) = (shown(&tensor), shown(&file));
             return Err(fail(
-                &path,
+                path,
                 format!("gives tensor {tensor} the file {file:?}, expected a name in the same directory"),
             ));
         }
         if let Some(other) = homes.insert(tensor.clone(), file) {
             return Err(fail(
-                &path,
+                path,
                 format!("names tensor {} twice, the first time in {}", shown(&tensor), shown(&other)),
             ));
         }
     }
-    let mut files: Vec<&String> = homes.values().collect();
-    files.sort();
-    files.dedup();
-    for file in files {
+    Ok(homes)
+}
+
+/// The names of the files that an index lists, each once, all of them plain names.
+pub(crate) fn shard_names(index: &Path) -> Result<Vec<String>> {
+    Ok(BTreeSet::from_iter(homes(index)?.into_values()).into_iter().collect())
+}
+
+fn read_shards(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<Error>> {
+    let homes = homes(&dir.join(INDEX)).map_err(|err| vec![err])?;
+    let (mut tensors, mut problems) = (BTreeMap::new(), Vec::new());
+    for file in BTreeSet::from_iter(homes.values()) {
         let shard = dir.join(file);
-        if std::fs::symlink_metadata(&shard).is_err() {
-            return Err(fail(&shard, format!("does not exist, but {INDEX} names it")));
-        }
-        read_shard(&shard, tensors)?;
+        let read = match std::fs::symlink_metadata(&shard) {
+            Ok(_) => read_shard(&shard, &mut tensors),
+            Err(_) => Err(fail(&shard, format!("does not exist, but {INDEX} names it"))),
+        };
+        problems.extend(read.err());
+    }
+    if !problems.is_empty() {
+        return Err(problems);
     }
     for (tensor, file) in &homes {
         let shard = dir.join(file);
         if tensors.get(tensor).is_none_or(|place| place.file != shard.display().to_string()) {
-            return Err(fail(&shard, format!("has no tensor {}, but {INDEX} says so", shown(tensor))));
+            return Err(vec![fail(&shard, format!("has no tensor {}, but {INDEX} says so", shown(tensor)))]);
         }
     }
-    Ok(())
+    Ok(tensors)
 }
 
 /// Adds the tensors of one file.

@@ -118,15 +118,12 @@ pub fn buffer_bytes(config: &Config, tokens: usize, max_model_len: usize) -> usi
     qwen3::buffer_bytes(config, tokens) + max_model_len * config.head_dim * size_of::<f32>()
 }
 
-/// Reads and packs the weights of `checkpoint` for `cpu`. The tokenizer is `encoder`'s; positions from
-/// `max_model_len` on are never asked for. Packed weights are kept in the directory `cache`, if there is one.
-pub fn load(
-    cpu: Cpu,
-    checkpoint: &Checkpoint,
-    encoder: &PromptEncoder,
-    max_model_len: usize,
-    cache: Option<&Path>,
-) -> Result<Box<dyn Model>> {
+/// An error of kind [`ErrorKind::Checkpoint`] if model and tokenizer do not belong together.
+pub fn check(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<()> {
+    answers(checkpoint, encoder).map(|_| ())
+}
+
+fn answers(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<Option<AnswerTokens>> {
     let (tokens, rows) = (encoder.vocab_size(), checkpoint.config().vocab_size);
     if tokens > rows {
         return Err(Error::new(
@@ -136,7 +133,19 @@ pub fn load(
             ),
         ));
     }
-    let answers = AnswerTokens::find(encoder, checkpoint.config())?;
+    AnswerTokens::find(encoder, checkpoint.config())
+}
+
+/// Reads and packs the weights of `checkpoint` for `cpu`. The tokenizer is `encoder`'s; positions from
+/// `max_model_len` on are never asked for. Packed weights are kept in the directory `cache`, if there is one.
+pub fn load(
+    cpu: Cpu,
+    checkpoint: &Checkpoint,
+    encoder: &PromptEncoder,
+    max_model_len: usize,
+    cache: Option<&Path>,
+) -> Result<Box<dyn Model>> {
+    let answers = answers(checkpoint, encoder)?;
     // The checkpoint refuses every architecture but Qwen3 when it is opened.
     Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len, cache)?))
 }

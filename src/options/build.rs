@@ -54,12 +54,12 @@ pub fn health_options(args: HealthArgs) -> Result<Option<HealthOptions>, String>
     })
 }
 
-fn log_filter(env: impl Fn(&str) -> Option<String>, http: Option<&str>) -> String {
+pub fn log_filter(env: impl Fn(&str) -> Option<String>, http: Option<&str>) -> String {
     env("RUST_LOG").unwrap_or_else(|| values::log_filter(env("VLLM_LOGGING_LEVEL").as_deref(), http))
 }
 
 /// The part of the options that every command has.
-fn engine_options(
+pub fn engine_options(
     model: ModelArgs,
     engine: EngineArgs,
     env: impl Fn(&str) -> Option<String>,
@@ -254,7 +254,7 @@ fn template(value: &str) -> Result<String, String> {
 }
 
 /// A text that is one: vLLM reads an empty one and `None` as not given.
-fn given(text: Option<String>) -> Option<String> {
+pub fn given(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty() && text != "None")
 }
 

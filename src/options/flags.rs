@@ -3,7 +3,7 @@
 //! Invariants: no default stands here (they are in `options`); every switch has a `--no-...` twin, of which the last
 //! one given counts. Called by `options::parse`.
 
-use super::{Workload, ignored, values};
+use super::{Workload, check, download, ignored, values};
 use clap::{Arg, ArgAction, Args, Command};
 use std::time::Duration;
 
@@ -268,6 +268,16 @@ pub fn command() -> Command {
         .about("Measure how fast this machine scores, and how near that is to its limits")
         .args_override_self(true)
         .infer_long_args(true);
+    let check = check::CheckArgs::augment_args(Command::new("check"))
+        .about("Say whether a model will load here, what is wrong if not, and what memory and time it will take")
+        .after_help("Exit code 0 if the model will load, 1 if not. Give the options that the server will have.")
+        .args_override_self(true)
+        .infer_long_args(true);
+    let fetch = download::DownloadArgs::augment_args(Command::new("download"))
+        .about("Fetch a model from the hub, or a mirror, into a directory that `serve` takes")
+        .args_override_self(true)
+        .infer_long_args(true)
+        .after_help(download::ENVIRONMENT);
     let health = HealthArgs::augment_args(Command::new("health"))
         .about("Ask a server whether it is well: exit code 0 if it is, 1 if not")
         .after_help(
@@ -283,6 +293,8 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .subcommand(with_twins(serve))
         .subcommand(with_twins(bench))
+        .subcommand(with_twins(check))
+        .subcommand(fetch)
         .subcommand(health)
 }
 

@@ -5,15 +5,20 @@
 //! anything is loaded. The way is: arguments -> `spelling` (one spelling for each flag, `config_file` included) ->
 //! `flags` and `ignored` (clap) -> `values` (units, JSON) -> `build` (`Options`). The environment comes in as a
 //! function, so that tests need not change it; of files, only those are read that a flag names and that are options
-//! themselves (`--config`, `--chat-template`). Called by `main`; imports nothing of the rest.
+//! themselves (`--config`, `--chat-template`), and the token of the hub. Called by `main`; imports nothing of the rest.
 
 mod build;
+mod check;
 mod config_file;
+mod download;
 mod flags;
 mod ignored;
 mod pooler;
 mod spelling;
 mod values;
+
+pub use check::CheckOptions;
+pub use download::{DEFAULT_ENDPOINT, DEFAULT_PATIENCE, DownloadOptions, Patience, Token};
 
 use clap::FromArgMatches;
 use serde_json::{Map, Value};
@@ -294,6 +299,10 @@ pub enum Command {
     Serve(Box<Options>),
     /// Measure this machine.
     Bench(Box<BenchOptions>),
+    /// Say whether a model will load.
+    Check(Box<CheckOptions>),
+    /// Fetch a model.
+    Download(Box<DownloadOptions>),
     /// Ask a server whether it is well; `None` is the one of this container.
     Health(Option<HealthOptions>),
     /// Print `text` and exit: help and version on stdout with code 0, mistakes on stderr with code 2.
@@ -326,11 +335,19 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             .map_err(|err| err.to_string())
             .and_then(|args| build::bench_options(args, env))
             .map(|options| Command::Bench(Box::new(options))),
+        Some(("check", check)) => check::CheckArgs::from_arg_matches(check)
+            .map_err(|err| err.to_string())
+            .and_then(|args| check::options(args, env))
+            .map(|options| Command::Check(Box::new(options))),
+        Some(("download", download)) => download::DownloadArgs::from_arg_matches(download)
+            .map_err(|err| err.to_string())
+            .and_then(|args| download::options(args, env))
+            .map(|options| Command::Download(Box::new(options))),
         Some(("health", health)) => flags::HealthArgs::from_arg_matches(health)
             .map_err(|err| err.to_string())
             .and_then(build::health_options)
             .map(Command::Health),
-        _ => Err("The commands are `serve`, `bench` and `health`.".to_owned()),
+        _ => Err("The commands are `serve`, `bench`, `check`, `download` and `health`.".to_owned()),
     };
     built.unwrap_or_else(|sentence| mistake(&sentence))
 }

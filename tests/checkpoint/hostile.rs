@@ -8,7 +8,7 @@ use std::path::Path;
 #[test]
 fn a_hub_id_or_a_missing_directory_says_that_nothing_is_downloaded() {
     for (model, fact) in [
-        ("Qwen/Qwen3-Reranker-0.6B", "`hf download Qwen/Qwen3-Reranker-0.6B --local-dir DIR`"),
+        ("Qwen/Qwen3-Reranker-0.6B", "`ironrank download Qwen/Qwen3-Reranker-0.6B --dir DIR`"),
         ("/no/such/directory", "give a directory with config.json"),
         ("./no-such-directory", "give a directory with config.json"),
     ] {

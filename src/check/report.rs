@@ -1,0 +1,182 @@
+//! What a check found, as a table for people and as JSON.
+
+use crate::checkpoint::Config;
+use serde_json::{Value, json};
+use std::fmt;
+use std::path::PathBuf;
+
+/// What the configuration says of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// Transformer layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Size of the tensors.
+    pub bytes: u64,
+}
+
+impl Shape {
+    pub(super) fn of(config: &Config, bytes: u64) -> Self {
+        Self {
+            layers: config.num_hidden_layers,
+            hidden: config.hidden_size,
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            bytes,
+        }
+    }
+}
+
+/// Where the packed weights are or will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Weights {
+    /// In this file, which is mapped.
+    Packed(PathBuf),
+    /// In a file of this directory, which the first start makes.
+    ToBePacked(PathBuf),
+    /// In memory, at every start, because of this.
+    InMemory(String),
+}
+
+/// Bytes that the model will take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// What the system cannot take back.
+    pub private: u64,
+    /// What this process may use, if that is known.
+    pub available: Option<u64>,
+    /// Of the packed weights.
+    pub weights_bytes: u64,
+    /// Where they are; in memory, they are a part of `private`.
+    pub weights: Weights,
+}
+
+/// What to expect of this machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed {
+    /// GFLOP/s of the matrix product at the model's widths, as just measured.
+    pub matmul_gflops: f64,
+    /// Passages of a request.
+    pub passages: usize,
+    /// Tokens of each.
+    pub passage_tokens: usize,
+    /// How long it should take.
+    pub seconds: f64,
+    /// Its tokens a second.
+    pub tokens_per_s: f64,
+}
+
+/// What was found. [`fmt::Display`] is the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Of this program.
+    pub version: &'static str,
+    /// The model as it was given.
+    pub model: String,
+    /// A sentence for each thing that keeps the model from loading.
+    pub problems: Vec<String>,
+    /// `None` without a configuration that can be read.
+    pub shape: Option<Shape>,
+    /// Longest prompt in tokens.
+    pub max_model_len: Option<usize>,
+    /// What this process may use.
+    pub machine: String,
+    /// Compute threads and instruction set.
+    pub runs_on: Option<(usize, &'static str)>,
+    /// What the model will take.
+    pub memory: Option<Memory>,
+    /// How fast it will be.
+    pub speed: Option<Speed>,
+}
+
+impl Report {
+    /// Whether a server will start with this model.
+    pub fn loads(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// One JSON object; units stand in the names, and what is not known is null.
+    pub fn to_json(&self) -> Value {
+        let (shape, memory, speed) = (self.shape.as_ref(), self.memory.as_ref(), self.speed.as_ref());
+        let weights = memory.map(|memory| match &memory.weights {
+            Weights::Packed(_) => "packed",
+            Weights::ToBePacked(_) => "to_be_packed",
+            Weights::InMemory(_) => "in_memory",
+        });
+        json!({
+            "version": self.version,
+            "model": self.model,
+            "loads": self.loads(),
+            "problems": self.problems,
+            "layers": shape.map(|shape| shape.layers),
+            "hidden_size": shape.map(|shape| shape.hidden),
+            "tensor_bytes": shape.map(|shape| shape.bytes),
+            "max_model_len": self.max_model_len,
+            "threads": self.runs_on.map(|(threads, _)| threads),
+            "isa": self.runs_on.map(|(_, isa)| isa),
+            "private_memory_bytes": memory.map(|memory| memory.private),
+            "memory_bytes": memory.and_then(|memory| memory.available),
+            "packed_weights_bytes": memory.map(|memory| memory.weights_bytes),
+            "packed_weights": weights,
+            "matmul_gflops": speed.map(|speed| speed.matmul_gflops),
+            "passages": speed.map(|speed| speed.passages),
+            "passage_tokens": speed.map(|speed| speed.passage_tokens),
+            "passages_s": speed.map(|speed| speed.seconds),
+            "tokens_per_s": speed.map(|speed| speed.tokens_per_s),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+        let mut line = |name: &str, value: String| writeln!(f, "{name:<16}{value}");
+        line("model", self.model.clone())?;
+        if let Some(Shape { layers, hidden, heads, kv_heads, bytes }) = &self.shape {
+            let heads = format!("{heads} heads ({kv_heads} key heads)");
+            line("shape", format!("{layers} layers of {hidden} channels, {heads}, {} of tensors", gb(*bytes)))?;
+        }
+        if let Some(tokens) = self.max_model_len {
+            line("prompts", format!("up to {tokens} tokens"))?;
+        }
+        line("machine", self.machine.clone())?;
+        if let Some((threads, isa)) = self.runs_on {
+            line("runs on", format!("{threads} {} of {isa}", if threads == 1 { "thread" } else { "threads" }))?;
+        }
+        if let Some(Memory { private, available, weights_bytes, weights }) = &self.memory {
+            let of = available.map_or(String::new(), |bytes| format!(", of {}", gb(bytes)));
+            line("memory", format!("{} of its own{of}", gb(*private)))?;
+            let weights = match weights {
+                Weights::Packed(file) => format!("packed in {}, {}", file.display(), gb(*weights_bytes)),
+                Weights::ToBePacked(dir) => {
+                    format!("the first start packs them into {}, {}", dir.display(), gb(*weights_bytes))
+                }
+                Weights::InMemory(why) => format!("packed into memory at every start, because {why}"),
+            };
+            line("weights", weights)?;
+        }
+        if let Some(speed) = &self.speed {
+            let Speed { matmul_gflops, passages, passage_tokens, seconds, tokens_per_s } = speed;
+            line(
+                "speed",
+                format!(
+                    "about {} s for {passages} passages of {passage_tokens} tokens, {tokens_per_s:.0} tokens a second \
+                     (matrix product: {matmul_gflops:.0} GFLOP/s)",
+                    if *seconds < 10.0 { format!("{seconds:.1}") } else { format!("{seconds:.0}") },
+                ),
+            )?;
+        }
+        match self.problems.as_slice() {
+            [] => writeln!(f, "\nIt will load."),
+            problems => {
+                writeln!(f, "\nIt will not load:")?;
+                problems.iter().try_for_each(|problem| writeln!(f, "- {problem}"))
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ use super::{config_file, flags};
 use serde_json::{Map, Value};
 
 /// Commands; anything else in the first place means `serve`.
-const COMMANDS: [&str; 8] = ["serve", "bench", "health", "help", "-h", "--help", "-V", "--version"];
+const COMMANDS: [&str; 9] = ["serve", "score", "bench", "health", "help", "-h", "--help", "-V", "--version"];
 
 /// vLLM's one-dash flags.
 const SHORT: [(&str, &str); 22] = [

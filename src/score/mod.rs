@@ -235,8 +235,9 @@ fn job(options: &ScoreOptions, loaded: &Loaded) -> Job {
         "chat_template": options.chat_template.as_ref().map(|text| format!("{:032x}", xxh3_128(text.as_bytes()))),
         "overflow": match options.overflow { Overflow::Error => "error", Overflow::Truncate => "truncate" },
         "use_activation": pooling.use_activation,
-        "logit_mean": pooling.logit_mean,
-        "logit_sigma": pooling.logit_sigma,
+        // As texts, which come back from the file as they were.
+        "logit_mean": pooling.logit_mean.to_string(),
+        "logit_sigma": pooling.logit_sigma.to_string(),
         "shard": format!("{}/{}", options.shard.index, options.shard.count),
     });
     job.as_object().cloned().unwrap_or_default()

@@ -10,7 +10,9 @@ use ironrank::bench;
 use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::health;
-use ironrank::options::{self, BenchOptions, Command, HealthOptions, Listen, LogOptions, Options, ScoreOptions, ServerOptions};
+use ironrank::options::{
+    self, BenchOptions, Command, HealthOptions, Listen, LogOptions, Options, ScoreOptions, ServerOptions,
+};
 use ironrank::prompt::Template;
 use ironrank::score::{self, Outcome, Stop};
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};

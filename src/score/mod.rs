@@ -208,8 +208,7 @@ impl<'a> Scorer<'a> {
         let pooling = &self.options.pooling;
         match landed {
             Landed::Scored { place, id, many, truncated, answers } => {
-                let mut scores =
-                    answers.iter().map(|answer| f64::from(answer.score(pooling, pooling.use_activation)));
+                let mut scores = answers.iter().map(|answer| f64::from(answer.score(pooling, pooling.use_activation)));
                 let (score, scores) = match many {
                     true => (None, Some(scores.collect())),
                     false => (scores.next(), None),

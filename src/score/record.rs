@@ -96,8 +96,8 @@ impl Record {
     fn write(&self) -> Result<()> {
         let unfinished = self.path.with_extension("job.unfinished");
         let text = serde_json::to_vec(&self.content).unwrap_or_default();
-        fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, &self.path)).map_err(|err| {
-            Error::new(ErrorKind::Unavailable, format!("Cannot write {}: {err}.", self.path.display()))
-        })
+        fs::write(&unfinished, text)
+            .and_then(|()| fs::rename(&unfinished, &self.path))
+            .map_err(|err| Error::new(ErrorKind::Unavailable, format!("Cannot write {}: {err}.", self.path.display())))
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 #[test]
 fn files_that_end_anywhere_are_continued_to_the_same_bytes() {
-    let place = Place::with(mixed_rows(40));
+    let place = Place::with(mixed_rows(20));
     let options = place.options(&[]);
     let scorer = Scorer::load(&options).expect("the model loads");
     go_on(&scorer, &options).expect("it ends well");

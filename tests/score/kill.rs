@@ -66,7 +66,7 @@ fn a_killed_run_loses_nothing_it_wrote_and_the_next_repeats_nothing() {
         run.child.kill().expect("it can be killed");
         run.child.wait().expect("it ends");
 
-        let (scores, rejected) = (place.results().0, place.results().1);
+        let (scores, rejected) = place.results();
         let (written, aside) = (whole_rows(&scores), whole_rows(&rejected));
         assert!(written >= reported / 10 * 9 && aside >= reported / 10, "{written} rows, {aside} rejected");
         assert!(undisturbed.results().0.starts_with(&scores), "what is there is the beginning of the whole");

@@ -173,13 +173,13 @@ fn bad_rows_are_set_aside_with_their_line_and_reason_and_the_rest_goes_on() {
         (b"{\"document\": \"d\"}", "missing field `query`"),
         (b"{\"query\": \"q\"}", "neither `document` nor `documents`"),
         (b"{\"query\": \"q\", \"document\": \"d\", \"documents\": []}", "both"),
-        (b"{\"query\": \"q\", \"document\": \"\xff\xfe\"}", "It is not valid UTF-8 (byte 28)."),
+        (b"{\"query\": \"q\", \"document\": \"\xff\xfe\"}", "It is not valid UTF-8 (byte 29)."),
         (b"{\"query\": \"q\", \"document\": \"a\0b\"}", "It is not JSON: control character"),
         (b"{\"query\": \"q\", \"document\": \"\\ud800\"}", "It is not JSON"),
         (long.as_bytes(), "documents[1]: This model's maximum context length is 256 tokens."),
     ];
     let good = b"\n{\"query\": \"q\", \"document\": \"d\", \"id\": null}\r\n  \n";
-    let input: Vec<u8> = bad.iter().flat_map(|(row, _)| [row, &good[..]].concat()).collect();
+    let input: Vec<u8> = bad.iter().flat_map(|(row, _)| [*row, &good[..]].concat()).collect();
     let place = Place::with(input);
     let outcome = score(&place.options(&[])).expect("it ends well");
     assert_eq!((outcome.scored, outcome.rejected), (9, 9));

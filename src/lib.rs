@@ -18,6 +18,7 @@
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
 //! - [`memory`]: whether a model fits this machine, said before it is loaded.
 //! - [`startup`]: from options to a model that is ready to score.
+//! - [`mod@score`]: the pairs of a file, scored without a server.
 //! - [`server`]: HTTP; requests and answers field for field.
 //! - [`check`]: whether a model will load here, what it will take, and what is wrong.
 //! - [`download`]: the files of a model, from the hub into a directory.
@@ -42,5 +43,6 @@ pub mod model;
 pub mod options;
 pub mod prefix_cache;
 pub mod prompt;
+pub mod score;
 pub mod server;
 pub mod startup;

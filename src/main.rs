@@ -1,7 +1,9 @@
-//! The program: parse options, load the model, serve or measure it; or check or fetch one, or ask a server how it
+//! The program: parse options, load the model, serve or measure it or score a file with it; or check or fetch one, or
+//! ask a server how it
 //! is; leave with an exit code.
 //!
 //! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
+//! `score` also has 3 when rows were rejected, and 128 and the signal's number when a signal ended it.
 #![forbid(unsafe_code)]
 
 use actix_web::rt::System;
@@ -13,9 +15,10 @@ use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::health;
 use ironrank::options::{
     self, BenchOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen, LogOptions, Options,
-    ServerOptions,
+    ScoreOptions, ServerOptions,
 };
 use ironrank::prompt::Template;
+use ironrank::score::{self, Outcome, Stop};
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
 use ironrank::startup::{Loaded, load};
 use serde_json::{Map, Value, json};
@@ -36,19 +39,20 @@ fn main() -> ExitCode {
             }
             ExitCode::from(code)
         }
-        Command::Serve(options) => run(&options.log, || serve(&options)),
+        Command::Serve(options) => run(&options.log, || serve(&options).map(|()| ExitCode::SUCCESS)),
+        Command::Score(options) => run(&options.log, || score_file(&options)),
         Command::Check(options) => check_model(&options),
-        Command::Download(options) => run(&options.log, || fetch(&options)),
+        Command::Download(options) => run(&options.log, || fetch(&options).map(|()| ExitCode::SUCCESS)),
         Command::Health(asked) => check_health(asked),
-        Command::Bench(bench) => run(&bench.log, || measure(&bench)),
+        Command::Bench(bench) => run(&bench.log, || measure(&bench).map(|()| ExitCode::SUCCESS)),
     }
 }
 
 /// Runs a command with the log open; what goes wrong is the log's last line and the exit code.
-fn run(log: &LogOptions, command: impl FnOnce() -> Result<()>) -> ExitCode {
+fn run(log: &LogOptions, command: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
     start_logging(log);
     match command() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(err) => {
             tracing::error!("{err}");
             ExitCode::from(if err.kind() == ErrorKind::Options { 2 } else { 1 })
@@ -94,6 +98,16 @@ fn measure(options: &BenchOptions) -> Result<()> {
 fn fetch(options: &DownloadOptions) -> Result<()> {
     println!("{}", download::run(options)?.display());
     Ok(())
+}
+
+/// Scores a file; the exit code says whether all of it was.
+fn score_file(options: &ScoreOptions) -> Result<ExitCode> {
+    Ok(match score::run(options)? {
+        Outcome { stopped: Some(Stop::Interrupt), .. } => ExitCode::from(128 + 2),
+        Outcome { stopped: Some(Stop::Terminate), .. } => ExitCode::from(128 + 15),
+        Outcome { rejected: 1.., .. } => ExitCode::from(3),
+        Outcome { .. } => ExitCode::SUCCESS,
+    })
 }
 
 fn serve(options: &Options) -> Result<()> {

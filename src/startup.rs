@@ -1,4 +1,4 @@
-//! From options to a model that is ready to score: what `serve` and `bench` have in common, and `check` looks at.
+//! From options to a model that is ready to score: what `serve`, `score` and `bench` have in common, and `check` looks at.
 
 use crate::checkpoint::{Checkpoint, Config, packed};
 use crate::engine::{Engine, Limits};
@@ -18,6 +18,8 @@ pub struct Loaded {
     pub encoder: PromptEncoder,
     /// Its shape.
     pub config: Config,
+    /// Name of what the checkpoint holds.
+    pub digest: String,
     /// Longest prompt in tokens: the option, or what the model's configuration says.
     pub max_model_len: usize,
 }
@@ -72,7 +74,7 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
         ..queue
     };
     let engine = Engine::start(model, limits);
-    Ok(Loaded { engine, encoder, config: config.clone(), max_model_len })
+    Ok(Loaded { engine, encoder, config: config.clone(), digest: checkpoint.digest(), max_model_len })
 }
 
 /// What the model will take of the memory.

@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use synthetic::Synthetic;
 use tensor::Source;
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The shape of Qwen3-Reranker-0.6B, for start-up without a model directory.
 static BUILTIN_CONFIG: &[u8] = include_bytes!("../../assets/config.json");
@@ -211,16 +212,27 @@ impl Checkpoint {
         }
     }
 
-    /// What tells this checkpoint's packed weights from another's: its configuration and, of every tensor, where it
-    /// lies, its type and its first bytes; of every file, its length and its time of change.
-    fn fingerprint(&self) -> Vec<u8> {
+    /// A name of what this checkpoint holds, wherever its files lie: a hash of its configuration and, of every tensor,
+    /// its type, its shape and its first bytes.
+    pub fn digest(&self) -> String {
         const SAMPLE: usize = 4096;
         let mut facts = format!("{:?} {:?}", self.config, self.head).into_bytes();
+        for (name, place) in self.places.iter().flatten() {
+            let Place { map, dtype, shape, start, bytes, .. } = place;
+            facts.extend(format!("{name} {dtype} {shape:?}").as_bytes());
+            facts.extend(&map[*start..*start + SAMPLE.min(*bytes)]);
+        }
+        format!("{:032x}", xxh3_128(&facts))
+    }
+
+    /// What tells this checkpoint's packed weights from another's: its digest and, of every tensor, where it lies; of
+    /// every file, its length and its time of change.
+    fn fingerprint(&self) -> Vec<u8> {
+        let mut facts = self.digest().into_bytes();
         let mut files = std::collections::BTreeSet::new();
         for (name, place) in self.places.iter().flatten() {
-            let Place { file, map, dtype, shape, start, bytes } = place;
-            facts.extend(format!("{name} {dtype} {shape:?} {start}").as_bytes());
-            facts.extend(&map[*start..*start + SAMPLE.min(*bytes)]);
+            let Place { file, map, start, .. } = place;
+            facts.extend(format!("{name} {start}").as_bytes());
             if files.insert(file) {
                 let changed = std::fs::metadata(file).and_then(|facts| facts.modified());
                 facts.extend(format!("{} {changed:?}", map.len()).as_bytes());

@@ -9,6 +9,7 @@ mod worker;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
+use crate::options::Pooling;
 use crate::prompt::Prompt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +38,14 @@ pub struct Answer {
     pub computed: Duration,
     /// Tokens that had to be computed for it; the others were there already.
     pub computed_tokens: usize,
+}
+
+impl Answer {
+    /// The score that `pooling` makes of the margin: `sigmoid((margin - mean) / sigma)`, or without the sigmoid.
+    pub fn score(&self, pooling: &Pooling, use_activation: bool) -> f32 {
+        let logit = (self.margin - pooling.logit_mean) / pooling.logit_sigma;
+        if use_activation { sigmoid(logit) } else { logit }
+    }
 }
 
 /// Upper bounds of the sizes, in computed tokens, by which batches are counted; larger ones have a count of their own.

@@ -184,10 +184,7 @@ fn server_options(
         Some(values::StringList(items)) => items,
         None => default.iter().map(|&item| item.to_owned()).collect(),
     };
-    let pooling = match given(score.pooler_config) {
-        Some(json) => pooler::pooling(&values::json_object("--pooler-config", &json)?, notices)?,
-        None => pooler::DEFAULT,
-    };
+    let pooling = pooling(score.pooler_config, notices)?;
     Ok(ServerOptions {
         served_model_names,
         listen,
@@ -215,6 +212,14 @@ fn server_options(
         keep_alive,
         max_body_bytes: DEFAULT_MAX_BODY_BYTES,
     })
+}
+
+/// How `--pooler-config` makes scores.
+pub(super) fn pooling(json: Option<String>, notices: &mut Vec<String>) -> Result<Pooling, String> {
+    match given(json) {
+        Some(json) => pooler::pooling(&values::json_object("--pooler-config", &json)?, notices),
+        None => Ok(pooler::DEFAULT),
+    }
 }
 
 /// The variables of [`TOLD`] that are set.
@@ -245,7 +250,7 @@ fn tls_options(args: TlsArgs) -> Result<Option<Tls>, String> {
 }
 
 /// The text of `--chat-template`: a file's, or the value itself if it looks like Jinja.
-fn template(value: &str) -> Result<String, String> {
+pub(super) fn template(value: &str) -> Result<String, String> {
     match std::fs::read_to_string(Path::new(value)) {
         Ok(text) => Ok(text),
         Err(_) if value.contains(['{', '}', '\n']) => Ok(value.to_owned()),

@@ -1,9 +1,9 @@
-//! The flags of `serve` and `bench` that mean something here, as clap knows them, in groups that subcommands share.
+//! The flags that mean something here, as clap knows them, in groups that subcommands share.
 //!
 //! Invariants: no default stands here (they are in `options`); every switch has a `--no-...` twin, of which the last
 //! one given counts. Called by `options::parse`.
 
-use super::{Workload, check, download, ignored, values};
+use super::{Workload, check, download, ignored, score, values};
 use clap::{Arg, ArgAction, Args, Command};
 use std::time::Duration;
 
@@ -292,6 +292,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand_required(true)
         .subcommand(with_twins(serve))
+        .subcommand(with_twins(score::command()))
         .subcommand(with_twins(bench))
         .subcommand(with_twins(check))
         .subcommand(fetch)

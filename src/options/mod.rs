@@ -14,11 +14,13 @@ mod download;
 mod flags;
 mod ignored;
 mod pooler;
+mod score;
 mod spelling;
 mod values;
 
 pub use check::CheckOptions;
 pub use download::{DEFAULT_ENDPOINT, DEFAULT_PATIENCE, DownloadOptions, Patience, Token};
+pub use score::{ScoreOptions, Shard};
 
 use clap::FromArgMatches;
 use serde_json::{Map, Value};
@@ -303,6 +305,8 @@ pub enum Command {
     Check(Box<CheckOptions>),
     /// Fetch a model.
     Download(Box<DownloadOptions>),
+    /// Score a file of pairs.
+    Score(Box<ScoreOptions>),
     /// Ask a server whether it is well; `None` is the one of this container.
     Health(Option<HealthOptions>),
     /// Print `text` and exit: help and version on stdout with code 0, mistakes on stderr with code 2.
@@ -343,11 +347,15 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             .map_err(|err| err.to_string())
             .and_then(|args| download::options(args, env))
             .map(|options| Command::Download(Box::new(options))),
+        Some(("score", score)) => score::OfflineArgs::from_arg_matches(score)
+            .map_err(|err| err.to_string())
+            .and_then(|args| score::options(args, env))
+            .map(|options| Command::Score(Box::new(options))),
         Some(("health", health)) => flags::HealthArgs::from_arg_matches(health)
             .map_err(|err| err.to_string())
             .and_then(build::health_options)
             .map(Command::Health),
-        _ => Err("The commands are `serve`, `bench`, `check`, `download` and `health`.".to_owned()),
+        _ => Err("The commands are `serve`, `score`, `bench`, `check`, `download` and `health`.".to_owned()),
     };
     built.unwrap_or_else(|sentence| mistake(&sentence))
 }

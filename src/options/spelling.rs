@@ -9,8 +9,8 @@ use super::{config_file, flags};
 use serde_json::{Map, Value};
 
 /// Commands; anything else in the first place means `serve`.
-const COMMANDS: [&str; 10] =
-    ["serve", "bench", "check", "download", "health", "help", "-h", "--help", "-V", "--version"];
+const COMMANDS: [&str; 11] =
+    ["serve", "score", "bench", "check", "download", "health", "help", "-h", "--help", "-V", "--version"];
 
 /// vLLM's one-dash flags.
 const SHORT: [(&str, &str); 22] = [

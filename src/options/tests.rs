@@ -443,6 +443,43 @@ fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
 }
 
 #[test]
+fn score_takes_its_files_and_the_flags_of_the_engine() {
+    let score = |line: &str| match run(line, &[]) {
+        Command::Score(score) => *score,
+        other => panic!("'{line}' gave {other:?}"),
+    };
+    let plain = score("score --input - --output -");
+    assert_eq!((&plain.input, &plain.output, &plain.rejected), (&None, &None, &None));
+    assert_eq!((plain.shard, plain.overflow, plain.instruction), (Shard::WHOLE, Overflow::Error, None));
+    assert_eq!(plain.engine, options("serve", &[]).engine);
+    let full = score("score /m --input a --output b --shard 2/4 --overflow truncate --isa sse2 --threads 2");
+    assert_eq!((full.input, full.output), (Some("a".into()), Some("b".into())));
+    assert_eq!((full.rejected, full.shard), (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 }));
+    assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2", &[]).engine);
+    for line in [
+        "score --input a",
+        "score --output b",
+        "score --input a --output b --shard 0/4",
+        "score --input a --output b --shard 5/4",
+        "score --input a --output b --shard 1",
+        "score --input a --output b --rejected b",
+        "score --input a --output b --port 8000",
+    ] {
+        assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
+    }
+}
+
+#[test]
+fn every_line_is_in_one_shard() {
+    let shards: Vec<Shard> = (1..=4).map(|index| Shard { index, count: 4 }).collect();
+    for line in 1..=20 {
+        assert_eq!(shards.iter().filter(|shard| shard.has(line)).count(), 1);
+    }
+    assert_eq!((1..=10).filter(|line| shards[1].has(*line)).collect::<Vec<_>>(), [2, 6, 10]);
+    assert!((1..=10).all(|line| Shard::WHOLE.has(line)));
+}
+
+#[test]
 fn help_is_short_and_grouped_and_ends_with_code_0() {
     for line in ["--help", "serve --help", "serve --help=ModelConfig", "--version"] {
         assert!(matches!(run(line, &[]), Command::Say { code: 0, .. }), "{line}");

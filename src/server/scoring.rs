@@ -8,7 +8,6 @@ use super::body;
 use super::error::{ApiError, ErrorForm, Refusal};
 use super::metrics::Pair;
 use super::wire::{Common, PairRequest, Text};
-use crate::engine::sigmoid;
 use crate::error::ErrorKind;
 use crate::options::Overflow;
 use crate::prompt::{Encoded, PromptEncoder, PromptOptions};
@@ -79,11 +78,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     pairs.finished(lengths.iter().zip(&answers).map(|(&tokens, &answer)| Pair { tokens, before, answer }));
     let pooling = &state.settings.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
-    let scores = answers
-        .into_iter()
-        .map(|answer| (answer.margin - pooling.logit_mean) / pooling.logit_sigma)
-        .map(|logit| if use_activation { sigmoid(logit) } else { logit })
-        .collect();
+    let scores = answers.iter().map(|answer| answer.score(pooling, use_activation)).collect();
     Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum(), shortened })
 }
 

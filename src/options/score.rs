@@ -1,0 +1,142 @@
+//! The options of `score`: a file of pairs, one for their scores, and which rows are whose.
+//!
+//! The flags that only this command has and what is made of them stand here; model, speed and scores are the groups of
+//! `flags`. Called by `options::parse`.
+
+use super::build::{engine_options, given, log_filter, pooling, template};
+use super::flags::{EngineArgs, ModelArgs, ScoreArgs};
+use super::{EngineOptions, LogOptions, Overflow, Pooling};
+use clap::{Args, Command};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A file of pairs to score.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreOptions {
+    /// Which model, and how it runs.
+    pub engine: EngineOptions,
+    /// What is logged.
+    pub log: LogOptions,
+    /// The rows; `None` is standard input.
+    pub input: Option<PathBuf>,
+    /// Where scores go; `None` is standard output.
+    pub output: Option<PathBuf>,
+    /// Where rows go that cannot be scored; `None` only reports them.
+    pub rejected: Option<PathBuf>,
+    /// Which of the rows are scored.
+    pub shard: Shard,
+    /// The instruction of rows that bring none; `None` is the model card's.
+    pub instruction: Option<String>,
+    /// Text of a Jinja template; `None` is the model card's prompt.
+    pub chat_template: Option<String>,
+    /// What becomes of a pair that is too long.
+    pub overflow: Overflow,
+    /// How a logit becomes a score.
+    pub pooling: Pooling,
+}
+
+/// Every `count`-th line, from line `index` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// From 1 to `count`.
+    pub index: u64,
+    /// How many shards there are.
+    pub count: u64,
+}
+
+impl Shard {
+    /// All lines.
+    pub const WHOLE: Self = Self { index: 1, count: 1 };
+
+    /// Whether `line`, counted from 1, is one of it.
+    pub fn has(self, line: u64) -> bool {
+        line % self.count == self.index % self.count
+    }
+}
+
+/// The arguments of `score`, still without defaults.
+#[derive(Debug, Args)]
+pub struct OfflineArgs {
+    /// Rows to score, or - for standard input: JSON objects, one a line, with a query, a document or a list of
+    /// documents, and perhaps an id and an instruction
+    #[arg(long, value_name = "FILE|-", required = true, help_heading = "Files")]
+    pub input: String,
+    /// Scores, one line a row in the order of the input, or - for standard output. A file that is there is continued
+    /// after its last row
+    #[arg(long, value_name = "FILE|-", required = true, help_heading = "Files")]
+    pub output: String,
+    /// Rows that cannot be scored, each with its line number and the reason
+    /// [default: OUTPUT.rejected.jsonl; with --output - only reported]
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub rejected: Option<String>,
+    /// Score every N-th line, from line I on, so that N processes share a file: 1/N to N/N [default: 1/1]
+    #[arg(long, value_name = "I/N", value_parser = shard, help_heading = "Files")]
+    pub shard: Option<Shard>,
+    /// Instruction of rows without one [default: the model card's, for web search]
+    #[arg(long, value_name = "TEXT", help_heading = "Scores")]
+    pub instruction: Option<String>,
+    #[command(flatten)]
+    pub score: ScoreArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+const RULES: &str = "\
+A killed or stopped run goes on where it was when it is started again with the same options: nothing that was written is
+lost, nothing is scored twice. OUTPUT.job says what the file belongs to; other rows or options are refused. With --output -
+there is no going on. Standard input has to bring the same rows again.
+
+Exit codes: 0 all rows were scored; 1 a file, the model or the machine was at fault; 2 the command line was; 3 all rows
+are done, some of them were rejected; 130 and 143 stopped by SIGINT and SIGTERM, after the batch that ran.";
+
+/// The command.
+pub fn command() -> Command {
+    OfflineArgs::augment_args(Command::new("score"))
+        .about("Score a file of query-document pairs, without a server")
+        .after_help(RULES)
+        .args_override_self(true)
+        .infer_long_args(true)
+}
+
+/// The options of `score`.
+pub fn options(args: OfflineArgs, env: impl Fn(&str) -> Option<String>) -> Result<ScoreOptions, String> {
+    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let OfflineArgs { input, output, rejected, shard, instruction, score, model, engine } = args;
+    let file = |path: String| (path != "-").then(|| PathBuf::from(path));
+    let (input, output) = (file(input), file(output));
+    let beside = |output: &PathBuf| {
+        let mut path = OsString::from(output);
+        path.push(".rejected.jsonl");
+        PathBuf::from(path)
+    };
+    let rejected = given(rejected).map(PathBuf::from).or_else(|| output.as_ref().map(beside));
+    if rejected.is_some() && rejected == output {
+        return Err("--output and --rejected name the same file.".to_owned());
+    }
+    let mut notices = Vec::new();
+    let pooling = pooling(score.pooler_config, &mut notices)?;
+    let engine = engine_options(model, engine, env, &mut notices)?;
+    Ok(ScoreOptions {
+        engine,
+        log: LogOptions { filter: log_filter(env, None), notices },
+        input,
+        output,
+        rejected,
+        shard: shard.unwrap_or(Shard::WHOLE),
+        instruction: instruction.filter(|text| !text.is_empty()),
+        chat_template: given(score.chat_template).map(|text| template(&text)).transpose()?,
+        overflow: score.overflow.unwrap_or(Overflow::Error),
+        pooling,
+    })
+}
+
+/// `--shard`.
+fn shard(text: &str) -> Result<Shard, String> {
+    let parts = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    match parts {
+        Some((index, count)) if 1 <= index && index <= count => Ok(Shard { index, count }),
+        _ => Err(format!("'{text}' is not a shard; write 1/4, 2/4, 3/4 or 4/4 for a quarter of the lines.")),
+    }
+}

@@ -1,0 +1,243 @@
+//! `ironrank score`: the pairs of a file, scored without a server.
+//!
+//! ```text
+//! source (a thread: lines -> prompts) -> flight (the engine's queue, in order) -> output (scores, rejected rows)
+//! ```
+//!
+//! Invariants: memory is bounded by the window of tokens in flight and by the longest line, never by the file; rows are
+//! written in the order of the input, as soon as they and all before them are done. Every pair is a request of its own,
+//! so that the engine fills its batches in that order and what neighbours share is computed once. Called by `main`.
+
+mod flight;
+mod output;
+mod progress;
+mod record;
+mod row;
+mod source;
+
+use crate::engine::{Engine, Limits};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Overflow, ScoreOptions};
+use crate::prompt::{PromptEncoder, PromptOptions, Template};
+use crate::startup::{self, Loaded};
+use flight::{Flight, Landed};
+use output::{Begun, Output};
+use progress::{Progress, TICK};
+use record::Job;
+use row::{RejectedRow, ScoredRow};
+use serde_json::{Map, Value, json};
+use source::{Item, Reader, Source};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Batches' worth of tokens in flight. What prompts share is not computed again, so that a batch takes in many more
+/// tokens than it computes: ten times as many where 10 tokens of 90 differ.
+const WINDOW_BATCHES: usize = 16;
+/// Items between the reader and the flight.
+const ITEMS: usize = 16;
+
+/// A signal that asks the process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Rows that this run scored.
+    pub scored: u64,
+    /// Rows that cannot be scored, those that an earlier run set aside included.
+    pub rejected: u64,
+    /// What ended it before the end of the input, if something did.
+    pub stopped: Option<Stop>,
+}
+
+/// The files of a command, open and not changed yet.
+pub struct Files {
+    source: Source,
+    output: Output,
+}
+
+impl Files {
+    /// Opens them, so that what is wrong there is said before a model is loaded.
+    pub fn open(options: &ScoreOptions) -> Result<Self> {
+        Ok(Self { source: Source::open(options.input.as_deref())?, output: Output::open(options)? })
+    }
+}
+
+/// A model with the rules of a command.
+pub struct Scorer<'a> {
+    options: &'a ScoreOptions,
+    engine: Engine,
+    encoder: Arc<PromptEncoder>,
+    job: Job,
+}
+
+/// Scores what `options` ask for, until the end of the input or a signal.
+pub fn run(options: &ScoreOptions) -> Result<Outcome> {
+    let files = Files::open(options)?;
+    let scorer = Scorer::load(options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|err| Error::new(ErrorKind::Internal, format!("No event loop can be had: {err}.")))?;
+    let outcome = runtime.block_on(async { scorer.score(files, stop_signal()?).await });
+    // A reader that waits for standard input is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = Stop>> {
+    let fail = |err| Error::new(ErrorKind::Internal, format!("Signals cannot be received: {err}."));
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => Stop::Terminate,
+            _ = interrupt.recv() => Stop::Interrupt,
+        }
+    })
+}
+
+impl<'a> Scorer<'a> {
+    /// Loads the model.
+    pub fn load(options: &'a ScoreOptions) -> Result<Self> {
+        let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
+        let loaded = startup::load(&options.engine, Limits::default())?;
+        let job = job(options, &loaded);
+        let encoder = match template {
+            Some(template) => loaded.encoder.with_template(template)?,
+            None => loaded.encoder,
+        };
+        Ok(Self { options, engine: loaded.engine, encoder: Arc::new(encoder), job })
+    }
+
+    /// Scores the rows of `files` that are not done yet. After `stop` only the batch that runs is finished.
+    pub async fn score(&self, files: Files, stop: impl Future<Output = Stop>) -> Result<Outcome> {
+        let Files { source, mut output } = files;
+        let begun = output.begin(self.job.clone())?;
+        if begun.line > 0 {
+            let Begun { line, scored, rejected, .. } = begun;
+            tracing::info!("going on after line {line}: {scored} rows are scored and {rejected} rejected already");
+        }
+        let size = source.bytes;
+        let mut progress = Progress::new(self.engine.clone(), size, self.options.rejected.is_none());
+        // All that was received stands in this beginning of the input.
+        let mut mark = begun.input.clone();
+        let mut items = self.read(source, &begun);
+        let mut flight = Flight::new(self.engine.clone());
+        let window = WINDOW_BATCHES.saturating_mul(self.options.engine.max_num_batched_tokens);
+        let (mut stop, mut stopped, mut reading) = (pin!(stop), None, true);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            while let Some(landed) = flight.land().await? {
+                self.write(landed, &mut output, &mut progress);
+            }
+            output.flush(&mark)?;
+            progress.say();
+            if !reading && flight.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                signal = &mut stop, if stopped.is_none() => {
+                    tracing::info!("stopping: the batch that runs is finished");
+                    (stopped, reading) = (Some(signal), false);
+                    items.close();
+                    flight.cut_short();
+                }
+                _ = ticks.tick() => progress.tick(),
+                item = items.recv(), if reading && flight.tokens() < window => match item.transpose()? {
+                    Some(item) => {
+                        if let Item::Row { place, .. } | Item::Rejected { place, .. } = &item {
+                            mark = place.mark.clone();
+                        }
+                        progress.begin();
+                        flight.take(item);
+                    }
+                    None => reading = false,
+                },
+                done = flight.wait() => done?,
+            }
+        }
+        output.finish(&mark)?;
+        progress.end();
+        let again = match (stopped, output.can_be_continued()) {
+            (Some(_), true) => "; the same command goes on from here",
+            (Some(_), false) => "; stopped before the end",
+            (None, _) => "",
+        };
+        tracing::info!("{}{again}", progress.sum());
+        Ok(Outcome { scored: progress.scored, rejected: begun.rejected + progress.rejected, stopped })
+    }
+
+    /// Starts to read; what comes of the input arrives in its order.
+    fn read(&self, source: Source, begun: &Begun) -> mpsc::Receiver<Result<Item>> {
+        let instruction = self.options.instruction.clone();
+        let mut template_kwargs = Map::new();
+        template_kwargs.extend(instruction.clone().map(|text| ("instruction".to_owned(), Value::from(text))));
+        let shorten = self.options.overflow == Overflow::Truncate;
+        let reader = Reader {
+            source,
+            encoder: Arc::clone(&self.encoder),
+            options: PromptOptions { instruction, template_kwargs, shorten, ..PromptOptions::default() },
+            shard: self.options.shard,
+            done: begun.line,
+            known: begun.input.clone(),
+        };
+        let (sender, items) = mpsc::channel(ITEMS);
+        std::thread::Builder::new()
+            .name("reader".to_owned())
+            .spawn(move || reader.run(&sender))
+            .expect("the operating system starts the reader");
+        items
+    }
+
+    fn write(&self, landed: Landed, output: &mut Output, progress: &mut Progress) {
+        let pooling = &self.options.pooling;
+        match landed {
+            Landed::Scored { place, id, many, truncated, answers } => {
+                let mut scores = answers.iter().map(|answer| f64::from(answer.score(pooling, pooling.use_activation)));
+                let (score, scores) = match many {
+                    true => (None, Some(scores.collect())),
+                    false => (scores.next(), None),
+                };
+                output.score(&ScoredRow { line: place.line, id: id.as_deref(), score, scores, truncated });
+                progress.score(&place, truncated);
+            }
+            Landed::Rejected { place, reason, row } => {
+                output.reject(&RejectedRow { line: place.line, reason: &reason, row: &row });
+                progress.reject(&place, reason);
+            }
+        }
+    }
+}
+
+/// What the scores of a command depend on.
+fn job(options: &ScoreOptions, loaded: &Loaded) -> Job {
+    let pooling = options.pooling;
+    let job = json!({
+        "model": loaded.digest,
+        "max_model_len": loaded.max_model_len,
+        "instruction": options.instruction,
+        "chat_template": options.chat_template.as_ref().map(|text| format!("{:032x}", xxh3_128(text.as_bytes()))),
+        "overflow": match options.overflow { Overflow::Error => "error", Overflow::Truncate => "truncate" },
+        "use_activation": pooling.use_activation,
+        // As texts, which come back from the file as they were.
+        "logit_mean": pooling.logit_mean.to_string(),
+        "logit_sigma": pooling.logit_sigma.to_string(),
+        "shard": format!("{}/{}", options.shard.index, options.shard.count),
+    });
+    job.as_object().cloned().unwrap_or_default()
+}

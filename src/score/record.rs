@@ -1,0 +1,103 @@
+//! The record beside an output: which work it belongs to, and the beginning of the input that was read for it.
+//!
+//! Invariant: every row of the output stands in the recorded beginning, for the record is written first; so an input
+//! that changed is found out before anything is written behind the rows of another. It is replaced as a whole, never
+//! changed in place. Kept by [`super::output`].
+
+use super::source::Mark;
+use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Changes when the same options no longer mean the same scores, or with the record itself.
+const VERSION: u32 = 1;
+
+/// What the rows of an output depend on: model, options, shard.
+pub(super) type Job = Map<String, Value>;
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    job: Job,
+    input: Mark,
+}
+
+/// A record and its file.
+pub(super) struct Record {
+    path: PathBuf,
+    content: Content,
+}
+
+impl Record {
+    /// Where the record of `output` is.
+    pub fn path(output: &Path) -> PathBuf {
+        let mut path = output.as_os_str().to_owned();
+        path.push(".job");
+        PathBuf::from(path)
+    }
+
+    /// Reads the record at `path`, if there is one.
+    pub fn read(path: PathBuf) -> Result<Option<Self>> {
+        let name = path.display().to_string();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(Error::new(ErrorKind::Unavailable, format!("Cannot read {name}: {err}."))),
+        };
+        match serde_json::from_slice::<Content>(&text) {
+            Ok(content) if content.version == VERSION => Ok(Some(Self { path, content })),
+            Ok(Content { version, .. }) => Err(Error::new(
+                ErrorKind::Options,
+                format!("{name} was written by another version of this program ({version}, not {VERSION})."),
+            )),
+            Err(err) => Err(Error::new(ErrorKind::Options, format!("{name} is not a record of this program: {err}."))),
+        }
+    }
+
+    /// Writes the first record of `job`.
+    pub fn begin(path: PathBuf, job: Job) -> Result<Self> {
+        let content = Content { version: VERSION, job, input: Mark { lines: 0, xxh3: String::new() } };
+        let record = Self { path, content };
+        record.write()?;
+        Ok(record)
+    }
+
+    /// An error that names the first difference if the record is not of `job`.
+    pub fn check(&self, job: &Job) -> Result<()> {
+        let Some((key, now)) = job.iter().find(|(key, now)| self.content.job.get(*key) != Some(now)) else {
+            return Ok(());
+        };
+        let was = self.content.job.get(key).unwrap_or(&Value::Null);
+        let (path, output) = (self.path.display(), self.path.with_extension(""));
+        Err(Error::new(
+            ErrorKind::Options,
+            format!(
+                "{} was begun with {key} {was}, which is {now} now. Take the same options to go on, or another \
+                 --output; to begin anew, remove it and {path}.",
+                output.display()
+            ),
+        ))
+    }
+
+    /// The beginning of the input that was read.
+    pub fn input(&self) -> &Mark {
+        &self.content.input
+    }
+
+    /// Says that the input was read up to `mark`.
+    pub fn advance(&mut self, mark: &Mark) -> Result<()> {
+        self.content.input = mark.clone();
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        let unfinished = self.path.with_extension("job.unfinished");
+        let text = serde_json::to_vec(&self.content).unwrap_or_default();
+        fs::write(&unfinished, text)
+            .and_then(|()| fs::rename(&unfinished, &self.path))
+            .map_err(|err| Error::new(ErrorKind::Unavailable, format!("Cannot write {}: {err}.", self.path.display())))
+    }
+}

@@ -1,0 +1,142 @@
+//! A row: what a line of the input says, and the line that answers it.
+//!
+//! Invariant: an `id` is carried through as it was written, digit for digit; fields that are not known are passed over.
+//! Read by [`super::source`], written by [`super::output`].
+
+use crate::prompt::{Encoded, PromptEncoder, PromptOptions};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+/// What a line says.
+#[derive(Deserialize)]
+pub(super) struct Row<'a> {
+    query: String,
+    document: Option<String>,
+    documents: Option<Vec<String>>,
+    instruction: Option<String>,
+    #[serde(borrow, default, deserialize_with = "even_null")]
+    id: Option<&'a RawValue>,
+}
+
+/// `null` is an id as any other.
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The prompts of a row, and what its answer will need.
+pub(super) struct Asked {
+    pub encoded: Encoded,
+    pub id: Option<Box<RawValue>>,
+    /// Whether it has a list of documents.
+    pub many: bool,
+}
+
+/// The prompts that a line asks for; an error is the reason why it is rejected.
+pub(super) fn read(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions) -> Result<Asked, String> {
+    let row = Row::parse(line)?;
+    let (documents, many) = match (&row.document, &row.documents) {
+        (Some(document), None) => (vec![document.as_str()], false),
+        (None, Some(documents)) => (documents.iter().map(String::as_str).collect(), true),
+        (Some(_), Some(_)) => return Err("It has both `document` and `documents`.".to_owned()),
+        (None, None) => return Err("It has neither `document` nor `documents`.".to_owned()),
+    };
+    let mut options = options.clone();
+    if let Some(instruction) = row.instruction.filter(|text| !text.is_empty()) {
+        options.template_kwargs.insert("instruction".to_owned(), instruction.clone().into());
+        options.instruction = Some(instruction);
+    }
+    let encoded = encoder.encode_many(&row.query, &documents, &options).map_err(|err| {
+        // Which of them it was, since the row may be long.
+        let fails = |document: &&str| encoder.encode(&row.query, document, &options).is_err();
+        match documents.iter().position(fails).filter(|_| many) {
+            Some(index) => format!("documents[{index}]: {err}"),
+            None => err.to_string(),
+        }
+    })?;
+    Ok(Asked { encoded, id: row.id.map(ToOwned::to_owned), many })
+}
+
+impl<'a> Row<'a> {
+    fn parse(line: &'a [u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(line)
+            .map_err(|err| format!("It is not valid UTF-8 (byte {}).", err.valid_up_to() + 1))?;
+        if !text.trim_start().starts_with('{') {
+            return Err("It is not a JSON object.".to_owned());
+        }
+        serde_json::from_str(text).map_err(|err| {
+            // "Line 1" would be read as one of the file.
+            let (place, sentence) = (format!(" at line {} column {}", err.line(), err.column()), err.to_string());
+            match sentence.strip_suffix(&place) {
+                Some(what) if err.is_data() => format!("It is not a row: {what} (byte {}).", err.column()),
+                Some(what) => format!("It is not JSON: {what} (byte {}).", err.column()),
+                None => format!("It is not JSON: {sentence}."),
+            }
+        })
+    }
+}
+
+/// The line that answers a row; scores as the server writes them.
+#[derive(Serialize)]
+pub(super) struct ScoredRow<'a> {
+    /// Of the input, counted from 1.
+    pub line: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Vec<f64>>,
+    /// Documents that were shortened to fit.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub truncated: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// A row that cannot be scored, as it is set aside.
+#[derive(Serialize)]
+pub(super) struct RejectedRow<'a> {
+    pub line: u64,
+    pub reason: &'a str,
+    /// The line; what is not UTF-8 in it is replaced.
+    pub row: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Row;
+
+    #[test]
+    fn what_is_no_row_is_told_with_its_place() {
+        for (line, expected) in [
+            (&b"{\"query\": \"q\", \"document\": \"d\""[..], "It is not JSON: EOF while parsing an object"),
+            (b"[\"q\", \"d\", null, null, null]", "It is not a JSON object."),
+            (b"{\"document\": \"d\"}", "It is not a row: missing field `query` (byte 17)."),
+            (
+                b"{\"query\": 5, \"document\": \"d\"}",
+                "It is not a row: invalid type: integer `5`, expected a string (byte 11).",
+            ),
+            (b"{\"query\": \"q\", \"query\": \"q\"}", "It is not a row: duplicate field `query` (byte 22)."),
+            (b"{\"query\": \"\\ud800\"}", "It is not JSON: unexpected end of hex escape"),
+            (b"{\"query\": \"a\0b\"}", ""),
+            (b"{\"query\": \"\xff\"}", "It is not valid UTF-8 (byte 12)."),
+        ] {
+            let said = Row::parse(line).map(|_| ()).expect_err("no row");
+            assert!(said.starts_with(expected), "{said}");
+            assert!(!said.contains("line 1"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_id_keeps_its_digits_and_null_is_one() {
+        for id in ["12345678901234567890123", "1.50", "null", "{\"a\": [1,  2]}", "\"\\u00e4\""] {
+            let line = format!("{{\"id\": {id}, \"query\": \"\", \"other\": 1}}");
+            let row = Row::parse(line.as_bytes()).unwrap_or_else(|why| panic!("{why}"));
+            assert_eq!(row.id.map(|id| id.get()), Some(id));
+        }
+        assert!(Row::parse(b"{\"query\": \"\"}").is_ok_and(|row| row.id.is_none()));
+    }
+}

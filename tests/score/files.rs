@@ -1,0 +1,134 @@
+//! The files of a command: continued from wherever they end, refused where they belong to other work.
+
+use super::{Place, go_on, is_there, json_lines, mixed_rows, score};
+use ironrank::error::ErrorKind;
+use ironrank::score::{Files, Scorer};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn files_that_end_anywhere_are_continued_to_the_same_bytes() {
+    let place = Place::with(mixed_rows(20));
+    let options = place.options(&[]);
+    let scorer = Scorer::load(&options).expect("the model loads");
+    go_on(&scorer, &options).expect("it ends well");
+    let (scores, rejected) = place.results();
+    let line = |row: &[u8]| json_lines(row)[0]["line"].as_u64().expect("a number");
+    let rows: Vec<&[u8]> = scores.split_inclusive(|byte| *byte == b'\n').collect();
+    let aside: Vec<&[u8]> = rejected.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut end = 0;
+    for (i, row) in rows.iter().enumerate() {
+        // Behind the row before, in the middle of this one, and with all of it but the newline.
+        for cut in [end, end + row.len() / 2, end + row.len() - 1] {
+            let last = i.checked_sub(1).map_or(0, |before| line(rows[before]));
+            let needed: usize = aside.iter().filter(|bad| line(bad) < last).map(|bad| bad.len()).sum();
+            // The rejected rows before the last whole row are there for sure, others perhaps, whole or not.
+            for kept in [needed, (needed + 20).min(rejected.len()), rejected.len()] {
+                fs::write(place.path("scores.jsonl"), &scores[..cut]).expect("written");
+                fs::write(place.path("scores.jsonl.rejected.jsonl"), &rejected[..kept]).expect("written");
+                let outcome = go_on(&scorer, &options).expect("it ends well");
+                assert_eq!((outcome.scored, outcome.rejected), ((rows.len() - i) as u64, aside.len() as u64));
+                assert_eq!(place.results(), (scores.clone(), rejected.clone()), "cut at {cut} and {kept}");
+            }
+        }
+        end += row.len();
+    }
+}
+
+#[test]
+fn an_input_that_grew_is_continued_and_one_that_changed_is_refused() {
+    let input = mixed_rows(40);
+    let place = Place::with(&input);
+    let options = place.options(&[]);
+    let scorer = Scorer::load(&options).expect("the model loads");
+    go_on(&scorer, &options).expect("it ends well");
+    let before = place.results();
+
+    let write = |text: &str| fs::write(place.path("pairs.jsonl"), text).expect("written");
+    write(&mixed_rows(50));
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").scored, 9);
+    let after = place.results();
+    assert!(after.0.starts_with(&before.0) && after.0.len() > before.0.len());
+
+    for (changed, words) in [
+        (mixed_rows(50).replacen("row 9 has", "Row 9 has", 1), "its first 50 lines are no longer those"),
+        (format!("\n{}", mixed_rows(50)), "its first 50 lines are no longer those"),
+        (mixed_rows(20), "it has only 20 lines"),
+        (String::new(), "it has only 0 lines"),
+    ] {
+        write(&changed);
+        let err = go_on(&scorer, &options).expect_err("other rows");
+        assert!(err.to_string().contains(words) && err.to_string().contains("another --output"), "{err}");
+        assert_eq!(place.results(), after, "nothing is touched");
+    }
+    write(&mixed_rows(50));
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").scored, 0);
+    assert_eq!(place.results(), after);
+}
+
+#[test]
+fn other_options_are_refused_by_name() {
+    let place = Place::with(mixed_rows(10));
+    score(&place.options(&[])).expect("it ends well");
+    let before = place.results();
+    for (more, words) in [
+        (&["--overflow", "truncate"][..], "was begun with overflow \"error\", which is \"truncate\" now"),
+        (&["--instruction", "Find it."], "was begun with instruction null, which is \"Find it.\" now"),
+        (&["--shard", "1/2"], "was begun with shard \"1/1\", which is \"1/2\" now"),
+        (&["--max-model-len", "128"], "was begun with max_model_len 256, which is 128 now"),
+        (&["--hf-overrides.rope_theta", "5000"], "was begun with model"),
+        (&["--chat-template", "{{ messages }}"], "was begun with chat_template null"),
+        (&["--pooler-config.logit_mean", "1"], "was begun with logit_mean \"0\", which is \"1\" now"),
+    ] {
+        let err = score(&place.options(more)).expect_err("other options");
+        assert_eq!(err.kind(), ErrorKind::Options);
+        assert!(err.to_string().contains(words), "{err}");
+        assert_eq!(place.results(), before);
+    }
+    // What changes no score may differ.
+    let same = ["--max-num-batched-tokens", "100", "--isa", "portable", "--prefix-cache-mib", "0"];
+    assert_eq!(score(&place.options(&same)).expect("it ends well").scored, 0);
+}
+
+#[test]
+fn files_of_others_are_left_as_they_are() {
+    let refused = |place: &Place, more: &[&str], words: &[&str]| {
+        let err = Files::open(&place.options(more)).map(|_| ()).expect_err("refused").to_string();
+        assert!(words.iter().all(|word| err.contains(word)), "{err}");
+    };
+    let place = Place::with("");
+    let write = |name: &str, text: &str| fs::write(place.path(name), text).expect("written");
+    write("scores.jsonl", "{\"line\":1,\"score\":0.5}\n");
+    refused(&place, &[], &["scores.jsonl is there already, without the record (.job)"]);
+    write("scores.jsonl", "line,score\n1,0.5\n");
+    refused(&place, &[], &["Line 1 of", "is not a row that this program wrote"]);
+    assert_eq!(place.read("scores.jsonl"), b"line,score\n1,0.5\n");
+    write("scores.jsonl", "");
+    write("scores.jsonl.rejected.jsonl", "{\"line\":1}\n");
+    refused(&place, &[], &["rejected.jsonl is there already"]);
+    write("scores.jsonl.rejected.jsonl", "");
+    write("scores.jsonl.job", "{}");
+    refused(&place, &[], &["scores.jsonl.job is not a record of this program"]);
+    write("scores.jsonl.job", &json!({"version": 9, "job": {}, "input": {"lines": 0, "xxh3": ""}}).to_string());
+    refused(&place, &[], &["scores.jsonl.job was written by another version"]);
+
+    let dir = place.path("").display().to_string();
+    refused(&place, &["--output", &dir], &["Cannot write", "Is a directory"]);
+    refused(&place, &["--output", "/nowhere/scores.jsonl"], &["Cannot write /nowhere/scores.jsonl: No such file"]);
+    refused(&place, &["--input", "/nowhere/pairs.jsonl"], &["Cannot read /nowhere/pairs.jsonl: No such file"]);
+    refused(&place, &["--input", &dir], &["Cannot read", "it is a directory"]);
+    // Not even root writes there.
+    if is_there(Path::new("/proc/self")) {
+        refused(&place, &["--output", "/proc/scores.jsonl"], &["Cannot write /proc/scores.jsonl"]);
+    }
+}
+
+#[test]
+fn two_processes_do_not_write_one_file() {
+    let place = Place::with(mixed_rows(10));
+    let options = place.options(&[]);
+    let _first = Files::open(&options).expect("nobody else has them");
+    let err = Files::open(&options).map(|_| ()).expect_err("somebody else has them");
+    assert!(err.to_string().contains("Another process is writing"), "{err}");
+}

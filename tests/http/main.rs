@@ -22,6 +22,7 @@ use ironrank::prompt::{PromptEncoder, Template};
 use ironrank::server::{Settings, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Longest prompt of the server that was recorded.
 const MAX_MODEL_LEN: usize = 512;
@@ -74,6 +75,7 @@ fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Set
         api_keys: Vec::new(),
         skip_model_name_validation: false,
         max_body_bytes: 1 << 20,
+        receive_timeout: Duration::from_secs(60),
         root_path: String::new(),
         cors: Cors {
             allowed_origins: Vec::new(),

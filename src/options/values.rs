@@ -304,9 +304,11 @@ pub fn log_filter(level: Option<&str>, http: Option<&str>) -> String {
         _ => DEFAULT_LOG_LEVEL,
     };
     match (http, level) {
-        (Some(http), _) => format!("{level},actix_server={http},ironrank::server={http}"),
-        // The HTTP library tells of its threads at these levels, which is no news to an operator.
-        (None, "info" | "debug") => format!("{level},actix_server=warn"),
-        (None, _) => level.to_owned(),
+        (Some(http), _) => format!("{level},actix_server={http},actix_http={http},ironrank::server={http}"),
+        // The HTTP library tells of its threads at these levels, which is no news to an operator, and calls it an error
+        // of its own when what a client sends is not HTTP.
+        (None, "info" | "debug") => format!("{level},actix_server=warn,actix_http=off"),
+        (None, "trace") => level.to_owned(),
+        (None, _) => format!("{level},actix_http=off"),
     }
 }

@@ -3,6 +3,7 @@
 
 mod contract;
 mod cors;
+mod failing;
 mod metrics;
 mod openapi;
 mod operator;

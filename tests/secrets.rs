@@ -94,7 +94,9 @@ fn no_key_and_no_text_is_logged_at_any_level_or_told_by_server_info() {
     let post = |key: &str, body: &str| {
         let head = "Host: localhost\r\nContent-Type: application/json\r\nConnection: close";
         let length = body.len();
-        format!("POST /rerank HTTP/1.1\r\n{head}\r\nAuthorization: Bearer {key}\r\nContent-Length: {length}\r\n\r\n{body}")
+        format!(
+            "POST /rerank HTTP/1.1\r\n{head}\r\nAuthorization: Bearer {key}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
     };
     for (request, status) in [
         (post(KEY, &good), "200"),
@@ -105,7 +107,8 @@ fn no_key_and_no_text_is_logged_at_any_level_or_told_by_server_info() {
         let answer = exchange(&config, port, &request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
-    let asked = format!("GET /server_info HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n");
+    let asked =
+        format!("GET /server_info HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n");
     let told = exchange(&config, port, &asked);
     assert!(told.starts_with("HTTP/1.1 200") && told.contains(r#""has_api_key":true"#), "{told}");
     drop(running);

@@ -22,7 +22,8 @@ pub fn explain_bus_errors() {
 
 #[cfg(target_os = "linux")]
 extern "C" fn explain(_: libc::c_int) {
-    const SENTENCE: &[u8] = b"ERROR A file that is mapped into memory became shorter or cannot be read any more (SIGBUS): the model or \
+    const SENTENCE: &[u8] =
+        b"ERROR A file that is mapped into memory became shorter or cannot be read any more (SIGBUS): the model or \
           its weight cache was changed while it was in use, or its disk failed. Start again with complete files; \
           replace such files by renaming, never by writing into them.\n";
     // SAFETY: the bytes are a constant; both calls are safe in a signal handler.

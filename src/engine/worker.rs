@@ -182,5 +182,8 @@ impl Worker {
 /// What a panic said.
 fn bug(panic: &(dyn Any + Send)) -> Error {
     let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::new(ErrorKind::Internal, format!("The engine failed, which is a bug: {}.", said.unwrap_or("no reason given")))
+    Error::new(
+        ErrorKind::Internal,
+        format!("The engine failed, which is a bug: {}.", said.unwrap_or("no reason given")),
+    )
 }

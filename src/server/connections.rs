@@ -102,9 +102,9 @@ impl Connection {
 }
 
 /// A request at work on a connection.
-pub struct AtWork(Option<Arc<Connection>>);
+pub struct Busy(Option<Arc<Connection>>);
 
-impl AtWork {
+impl Busy {
     /// Counts a request in; without a connection, as in tests, nothing is counted.
     pub fn begin(connection: Option<&Arc<Connection>>) -> Self {
         if let Some(connection) = connection {
@@ -121,7 +121,7 @@ impl AtWork {
     }
 }
 
-impl Drop for AtWork {
+impl Drop for Busy {
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
             connection.requests.fetch_sub(1, Ordering::Relaxed);

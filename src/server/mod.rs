@@ -187,7 +187,7 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
         return finished(&state, &request, preflight);
     }
     let started = Instant::now();
-    let at_work = connections::AtWork::begin(request.conn_data());
+    let busy = connections::Busy::begin(request.conn_data());
     let path = state.settings.local_path(request.path());
     let resource = Resource::at(path).filter(|resource| state.settings.has(resource));
     let mut response =
@@ -205,7 +205,7 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
         tracing::info!(target: "request", "{}", request_log::line(&request, response.status(), started.elapsed()));
     }
     tracing::debug!("{} {} {}", request.method(), request.path(), response.status().as_u16());
-    at_work.answered(bytes(&response));
+    busy.answered(bytes(&response));
     finished(&state, &request, response)
 }
 

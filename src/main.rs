@@ -124,8 +124,9 @@ fn serve(options: &Options) -> Result<()> {
     let settings = settings(options, max_model_len, engine.prefix_cache_limit_bytes());
     let names = settings.served_model_names.join(", ");
     let state = State::new(settings, engine, Arc::new(encoder))?;
-    let ServerOptions { keep_alive, drain_delay, shutdown_timeout, .. } = options.server;
-    let lifecycle = Lifecycle { keep_alive, drain_delay, shutdown_timeout };
+    let ServerOptions { keep_alive, receive_timeout, max_connections, drain_delay, shutdown_timeout, .. } =
+        options.server;
+    let lifecycle = Lifecycle { keep_alive, receive_timeout, max_connections, drain_delay, shutdown_timeout };
     System::new().block_on(async {
         let stop = stop_signal(drain_delay)?;
         let url = reserved.url();
@@ -161,6 +162,7 @@ fn settings(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) 
         api_keys: server.api_keys,
         skip_model_name_validation: server.skip_model_name_validation,
         max_body_bytes: server.max_body_bytes,
+        receive_timeout: server.receive_timeout,
         root_path: server.root_path,
         cors: server.cors,
         overflow: server.overflow,
@@ -187,6 +189,8 @@ fn config(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) ->
         "max_num_queued_reqs": server.max_queued_pairs,
         "max_num_queued_tokens": server.max_queued_tokens,
         "max_body_bytes": server.max_body_bytes,
+        "receive_timeout_s": server.receive_timeout.as_secs(),
+        "max_connections": server.max_connections,
         "root_path": server.root_path,
         "allowed_origins": server.cors.allowed_origins,
         "use_activation": server.pooling.use_activation,

@@ -7,7 +7,7 @@ use crate::memory::{self, Need};
 use crate::model;
 use crate::options::{EngineOptions, LoadFormat};
 use crate::prompt::PromptEncoder;
-use ironrank_kernels::{Cpu, Isa, Machine, Pool};
+use ironrank_kernels::{Cpu, Isa, Machine, Pool, explain_bus_errors};
 use std::time::Instant;
 
 /// A model that is ready to score.
@@ -27,6 +27,7 @@ pub struct Loaded {
 /// Reads the model, packs or maps its weights and starts the engine, with the limits that `options` add to `queue`.
 pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
     let start = Instant::now();
+    explain_bus_errors();
     let machine = Machine::here();
     tracing::info!("{}", memory::describe(&machine));
     let cpu = cpu(options)?;

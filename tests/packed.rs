@@ -4,19 +4,31 @@ mod support;
 
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank::model;
+use ironrank::error::Result;
+use ironrank::model::{self, Model};
 use ironrank::prompt::{Prompt, PromptEncoder};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::write_checkpoint;
 
-/// The bits of some margins of the model in `dir`, its packed weights kept in `cache`.
-fn margins(dir: &Path, cache: Option<&Path>) -> Vec<u32> {
-    let checkpoint = Checkpoint::open(dir, &Overrides::new()).unwrap();
+fn load(checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>> {
     let encoder = PromptEncoder::builtin(512).unwrap();
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false));
-    let mut model = model::load(cpu, &checkpoint, &encoder, 512, cache).unwrap();
+    model::load(cpu, checkpoint, &encoder, 512, cache)
+}
+
+/// The model in `dir`, its packed weights kept in `cache`.
+fn loaded(dir: &Path, cache: Option<&Path>) -> Box<dyn Model> {
+    load(&Checkpoint::open(dir, &Overrides::new()).unwrap(), cache).unwrap()
+}
+
+/// The bits of some margins of the model in `dir`, its packed weights kept in `cache`.
+fn margins(dir: &Path, cache: Option<&Path>) -> Vec<u32> {
+    margins_of(&mut *loaded(dir, cache))
+}
+
+fn margins_of(model: &mut dyn Model) -> Vec<u32> {
     let prompts: Vec<Prompt> =
         (1..4).map(|i| Prompt { token_ids: (0..40 * i).map(|t| 1000 + 7 * t).collect(), prefix: 5 }).collect();
     model.margins(Batch::of(&prompts)).into_iter().map(f32::to_bits).collect()
@@ -116,4 +128,57 @@ fn several_starts_at_once_and_a_crashed_one_do_no_harm() {
         }
     });
     packed_file(cache.path());
+}
+
+#[test]
+fn a_model_needs_nothing_of_its_checkpoint_once_it_is_loaded() {
+    for cached in [true, false] {
+        let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write_checkpoint("tiny", dir.path(), 1);
+        let expected = margins(dir.path(), None);
+        let mut model = loaded(dir.path(), cached.then(|| cache.path()));
+        let file = fs::OpenOptions::new().write(true).open(dir.path().join("model.safetensors")).unwrap();
+        // To read a byte of it would end this process.
+        file.set_len(0).unwrap();
+        assert_eq!(margins_of(&mut *model), expected, "cached: {cached}");
+        model.check().unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_is_written_into_is_told_and_one_that_is_replaced_is_no_matter() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    let mut model = loaded(dir.path(), Some(cache.path()));
+    let expected = margins_of(&mut *model);
+    let path = packed_file(cache.path());
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    model.check().unwrap();
+    assert_eq!(margins_of(&mut *model), expected);
+    let model = loaded(dir.path(), Some(cache.path()));
+    model.check().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, &[1], bytes.len() as u64 / 2).unwrap();
+    file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(1)).unwrap();
+    let said = model.check().unwrap_err().to_string();
+    assert!(said.contains(".weights was changed while it was in use"), "{said}");
+}
+
+#[test]
+fn a_checkpoint_that_changes_while_it_is_read_is_refused() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    let file = dir.path().join("model.safetensors");
+    for cache in [Some(cache.path()), None] {
+        let checkpoint = Checkpoint::open(dir.path(), &Overrides::new()).unwrap();
+        // As a download does that is still running.
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+        fs::OpenOptions::new().write(true).open(&file).unwrap().set_modified(later).unwrap();
+        let said = load(&checkpoint, cache).err().expect("refused").to_string();
+        assert!(said.contains("was changed while it was read"), "{said}");
+        fs::write(&file, fs::read(&file).unwrap()).unwrap();
+    }
+    assert!(fs::read_dir(cache.path()).unwrap().all(|entry| entry.unwrap().path().extension().unwrap() == "lock"));
 }

@@ -72,8 +72,8 @@ impl MappedFile {
         if file.metadata()?.len() == 0 {
             return Ok(Self { map: None });
         }
-        // SAFETY: the mapping is private and read-only. Another process that truncates the file could still fault a
-        // read or change its bytes; model files are installed once and the caller checks their size and structure.
+        // SAFETY: the mapping is read-only. Another process that truncates the file can fault a read, which ends this
+        // process (see `fault`), or change its bytes, any of which are valid; the caller checks what they mean.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self { map: Some(map) })
     }

@@ -16,6 +16,8 @@ mod attention;
 #[allow(unsafe_code)] // memory maps
 mod buffer;
 mod cpu;
+#[allow(unsafe_code)] // a signal handler
+mod fault;
 #[allow(unsafe_code)] // intrinsics, guarded by detection
 mod isa;
 mod lanes;
@@ -30,6 +32,7 @@ mod rope;
 pub use attention::{AttentionShape, Heads, KV_BLOCK, KvBlocks, KvPiece, QkNormRope, Run};
 pub use buffer::{Buffer, MappedFile};
 pub use cpu::Cpu;
+pub use fault::explain_bus_errors;
 pub use isa::{Isa, UnavailableIsa};
 pub use matmul::pack::{Lhs, Weights};
 pub use matmul::tile::NR;

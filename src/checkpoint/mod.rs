@@ -28,6 +28,8 @@ use xxhash_rust::xxh3::xxh3_128;
 /// The shape of Qwen3-Reranker-0.6B, for start-up without a model directory.
 static BUILTIN_CONFIG: &[u8] = include_bytes!("../../assets/config.json");
 
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
 /// How the last hidden state becomes a margin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
@@ -49,6 +51,8 @@ pub struct Checkpoint {
     name: String,
     /// The tensors of the files by their canonical names; `None` for a synthetic checkpoint.
     places: Option<BTreeMap<String, Place>>,
+    /// What tells it from others, as it was when it was opened.
+    fingerprint: u128,
 }
 
 impl Checkpoint {
@@ -77,8 +81,10 @@ impl Checkpoint {
                 if let Head::Score { bias: known } = &mut head {
                     *known = bias;
                 }
-                let mut checkpoint = Self { config, head, name: dir.display().to_string(), places: None };
+                let name = dir.display().to_string();
+                let mut checkpoint = Self { config, head, name, places: None, fingerprint: 0 };
                 checkpoint.places = Some(checkpoint.checked(dir, places)?);
+                checkpoint.fingerprint = checkpoint.current_fingerprint();
                 Ok(checkpoint)
             }
             (parsed, places) => Err(parsed.err().into_iter().chain(places.err().into_iter().flatten()).collect()),
@@ -93,13 +99,20 @@ impl Checkpoint {
             None => (BUILTIN_CONFIG.to_vec(), "The built-in config.json".to_owned()),
         };
         let (config, head) = config::parse(&json, &file, overrides, false)?;
-        Ok(Self { config, head, name: "The synthetic checkpoint".to_owned(), places: None })
+        Ok(Self::synthetic(config, head))
+    }
+
+    fn synthetic(config: Config, head: Head) -> Self {
+        let name = "The synthetic checkpoint".to_owned();
+        let mut checkpoint = Self { config, head, name, places: None, fingerprint: 0 };
+        checkpoint.fingerprint = checkpoint.current_fingerprint();
+        checkpoint
     }
 
     /// The same with the configuration in `file`.
     pub(crate) fn dummy_of(file: &Path, overrides: &Overrides) -> Result<Self> {
         let (config, head) = config::parse(&shards::read(file)?, &file.display().to_string(), overrides, false)?;
-        Ok(Self { config, head, name: "The synthetic checkpoint".to_owned(), places: None })
+        Ok(Self::synthetic(config, head))
     }
 
     /// The configuration, overrides included.
@@ -116,7 +129,7 @@ impl Checkpoint {
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let c = &self.config;
         let (hidden, q, kv) = (c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
-        let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![c.vocab_size, hidden])];
+        let mut all = vec![(EMBEDDING.to_owned(), vec![c.vocab_size, hidden])];
         for layer in 0..c.num_hidden_layers {
             let mut add = |name: &str, shape: &[usize]| {
                 all.push((format!("model.layers.{layer}.{name}.weight"), shape.to_vec()));
@@ -178,7 +191,7 @@ impl Checkpoint {
 
     /// The output matrix `[vocab_size, hidden_size]` of a [`Head::Tokens`] model: the embedding where they are tied.
     pub fn output_matrix(&self) -> Result<Tensor> {
-        let name = if self.config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+        let name = if self.config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" };
         self.tensor(name, &[self.config.vocab_size, self.config.hidden_size])
     }
 
@@ -190,10 +203,18 @@ impl Checkpoint {
         self.tensors().iter().map(|(name, shape)| size(shape) * dtype(name).bytes() as u64).sum()
     }
 
-    /// The size of the matrices that are packed for the kernels, in float32, without what pads them.
+    /// The size of what the model reads while it runs: the matrices that are packed for the kernels, in float32, without
+    /// what pads them, and the embedding as it is.
     pub fn packed_bytes(&self) -> u64 {
         let matrices = self.tensors().into_iter().filter(|(name, shape)| name.contains(".layers.") && shape.len() == 2);
-        matrices.map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>() * 4).sum()
+        let matrices: u64 = matrices.map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>() * 4).sum();
+        let embedding = self.places.as_ref().and_then(|places| places.get(EMBEDDING)).map_or(0, |place| place.bytes);
+        matrices + embedding as u64
+    }
+
+    /// The embedding matrix `[vocab_size, hidden_size]`.
+    pub fn embedding(&self) -> Result<Tensor> {
+        self.tensor(EMBEDDING, &[self.config.vocab_size, self.config.hidden_size])
     }
 
     /// How errors call the place where tensors come from: the directory, if there is one.
@@ -227,7 +248,7 @@ impl Checkpoint {
 
     /// What tells this checkpoint's packed weights from another's: its digest and, of every tensor, where it lies; of
     /// every file, its length and its time of change.
-    fn fingerprint(&self) -> Vec<u8> {
+    fn current_fingerprint(&self) -> u128 {
         let mut facts = self.digest().into_bytes();
         let mut files = std::collections::BTreeSet::new();
         for (name, place) in self.places.iter().flatten() {
@@ -238,7 +259,16 @@ impl Checkpoint {
                 facts.extend(format!("{} {changed:?}", map.len()).as_bytes());
             }
         }
-        facts
+        xxh3_128(&facts)
+    }
+
+    /// An error if its files have changed since it was opened: what was read may be partly of the one, partly of the
+    /// other.
+    pub fn check_unchanged(&self) -> Result<()> {
+        match self.current_fingerprint() == self.fingerprint {
+            true => Ok(()),
+            false => Err(fail(Path::new(&self.name), "was changed while it was read, expected complete files")),
+        }
     }
 
     /// The tensors that the model needs, after a check that all are there and nothing unknown is: at most one error for

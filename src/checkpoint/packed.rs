@@ -1,12 +1,16 @@
-//! The packed-weight file: matrices in the kernels' layout, made once, then mapped by every process that serves them.
+//! The packed-weight file: matrices in the kernels' layout and the embedding, made once, then mapped by every process that
+//! serves them.
 //!
-//! One page-aligned header (magic, version, checkpoint's fingerprint, a table of matrices with checksums, a checksum of
-//! its own), then the matrices, each at a page boundary. The panels are the same for every instruction set.
-//! Invariant: what is used is what was packed. A file of another checkpoint or version, a truncated or a changed one is
+//! One page-aligned header (magic, version, checkpoint's fingerprint, a table of parts with checksums, a checksum of its
+//! own), then the matrices and the embedding, each at a page boundary. The panels are the same for every instruction set.
+//! Invariants: what is used is what was packed. A file of another checkpoint or version, a truncated or a changed one is
 //! found out before use and made anew; checksums stand in for `fsync`. A file is written beside its place under a
-//! lock that ends with its holder, and renamed. Where that can't be done, the weights stay in memory. Called by the model.
+//! lock that ends with its holder, and renamed, so that nobody's mapping changes; should somebody write into it all the
+//! same, [`Packed::check`] tells. Where no file can be had, all stays in memory. A running model reads nothing of the
+//! checkpoint, which may change or go away. Called by the model.
 
-use super::Checkpoint;
+use super::tensor::{Source, Tensor};
+use super::{Checkpoint, fail};
 use crate::error::{Error, Result};
 use indicatif::ProgressBar;
 use ironrank_kernels::{Cpu, MappedFile, NR, Weights};
@@ -16,17 +20,19 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use std::time::SystemTime;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Reads otherwise on a machine of the other byte order.
 const MAGIC: u64 = u64::from_le_bytes(*b"irnkpack");
 /// Changes with the layout of the file or of the panels.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Bytes of a page; matrices start at multiples.
 const PAGE: usize = 4096;
 /// Words of the header before the table: magic, version, columns of a panel, fingerprint (two), matrices.
 const FIXED_WORDS: usize = 6;
-/// Words of a matrix in the table: first byte, depth, outputs, checksum.
+/// Words of a part in the table: first byte, a matrix's depth and outputs or the embedding's rows and their bytes,
+/// checksum.
 const ENTRY_WORDS: usize = 4;
 
 /// tmpfs and ramfs, as `statfs` calls them.
@@ -35,24 +41,64 @@ const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58F6];
 /// Depth and outputs of a matrix.
 pub type Shape = (usize, usize);
 
-/// The matrices of `shapes`, in order: from the file in the directory `cache`, made if need be, or packed into memory
-/// when there is no directory or no file can be had in it, which costs one line in the log. `pack(i)` packs matrix `i`.
+/// What a model reads while it runs.
+pub struct Packed {
+    /// The packed matrices, in order.
+    pub matrices: Vec<Weights>,
+    /// The embedding, in the checkpoint's type.
+    pub embedding: Tensor,
+    /// `None` if all is in memory.
+    file: Option<OpenFile>,
+}
+
+/// A mapped file as it was when its checksums were right.
+struct OpenFile {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+    modified: SystemTime,
+}
+
+impl OpenFile {
+    fn is_unchanged(&self) -> bool {
+        let now = self.file.metadata().and_then(|facts| Ok((facts.len(), facts.modified()?)));
+        now.is_ok_and(|now| now == (self.bytes, self.modified))
+    }
+}
+
+impl Packed {
+    /// An error if the file was written to since it was mapped, so that what it gave can't be trusted; one system call.
+    /// A file that was removed or replaced stays as it was for those who have mapped it.
+    pub fn check(&self) -> Result<()> {
+        match &self.file {
+            Some(file) if !file.is_unchanged() => {
+                Err(fail(&file.path, "was changed while it was in use, expected the weights as they were mapped"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The matrices of `shapes`, in order, and the embedding: from the file in the directory `cache`, made if need be, or in
+/// memory when there is no directory or no file can be had in it, which costs one line in the log. `pack(i)` packs
+/// matrix `i`.
 pub fn load(
     cpu: &Cpu,
     checkpoint: &Checkpoint,
     cache: Option<&Path>,
     shapes: &[Shape],
     pack: impl Fn(usize) -> Result<Weights>,
-) -> Result<Vec<Weights>> {
+) -> Result<Packed> {
+    let embedding = checkpoint.embedding()?;
     let pack = |i: usize| {
         let weights = pack(i)?;
         checkpoint.release();
         Ok(weights)
     };
     if let Some(dir) = cache {
-        let file = PackedFile::new(dir, checkpoint, shapes);
+        let file = PackedFile { path: path(dir, checkpoint), checkpoint, shapes, embedding: &embedding };
         match file.open_or_make(cpu, &pack) {
-            Ok(weights) => return Ok(weights),
+            Ok(packed) => return Ok(packed),
             Err(Failure::Checkpoint(err)) => return Err(err),
             Err(Failure::Cache(err)) => tracing::warn!(
                 "{} cannot hold the packed weights ({err}); they are packed into memory at every start",
@@ -61,9 +107,14 @@ pub fn load(
         }
     }
     let progress = ProgressBar::new(shapes.len() as u64).with_message("packing weights");
-    let all = (0..shapes.len()).map(|i| pack(i).inspect(|_| progress.inc(1))).collect();
+    let matrices = (0..shapes.len()).map(|i| pack(i).inspect(|_| progress.inc(1))).collect::<Result<_>>()?;
     progress.finish_and_clear();
-    all
+    let embedding = match embedding.stored() {
+        Some(bytes) => embedding.from(Source::Owned(bytes.into())),
+        None => embedding,
+    };
+    checkpoint.release();
+    Ok(Packed { matrices, embedding, file: None })
 }
 
 /// Whether the directory `dir` holds the packed weights of `checkpoint`, or can take their `bytes`; an error says why
@@ -74,11 +125,11 @@ pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> 
     if MEMORY_FILE_SYSTEMS.contains(&system.f_type) {
         return Err(io::Error::other(format!("{} itself lies in memory", dir.display())));
     }
-    let file = PackedFile::new(dir, checkpoint, &[]);
-    if fs::metadata(&file.path).is_ok_and(|there| there.len() >= bytes) {
+    let path = path(dir, checkpoint);
+    if fs::metadata(&path).is_ok_and(|there| there.len() >= bytes) {
         return Ok(());
     }
-    File::options().create(true).truncate(false).write(true).open(file.path.with_extension("lock"))?;
+    File::options().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
     match system.f_bavail.saturating_mul(u64::try_from(system.f_bsize).unwrap_or(1)) {
         free if free < bytes => Err(io::Error::other(format!("only {:.2} GB are free there", free as f64 / 1e9))),
         _ => Ok(()),
@@ -110,27 +161,27 @@ impl From<io::Error> for Failure {
     }
 }
 
-struct PackedFile<'a> {
-    path: PathBuf,
-    fingerprint: u128,
-    shapes: &'a [Shape],
+/// The file's name comes from the model's place, so that a new checkpoint there takes the old one's file.
+fn path(dir: &Path, checkpoint: &Checkpoint) -> PathBuf {
+    let place = fs::canonicalize(checkpoint.name()).map_or(checkpoint.name().into(), |path| path.into_os_string());
+    dir.join(format!("{:016x}.weights", xxh3_64(place.as_encoded_bytes())))
 }
 
-impl<'a> PackedFile<'a> {
-    /// The file's name comes from the model's place, so that a new checkpoint there takes the old one's file.
-    fn new(dir: &Path, checkpoint: &Checkpoint, shapes: &'a [Shape]) -> Self {
-        let place = fs::canonicalize(checkpoint.name()).map_or(checkpoint.name().into(), |path| path.into_os_string());
-        let name = format!("{:016x}.weights", xxh3_64(place.as_encoded_bytes()));
-        Self { path: dir.join(name), fingerprint: xxh3_128(&checkpoint.fingerprint()), shapes }
-    }
+struct PackedFile<'a> {
+    path: PathBuf,
+    checkpoint: &'a Checkpoint,
+    shapes: &'a [Shape],
+    embedding: &'a Tensor,
+}
 
+impl PackedFile<'_> {
     fn open_or_make(
         &self,
         cpu: &Cpu,
         pack: &impl Fn(usize) -> Result<Weights>,
-    ) -> std::result::Result<Vec<Weights>, Failure> {
-        if let Ok(weights) = self.open(cpu) {
-            return Ok(weights);
+    ) -> std::result::Result<Packed, Failure> {
+        if let Ok(packed) = self.open(cpu) {
+            return Ok(packed);
         }
         if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir)?;
@@ -139,7 +190,7 @@ impl<'a> PackedFile<'a> {
         lock.lock()?;
         // Whoever held the lock may have made it.
         match self.open(cpu) {
-            Ok(weights) => return Ok(weights),
+            Ok(packed) => return Ok(packed),
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
             Err(why) => tracing::info!("{} is packed anew: {why}", self.path.display()),
         }
@@ -154,21 +205,27 @@ impl<'a> PackedFile<'a> {
     }
 
     fn make(&self, path: &Path, pack: &impl Fn(usize) -> Result<Weights>) -> std::result::Result<(), Failure> {
-        let progress = ProgressBar::new(self.shapes.len() as u64).with_message("packing weights");
+        let progress = ProgressBar::new(self.shapes.len() as u64 + 1).with_message("packing weights");
         tracing::info!("packing the weights into {}, once", self.path.display());
         let mut out = BufWriter::new(File::create(path)?);
         let mut start = self.header_bytes();
-        let mut table = Vec::with_capacity(ENTRY_WORDS * self.shapes.len());
+        let mut table = Vec::with_capacity(ENTRY_WORDS * (self.shapes.len() + 1));
+        let mut write = |out: &mut BufWriter<File>, (a, b): Shape, bytes: &[u8]| -> io::Result<()> {
+            out.seek(SeekFrom::Start(start as u64))?;
+            out.write_all(bytes)?;
+            table.extend([start as u64, a as u64, b as u64, xxh3_64(bytes)]);
+            start = (start + bytes.len()).next_multiple_of(PAGE);
+            progress.inc(1);
+            Ok(())
+        };
         for (i, &(k, n)) in self.shapes.iter().enumerate() {
             let weights = pack(i).map_err(Failure::Checkpoint)?;
             assert_eq!((weights.k(), weights.n()), (k, n), "matrix {i} is not what was announced");
-            let bytes = weights.as_bytes();
-            out.seek(SeekFrom::Start(start as u64))?;
-            out.write_all(bytes)?;
-            table.extend([start as u64, k as u64, n as u64, xxh3_64(bytes)]);
-            start = (start + bytes.len()).next_multiple_of(PAGE);
-            progress.inc(1);
+            write(&mut out, (k, n), weights.as_bytes())?;
         }
+        write(&mut out, self.embedding_shape(), self.embedding.stored().unwrap_or_default())?;
+        self.checkpoint.release();
+        self.checkpoint.check_unchanged().map_err(Failure::Checkpoint)?;
         let mut header = self.fixed_words().to_vec();
         header.extend(table);
         let mut bytes: Vec<u8> = header.iter().flat_map(|word| word.to_ne_bytes()).collect();
@@ -182,11 +239,14 @@ impl<'a> PackedFile<'a> {
     }
 
     /// Maps the file and checks all of it.
-    fn open(&self, cpu: &Cpu) -> io::Result<Vec<Weights>> {
-        let file = Arc::new(MappedFile::open(&File::open(&self.path)?)?);
+    fn open(&self, cpu: &Cpu) -> io::Result<Packed> {
+        let file = File::open(&self.path)?;
+        let facts = file.metadata()?;
+        let opened = OpenFile { file, path: self.path.clone(), bytes: facts.len(), modified: facts.modified()? };
+        let file = Arc::new(MappedFile::open(&opened.file)?);
         file.prefer_huge_pages();
         let stale = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        let words = FIXED_WORDS + ENTRY_WORDS * self.shapes.len();
+        let words = self.header_words();
         let header = file.get(..8 * (words + 1)).ok_or_else(|| stale("it is truncated"))?;
         let (body, checksum) = header.split_at(8 * words);
         let header: Vec<u64> = body.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
@@ -197,12 +257,15 @@ impl<'a> PackedFile<'a> {
             return Err(stale("its header is damaged"));
         }
         let mut start = self.header_bytes();
-        let mut spans = Vec::with_capacity(self.shapes.len());
-        for (entry, &(k, n)) in header[FIXED_WORDS..].as_chunks::<ENTRY_WORDS>().0.iter().zip(self.shapes) {
-            if entry[..3] != [start as u64, k as u64, n as u64] {
+        let mut spans = Vec::with_capacity(self.shapes.len() + 1);
+        let (rows, row_bytes) = self.embedding_shape();
+        let matrices = self.shapes.iter().map(|&(k, n)| ((k, n), Weights::packed_bytes(k, n)));
+        let parts = matrices.chain([((rows, row_bytes), rows * row_bytes)]);
+        for (entry, ((a, b), bytes)) in header[FIXED_WORDS..].as_chunks::<ENTRY_WORDS>().0.iter().zip(parts) {
+            if entry[..3] != [start as u64, a as u64, b as u64] {
                 return Err(stale("it holds other matrices"));
             }
-            let end = start + Weights::packed_bytes(k, n);
+            let end = start + bytes;
             spans.push((start..end, entry[3]));
             start = end.next_multiple_of(PAGE);
         }
@@ -223,19 +286,37 @@ impl<'a> PackedFile<'a> {
             }
             check();
         });
-        if !sound.into_inner() {
+        if !sound.into_inner() || !opened.is_unchanged() {
             return Err(stale("its weights are damaged"));
         }
-        let shapes = self.shapes.iter();
-        Ok(spans.iter().zip(shapes).map(|((span, _), &(k, n))| Weights::mapped(&file, span.start, k, n)).collect())
+        let embedding = match (self.embedding.stored(), spans.last()) {
+            (Some(_), Some((span, _))) => self.embedding.from(Source::Mapped { map: file.clone(), start: span.start }),
+            _ => self.embedding.clone(),
+        };
+        let matrices = spans.iter().zip(self.shapes);
+        let matrices = matrices.map(|((span, _), &(k, n))| Weights::mapped(&file, span.start, k, n)).collect();
+        Ok(Packed { matrices, embedding, file: Some(opened) })
+    }
+
+    /// Rows of the embedding and bytes of a row; none of one that is stored nowhere.
+    fn embedding_shape(&self) -> Shape {
+        match self.embedding.stored() {
+            Some(_) => (self.embedding.rows(), self.embedding.cols() * self.embedding.dtype().bytes()),
+            None => (0, 0),
+        }
+    }
+
+    fn header_words(&self) -> usize {
+        FIXED_WORDS + ENTRY_WORDS * (self.shapes.len() + 1)
     }
 
     fn fixed_words(&self) -> [u64; FIXED_WORDS] {
-        let (high, low) = ((self.fingerprint >> 64) as u64, self.fingerprint as u64);
+        let fingerprint = self.checkpoint.fingerprint;
+        let (high, low) = ((fingerprint >> 64) as u64, fingerprint as u64);
         [MAGIC, VERSION, NR as u64, high, low, self.shapes.len() as u64]
     }
 
     fn header_bytes(&self) -> usize {
-        (8 * (FIXED_WORDS + ENTRY_WORDS * self.shapes.len() + 1)).next_multiple_of(PAGE)
+        (8 * (self.header_words() + 1)).next_multiple_of(PAGE)
     }
 }

@@ -1,7 +1,7 @@
 //! One tensor of a checkpoint, read row by row as f32.
 //!
 //! Invariant: a tensor was checked when its checkpoint was opened, so that every row lies within its file; it shares
-//! the mapping and may outlive the checkpoint. Called by the model, which packs the rows.
+//! the mapping, or has its bytes for itself, and may outlive the checkpoint. Called by the model, which packs the rows.
 
 use super::synthetic::Synthetic;
 use half::f16;
@@ -54,6 +54,7 @@ pub struct Tensor {
 #[derive(Clone)]
 pub(super) enum Source {
     Mapped { map: Arc<MappedFile>, start: usize },
+    Owned(Arc<[u8]>),
     Synthetic(Synthetic),
 }
 
@@ -73,6 +74,25 @@ impl Tensor {
         self.dtype
     }
 
+    /// All rows as they are stored; `None` of a synthetic tensor, which is stored nowhere.
+    pub(super) fn stored(&self) -> Option<&[u8]> {
+        match &self.source {
+            Source::Mapped { map, start } => Some(&map[*start..][..self.rows * self.cols * self.dtype.bytes()]),
+            Source::Owned(bytes) => Some(bytes),
+            Source::Synthetic(_) => None,
+        }
+    }
+
+    /// The same rows out of another source.
+    pub(super) fn from(&self, source: Source) -> Self {
+        Self { source, ..self.clone() }
+    }
+
+    /// Bytes of memory that it takes, of this process or of a mapped file.
+    pub fn bytes(&self) -> usize {
+        self.stored().map_or(0, <[u8]>::len)
+    }
+
     /// Widens row `row` to f32.
     ///
     /// # Panics
@@ -82,9 +102,9 @@ impl Tensor {
         assert_eq!(out.len(), self.cols, "length of a row");
         let size = self.dtype.bytes();
         match &self.source {
-            Source::Mapped { map, start } => {
-                let from = start + row * self.cols * size;
-                widen(&map[from..from + self.cols * size], self.dtype, out);
+            Source::Mapped { .. } | Source::Owned(_) => {
+                let bytes = self.stored().expect("the rows are stored");
+                widen(&bytes[row * self.cols * size..][..self.cols * size], self.dtype, out);
             }
             Source::Synthetic(weights) => {
                 weights.fill(row * self.cols, out);

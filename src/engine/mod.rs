@@ -11,10 +11,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 use crate::options::Pooling;
 use crate::prompt::Prompt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use worker::Worker;
 
 /// A handle to the worker thread; clones share it.
@@ -115,7 +115,8 @@ impl Work {
 /// What the worker is doing, for health and metrics.
 #[derive(Default)]
 struct State {
-    dead: AtomicBool,
+    /// Why the worker has ended, if a fault ended it.
+    failure: watch::Sender<Option<Error>>,
     /// Pairs accepted and not yet answered.
     pending: AtomicUsize,
     /// Tokens of the requests that are not answered.
@@ -225,9 +226,26 @@ impl Engine {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Whether the worker can still compute: false after a bug ended it.
+    /// Whether the worker can still compute: false after a fault ended it.
     pub fn is_alive(&self) -> bool {
-        !self.state.dead.load(Ordering::Relaxed)
+        self.failure().is_none()
+    }
+
+    /// Why a fault ended the worker, if one did.
+    pub fn failure(&self) -> Option<Error> {
+        self.state.failure.borrow().clone()
+    }
+
+    /// Waits until a fault ends the worker, and says why. What was pending has its error then, or gets it next.
+    pub async fn failed(&self) -> Error {
+        let mut failure = self.state.failure.subscribe();
+        loop {
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error;
+            }
+            // The sender lives in the state that `self` holds.
+            failure.changed().await.unwrap_or_else(|_| unreachable!("the engine's state is there"));
+        }
     }
 
     /// Pairs in the batches that run now.

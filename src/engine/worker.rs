@@ -7,8 +7,10 @@
 use super::queue::{Queue, Ticket};
 use super::{BATCH_SIZES, Limits, Request, State};
 use crate::batch::Cost;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Lane, Model, Outcome, Progress};
 use crate::prefix_cache::PrefixCache;
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -52,12 +54,13 @@ impl Worker {
 
     pub fn run(mut self) {
         // A panic is a bug; the model's buffers can't be trusted after it, so everything pending fails.
-        if catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
-            self.fail();
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        if let Err(error) = served.unwrap_or_else(|panic| Err(bug(&*panic))) {
+            self.fail(error);
         }
     }
 
-    fn serve(&mut self) {
+    fn serve(&mut self) -> Result<()> {
         while self.receive() {
             self.begin();
             *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner) = self.queue.oldest();
@@ -71,9 +74,13 @@ impl Worker {
             match progress {
                 Progress::Chunk => {}
                 Progress::Layer => self.drop_unwanted(lane),
-                Progress::Done(outcome) => self.finish(lane, outcome),
+                Progress::Done(outcome) => {
+                    self.model.check()?;
+                    self.finish(lane, outcome);
+                }
             }
         }
+        Ok(())
     }
 
     fn is_free(&self, lane: Lane) -> bool {
@@ -159,8 +166,9 @@ impl Worker {
         self.queue.give(&tickets, &outcome.margins);
     }
 
-    fn fail(mut self) {
-        self.state.dead.store(true, Ordering::Relaxed);
+    fn fail(mut self, error: Error) {
+        // First, so that nobody who has an error finds the engine well.
+        self.state.failure.send_replace(Some(error));
         self.state.running.store(0, Ordering::Relaxed);
         *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.receiver.close();
@@ -169,4 +177,13 @@ impl Worker {
         }
         self.queue.fail();
     }
+}
+
+/// What a panic said.
+fn bug(panic: &(dyn Any + Send)) -> Error {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::new(
+        ErrorKind::Internal,
+        format!("The engine failed, which is a bug: {}.", said.unwrap_or("no reason given")),
+    )
 }

@@ -101,6 +101,12 @@ pub trait Model: Send {
         }
     }
 
+    /// An error if what the model reads of files has changed under it since it was loaded: margins that were computed
+    /// since the last check can't be trusted then. Cheap enough to be asked once a batch.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The last token's hidden state after the embedding, after every layer but the last, and, in the end, after the
     /// last layer and the final norm: what tests compare. One vector of states a sequence.
     fn last_hidden_states(&mut self, batch: Batch) -> Vec<Vec<Vec<f32>>>;

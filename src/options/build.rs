@@ -210,7 +210,9 @@ fn server_options(
         drain_delay: args.drain_delay.unwrap_or(DEFAULT_DRAIN_DELAY),
         shutdown_timeout: args.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
         keep_alive,
-        max_body_bytes: DEFAULT_MAX_BODY_BYTES,
+        max_body_bytes: args.max_body_mib.unwrap_or(DEFAULT_MAX_BODY_BYTES),
+        receive_timeout: args.receive_timeout.unwrap_or(DEFAULT_RECEIVE_TIMEOUT),
+        max_connections: args.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
     })
 }
 

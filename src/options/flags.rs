@@ -138,6 +138,17 @@ pub struct ServerArgs {
     /// The same, counted in tokens of the prompts [default: no limit]
     #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true)]
     pub max_num_queued_tokens: Option<usize>,
+    /// Largest request body in MiB, unpacked; a larger one is answered with 413 [default: 32; not in vLLM]
+    #[arg(long, value_name = "MIB", value_parser = values::body_mebibytes, allow_hyphen_values = true)]
+    pub max_body_mib: Option<usize>,
+    /// Seconds that a request's head may take to come, and then its body, which gets another second for every 16 KiB;
+    /// then 408 [default: 20; not in vLLM]
+    #[arg(long, value_name = "S", value_parser = values::whole_seconds, allow_hyphen_values = true)]
+    pub receive_timeout: Option<Duration>,
+    /// Clients that may be connected at a time; others wait until one leaves [default: 4096, or what the limit of open
+    /// files allows; not in vLLM]
+    #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true)]
+    pub max_connections: Option<usize>,
     /// Seconds that running requests get when the server is told to stop; 0 aborts them [default: 30; vLLM's: 0]
     #[arg(long, value_name = "S", value_parser = values::seconds, allow_hyphen_values = true)]
     pub shutdown_timeout: Option<Duration>,

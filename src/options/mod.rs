@@ -46,6 +46,10 @@ pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Largest request body in bytes. vLLM has no limit; 1,000 documents of 32 kB fit, and the worst JSON of this size
 /// (a list of one-digit numbers) takes about half a gigabyte while it is read.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 32 << 20;
+/// How long a request's head may take to come, and then its body. Long bodies get more.
+pub const DEFAULT_RECEIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Clients that may be connected at a time.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 /// The name of the built-in model when no other is given; clients look for `rerank` in it.
 pub const BUILTIN_MODEL_NAME: &str = "qwen3-reranker-0.6b-dummy";
 /// Least severe log level that is written.
@@ -171,6 +175,10 @@ pub struct ServerOptions {
     pub keep_alive: Duration,
     /// Largest request body in bytes, after decompression.
     pub max_body_bytes: usize,
+    /// How long a request's head may take to come, and then its body; a long body gets more.
+    pub receive_timeout: Duration,
+    /// Clients that may be connected at a time; others wait until one leaves.
+    pub max_connections: usize,
 }
 
 /// Where clients find the server.

@@ -133,6 +133,9 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     }),
     ("serve m --allow-credentials", &[], |o| o.server.cors.allow_credentials = true),
     ("serve m --drain-delay 5", &[], |o| o.server.drain_delay = Duration::from_secs(5)),
+    ("serve m --max-body-mib 64", &[], |o| o.server.max_body_bytes = 64 << 20),
+    ("serve m --receive-timeout 5", &[], |o| o.server.receive_timeout = Duration::from_secs(5)),
+    ("serve m --max-connections 1k", &[], |o| o.server.max_connections = 1000),
     ("serve m --shutdown-timeout 0", &[], |o| o.server.shutdown_timeout = Duration::ZERO),
     ("serve m --ssl-certfile c.pem", &[], |o| {
         o.server.tls = Some(Tls {
@@ -170,7 +173,7 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     ("serve m --disable-log-requests --enable-log-requests", &[], |o| o.server.log_requests = true),
     ("serve m --enable-log-requests --no-enable-log-requests", &[], |_| {}),
     ("serve m --uvicorn-log-level warning", &[], |o| {
-        o.log.filter = "info,actix_server=warn,ironrank::server=warn".to_owned();
+        o.log.filter = "info,actix_server=warn,actix_http=warn,ironrank::server=warn".to_owned();
     }),
     // What means nothing here, each with the number of values that it has in vLLM.
     ("serve --enforce-eager m", &["--enforce-eager"], |_| {}),
@@ -226,6 +229,10 @@ const BAD: &[(&str, &str)] = &[
     ("serve --load-format safetensors", "MODEL"),
     ("serve m --shutdown-timeout -5", "-5"),
     ("serve m --drain-delay 5s", "5s"),
+    ("serve m --max-body-mib 0", "0 is too small; the least is 1"),
+    ("serve m --max-body-mib 2000", "2000 is too large; the most is 1024"),
+    ("serve m --receive-timeout 0", "0 is too small; the least is 1"),
+    ("serve m --max-connections 0", "0 is too small; the least is 1"),
     ("health --port 8000 --uds s", "--uds"),
     ("health --url localhost", "localhost"),
     ("health --url ftp://h/health", "ftp://h/health"),
@@ -313,9 +320,9 @@ fn variables_say_what_flags_do_not() {
             &["--prefix-cache-mib", "VLLM_USE_V1"],
             |_| {},
         ),
-        (&[("VLLM_LOGGING_LEVEL", "WARNING")], "m", &[], |o| o.log.filter = "warn".to_owned()),
+        (&[("VLLM_LOGGING_LEVEL", "WARNING")], "m", &[], |o| o.log.filter = "warn,actix_http=off".to_owned()),
         (&[("VLLM_LOGGING_LEVEL", "debug")], "m --uvicorn-log-level error", &[], |o| {
-            o.log.filter = "debug,actix_server=error,ironrank::server=error".to_owned();
+            o.log.filter = "debug,actix_server=error,actix_http=error,ironrank::server=error".to_owned();
         }),
         (&[("VLLM_LOGGING_LEVEL", "loud")], "m", &[], |_| {}),
         (&[("RUST_LOG", "ironrank=trace"), ("VLLM_LOGGING_LEVEL", "ERROR")], "m", &[], |o| {

@@ -86,6 +86,23 @@ pub fn mebibytes(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(|| format!("'{text}' is not a number of MiB; write a whole number such as 256."))
 }
 
+/// `--max-body-mib`: at least one, and no more than anybody means.
+pub fn body_mebibytes(text: &str) -> Result<usize, String> {
+    const MOST_MIB: usize = 1024;
+    match mebibytes(text)? >> 20 {
+        0 => Err("0 is too small; the least is 1.".to_owned()),
+        mib => at_most(mib, MOST_MIB).map(|mib| mib << 20),
+    }
+}
+
+/// Whole seconds, at least one.
+pub fn whole_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("0 is too small; the least is 1.".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// Whole seconds, zero included.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     text.trim()
@@ -287,9 +304,11 @@ pub fn log_filter(level: Option<&str>, http: Option<&str>) -> String {
         _ => DEFAULT_LOG_LEVEL,
     };
     match (http, level) {
-        (Some(http), _) => format!("{level},actix_server={http},ironrank::server={http}"),
-        // The HTTP library tells of its threads at these levels, which is no news to an operator.
-        (None, "info" | "debug") => format!("{level},actix_server=warn"),
-        (None, _) => level.to_owned(),
+        (Some(http), _) => format!("{level},actix_server={http},actix_http={http},ironrank::server={http}"),
+        // The HTTP library tells of its threads at these levels, which is no news to an operator, and calls it an error
+        // of its own when what a client sends is not HTTP.
+        (None, "info" | "debug") => format!("{level},actix_server=warn,actix_http=off"),
+        (None, "trace") => level.to_owned(),
+        (None, _) => format!("{level},actix_http=off"),
     }
 }

@@ -23,6 +23,8 @@ pub enum Refusal {
     Method(&'static str),
     /// The body exceeds the limit.
     TooLarge,
+    /// The body does not come within its time.
+    TooSlow,
     /// An error of the program, by its kind.
     Kind(ErrorKind),
 }
@@ -35,6 +37,7 @@ fn row(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::NoRoute => (StatusCode::NOT_FOUND, "NotFoundError"),
         Refusal::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
         Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+        Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
         Refusal::Kind(kind) => match kind {
             ErrorKind::InvalidRequest | ErrorKind::TooLong => (StatusCode::BAD_REQUEST, "BadRequestError"),
             ErrorKind::UnknownModel => (StatusCode::NOT_FOUND, "NotFoundError"),

@@ -9,16 +9,20 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// How long a peer may be out of reach, or take nothing of what it is sent.
+const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A place that is ours but does not listen yet.
 pub struct Reserved {
@@ -65,6 +69,11 @@ pub fn reserve(host: &str, port: u16) -> Result<Reserved> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         // This lets a restarted server take its port back while old connections expire.
         socket.set_reuse_address(true)?;
+        // Connections inherit these: a peer that has vanished, or that takes nothing of its answer, is given up.
+        let probes = TcpKeepalive::new().with_time(PEER_TIMEOUT / 2).with_interval(PEER_TIMEOUT / 6).with_retries(3);
+        socket.set_tcp_keepalive(&probes)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
         socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(Reserved { socket, place: Place::Tcp(address), tls: None })

@@ -7,12 +7,14 @@
 mod access;
 mod body;
 mod classify;
+mod connections;
 mod cors;
 mod encoding;
 pub mod error;
 mod fields;
 mod info;
 mod input;
+mod intake;
 mod invocations;
 mod listen;
 pub mod metrics;
@@ -36,10 +38,9 @@ use crate::options::{Cors, Overflow, Pooling};
 use crate::prompt::PromptEncoder;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
-use actix_web::{App, FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use error::{ApiError, Refusal};
 use metrics::{Exchange, Metrics};
 use rerank::Documents;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub skip_model_name_validation: bool,
     /// Largest request body in bytes, after decompression.
     pub max_body_bytes: usize,
+    /// How long a request's body may take to come; one that is long gets more.
+    pub receive_timeout: Duration,
     /// Prefix that a proxy puts before every path; empty or without a `/` at the end.
     pub root_path: String,
     /// Which web pages of other origins may call the API.
@@ -135,6 +138,8 @@ pub struct State {
     metrics: Metrics,
     /// Requests at work.
     at_work: AtomicUsize,
+    /// Bytes of bodies in memory.
+    held: intake::Held,
     /// Whether the server was told to stop: it is not well any more, and every answer ends its connection.
     stopping: AtomicBool,
     /// Seconds since 1970 when the server started.
@@ -147,7 +152,8 @@ impl State {
         let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
         let (at_work, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Ok(Self { settings, engine, encoder, metrics, at_work, stopping, started: unix_time() })
+        let held = intake::Held::default();
+        Ok(Self { settings, engine, encoder, metrics, at_work, held, stopping, started: unix_time() })
     }
 
     fn is_stopping(&self) -> bool {
@@ -172,8 +178,7 @@ pub fn app(
 
 fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
     move |app| {
-        let limit = web::PayloadConfig::new(state.settings.max_body_bytes);
-        app.app_data(state.clone()).app_data(limit).default_service(web::to(serve));
+        app.app_data(state.clone()).default_service(web::to(serve));
     }
 }
 
@@ -182,6 +187,7 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
         return finished(&state, &request, preflight);
     }
     let started = Instant::now();
+    let busy = connections::Busy::begin(request.conn_data());
     let path = state.settings.local_path(request.path());
     let resource = Resource::at(path).filter(|resource| state.settings.has(resource));
     let mut response =
@@ -199,6 +205,7 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
         tracing::info!(target: "request", "{}", request_log::line(&request, response.status(), started.elapsed()));
     }
     tracing::debug!("{} {} {}", request.method(), request.path(), response.status().as_u16());
+    busy.answered(bytes(&response));
     finished(&state, &request, response)
 }
 
@@ -239,19 +246,19 @@ async fn answer(
         Resource::Rerank => {
             let ollama = request.path().trim_end_matches('/').ends_with("/api/rerank");
             let documents = if ollama { Documents::LeftOut } else { Documents::Returned };
-            rerank::answer(state, request_id, documents, read_json(request, payload).await?).await
+            rerank::answer(state, request_id, documents, read_json(state, request, payload).await?).await
         }
-        Resource::Score => score::answer(state, request_id, read_json(request, payload).await?).await,
-        Resource::Classify => classify::answer(state, request_id, read_json(request, payload).await?).await,
-        Resource::Pooling => pooling::answer(state, request_id, read_json(request, payload).await?).await,
+        Resource::Score => score::answer(state, request_id, read_json(state, request, payload).await?).await,
+        Resource::Classify => classify::answer(state, request_id, read_json(state, request, payload).await?).await,
+        Resource::Pooling => pooling::answer(state, request_id, read_json(state, request, payload).await?).await,
         Resource::Invocations => {
-            let body = read_json(request, payload).await?;
+            let body = read_json(state, request, payload).await?;
             invocations::answer(state, request.headers(), request_id, body).await
         }
-        Resource::Tokenize => tokenize::tokenize(state, read_json(request, payload).await?).await,
-        Resource::Detokenize => tokenize::detokenize(state, read_json(request, payload).await?).await,
+        Resource::Tokenize => tokenize::tokenize(state, read_json(state, request, payload).await?).await,
+        Resource::Detokenize => tokenize::detokenize(state, read_json(state, request, payload).await?).await,
         Resource::Root if request.method() == Method::POST => {
-            let body = read_body(request, payload).await?;
+            let body = intake::body(state, request, payload).await?;
             match body::object(&body) {
                 Ok(map) if map.contains_key("query") || map.contains_key("input") => {
                     rerank::answer(state, request_id, Documents::Returned, body).await
@@ -290,20 +297,13 @@ impl Drop for AtWork {
     }
 }
 
-async fn read_json(request: &HttpRequest, payload: web::Payload) -> std::result::Result<web::Bytes, ApiError> {
+async fn read_json(
+    state: &web::Data<State>,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> std::result::Result<web::Bytes, ApiError> {
     body::check_content_type(request.headers())?;
-    read_body(request, payload).await
-}
-
-/// The whole body, decompressed if it says so, within the limit.
-async fn read_body(request: &HttpRequest, payload: web::Payload) -> std::result::Result<web::Bytes, ApiError> {
-    web::Bytes::from_request(request, &mut payload.into_inner()).await.map_err(|err| {
-        if matches!(err.as_error::<PayloadError>(), Some(PayloadError::Overflow)) {
-            let limit = request.app_data::<web::Data<State>>().map_or(0, |state| state.settings.max_body_bytes);
-            return ApiError::new(Refusal::TooLarge, format!("The request body exceeds the limit of {limit} bytes."));
-        }
-        ApiError::new(Refusal::Malformed, format!("The request body cannot be read: {err}."))
-    })
+    intake::body(state, request, payload).await
 }
 
 fn no_route(request: &HttpRequest) -> ApiError {
@@ -329,10 +329,14 @@ fn exchange<'a>(
         status: response.status().as_u16(),
         elapsed,
         request_bytes: length.and_then(|length| length.parse().ok()).unwrap_or(0),
-        response_bytes: match response.body().size() {
-            BodySize::Sized(bytes) => bytes,
-            BodySize::None | BodySize::Stream => 0,
-        },
+        response_bytes: bytes(response),
+    }
+}
+
+fn bytes(response: &HttpResponse) -> u64 {
+    match response.body().size() {
+        BodySize::Sized(bytes) => bytes,
+        BodySize::None | BodySize::Stream => 0,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariants: after a stop signal the server says that it is not well before it takes no more connections, and running
 //! requests get their time. Called by `main`, over what `listen` has reserved.
 
+use super::connections::{self, Connections};
 use super::listen::Listening;
 use super::{State, routes};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,18 +17,29 @@ const WORKERS: usize = 1;
 /// Threads that read JSON and make tokens.
 const BLOCKING_THREADS: usize = 4;
 
-/// Times of a server's life.
+/// Times and places of a server's life.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifecycle {
     /// How long an idle connection stays open.
     pub keep_alive: Duration,
+    /// How long the head of a request may take to come.
+    pub receive_timeout: Duration,
+    /// Clients that may be connected at a time.
+    pub max_connections: usize,
     /// How long connections are still taken after a stop signal, so that load balancers can turn away first.
     pub drain_delay: Duration,
     /// How long running requests get after that; zero aborts them.
     pub shutdown_timeout: Duration,
 }
 
-/// Serves until `stop` resolves, then finishes what is running. Runs inside an actix system.
+/// How long a client that was refused may go on sending: what it has sent is thrown away until then, for it may not look
+/// for the answer before it has sent everything.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server whose engine has failed gives its last answers; none of them needs to be computed.
+const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves until `stop` resolves, then finishes what is running. When the engine fails, what it was to answer gets an
+/// error, and the server ends with the reason. Runs inside an actix system.
 pub async fn run(
     state: State,
     listening: Listening,
@@ -40,7 +52,25 @@ pub async fn run(
         state.stopping.store(true, Ordering::Relaxed);
         tokio::time::sleep(lifecycle.drain_delay).await;
     };
-    run_app(routes(state.clone()), listening, lifecycle, drained).await
+    let stop = async {
+        tokio::select! {
+            () = drained => {}
+            _ = state.engine.failed() => tracing::error!("the engine has failed; the server ends"),
+        }
+    };
+    let serving = run_app(routes(state.clone()), listening, lifecycle, stop);
+    let failure = async {
+        let failure = state.engine.failed().await;
+        tokio::time::sleep(FAILURE_TIMEOUT).await;
+        failure
+    };
+    tokio::select! {
+        result = serving => match state.engine.failure() {
+            Some(failure) => Err(failure),
+            None => result,
+        },
+        failure = failure => Err(failure),
+    }
 }
 
 async fn run_app(
@@ -51,8 +81,14 @@ async fn run_app(
 ) -> Result<()> {
     let name = listening.name();
     let fail = |err: std::io::Error| Error::new(ErrorKind::Unavailable, format!("The server on {name} failed: {err}."));
+    let connections = Connections::new(lifecycle.keep_alive + lifecycle.receive_timeout);
+    let watch = actix_web::rt::spawn(connections.clone().watch());
     let server = HttpServer::new(move || App::new().configure(routes.clone()))
         .workers(WORKERS)
+        .max_connections(connections::allow(lifecycle.max_connections))
+        .on_connect(move |stream, data| connections.add(stream, data))
+        .client_request_timeout(lifecycle.receive_timeout)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .worker_max_blocking_threads(BLOCKING_THREADS)
         .keep_alive(lifecycle.keep_alive)
         .shutdown_timeout(lifecycle.shutdown_timeout.as_secs())
@@ -80,6 +116,7 @@ async fn run_app(
     let stopping = handle.stop(graceful);
     // The server only makes progress while it is polled.
     let (result, ()) = tokio::join!(server, stopping);
+    watch.abort();
     if let Some(path) = socket_file {
         // It says to clients that nobody is there; if it is gone already, it says so as well.
         let _ = std::fs::remove_file(path);

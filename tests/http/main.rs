@@ -4,6 +4,7 @@
 mod clients;
 mod contract;
 mod cors;
+mod failing;
 mod metrics;
 mod openapi;
 mod operator;
@@ -23,6 +24,7 @@ use ironrank::prompt::{PromptEncoder, Template};
 use ironrank::server::{Settings, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Longest prompt of the server that was recorded.
 const MAX_MODEL_LEN: usize = 512;
@@ -75,6 +77,7 @@ fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Set
         api_keys: Vec::new(),
         skip_model_name_validation: false,
         max_body_bytes: 1 << 20,
+        receive_timeout: Duration::from_secs(60),
         root_path: String::new(),
         cors: Cors {
             allowed_origins: Vec::new(),

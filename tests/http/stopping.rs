@@ -33,7 +33,13 @@ async fn well(port: u16, tls: bool) -> Result<String, String> {
 
 fn lifecycle(drain_delay: Duration) -> Lifecycle {
     let minute = Duration::from_secs(60);
-    Lifecycle { keep_alive: minute, drain_delay, shutdown_timeout: minute }
+    Lifecycle {
+        keep_alive: minute,
+        receive_timeout: minute,
+        max_connections: 100,
+        drain_delay,
+        shutdown_timeout: minute,
+    }
 }
 
 fn reserve() -> (Reserved, u16) {

@@ -19,7 +19,13 @@ async fn exchange(requests: &[Vec<u8>]) -> String {
     let listening = reserved.listen().expect("listens");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let minute = Duration::from_secs(60);
-    let lifecycle = Lifecycle { keep_alive: minute, drain_delay: Duration::ZERO, shutdown_timeout: minute };
+    let lifecycle = Lifecycle {
+        keep_alive: minute,
+        receive_timeout: minute,
+        max_connections: 100,
+        drain_delay: Duration::ZERO,
+        shutdown_timeout: minute,
+    };
     let client = async {
         let mut stream = TcpStream::connect(address).await.expect("connects");
         let mut answers = Vec::new();

@@ -131,6 +131,10 @@ impl Model for Qwen3 {
         })
     }
 
+    fn check(&self) -> Result<()> {
+        self.weights.packed.check()
+    }
+
     fn last_hidden_states(&mut self, batch: Batch) -> Vec<Vec<Vec<f32>>> {
         let last = batch.last_tokens();
         let (rows, of_sequence) = (last.rows, last.of_sequence);
@@ -193,7 +197,7 @@ impl ModelWeights {
     fn embed(&self, ws: &mut Workspace, batch: &Batch) {
         ws.reserve(batch.rows(), batch.last_tokens().rows.len(), batch.blocks());
         for (token, x) in batch.token_ids().zip(ws.residual.chunks_exact_mut(self.widths.hidden)) {
-            self.embedding.read_row(token as usize, x);
+            self.packed.embedding.read_row(token as usize, x);
         }
     }
 

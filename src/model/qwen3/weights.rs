@@ -4,7 +4,8 @@
 
 use super::super::AnswerTokens;
 use super::super::workspace::Widths;
-use crate::checkpoint::{Checkpoint, Config, Head, Tensor, packed};
+use crate::checkpoint::packed::{self, Packed};
+use crate::checkpoint::{Checkpoint, Config, Head, Tensor};
 use crate::error::Result;
 use ironrank_kernels::{AttentionShape, Cpu, NR, Rope, Weights};
 use std::path::Path;
@@ -16,8 +17,8 @@ pub struct ModelWeights {
     pub widths: Widths,
     pub eps: f32,
     pub rope: Rope,
-    /// (vocabulary, hidden), read row by row from the checkpoint
-    pub embedding: Tensor,
+    /// Where matrices and embedding come from: (vocabulary, hidden), read row by row; the matrices are in `layers`
+    pub packed: Packed,
     pub layers: Vec<Layer>,
     /// (hidden)
     pub norm: Vec<f32>,
@@ -60,7 +61,6 @@ impl ModelWeights {
             checkpoint.tensor(name, &[len])?.read_row(0, &mut out);
             Ok(out)
         };
-        let embedding = checkpoint.tensor("model.embed_tokens.weight", &[config.vocab_size, config.hidden_size])?;
         let (head, bias) = match (checkpoint.head(), answers) {
             (Head::Score { bias }, _) => {
                 let mut head = vec![0.0; widths.hidden];
@@ -77,21 +77,23 @@ impl ModelWeights {
             (Head::Tokens, None) => unreachable!("a checkpoint without a score head names its answer tokens"),
         };
         let shapes = widths.matrices().repeat(config.num_hidden_layers);
-        let matrices = packed::load(cpu, checkpoint, cache, &shapes, |i| {
+        let mut packed = packed::load(cpu, checkpoint, cache, &shapes, |i| {
             Layer::pack(cpu, checkpoint, widths, i / MATRICES, i % MATRICES)
         })?;
-        let mut matrices = matrices.into_iter();
+        let mut matrices = std::mem::take(&mut packed.matrices).into_iter();
         let mut next = || matrices.next().expect("every layer has its matrices");
         let layers = (0..config.num_hidden_layers)
             .map(|i| Layer::load(checkpoint, widths, i, [next(), next(), next(), next()]))
             .collect::<Result<_>>()?;
+        let norm = vector("model.norm.weight", widths.hidden)?;
+        checkpoint.check_unchanged()?;
         Ok(Self {
             widths,
             eps: config.rms_norm_eps,
             rope: Rope::new(config.rope_theta, config.head_dim, max_model_len),
-            embedding,
+            packed,
             layers,
-            norm: vector("model.norm.weight", widths.hidden)?,
+            norm,
             head,
             bias,
         })
@@ -100,7 +102,7 @@ impl ModelWeights {
     /// Bytes of packed weights, in memory or mapped, and of tables.
     pub fn bytes(&self) -> usize {
         let matrices = |layer: &Layer| [&layer.qkv, &layer.output, &layer.gate_up, &layer.down].map(Weights::bytes);
-        self.layers.iter().flat_map(matrices).sum::<usize>() + self.rope.bytes()
+        self.layers.iter().flat_map(matrices).sum::<usize>() + self.packed.embedding.bytes() + self.rope.bytes()
     }
 }
 

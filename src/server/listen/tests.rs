@@ -32,6 +32,26 @@ fn a_file_in_the_place_of_a_socket_is_kept() {
 }
 
 #[test]
+fn certificates_that_have_expired_do_not_keep_the_server_from_starting() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut old = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("parameters");
+    old.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    (old.not_before, old.not_after) = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 1, 1));
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let pem = old.self_signed(&key).expect("a certificate").pem();
+    let path = dir.path().join("old.pem");
+    std::fs::write(&path, pem + &key.serialize_pem()).expect("written");
+    let tls = Tls {
+        certificate: path.clone(),
+        key: path.clone(),
+        client_authorities: Some(path),
+        client_certificates: ClientCertificates::Required,
+    };
+    // Their dates are for clients to check.
+    assert!(reserve("127.0.0.1", 0).expect("a free port").secured(&tls).is_ok());
+}
+
+#[test]
 fn a_bad_certificate_or_key_is_a_sentence_that_holds_nothing_of_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let write = |name: &str, text: &str| -> PathBuf {

@@ -54,7 +54,13 @@ fn hold(held: Arc<Held>) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 's
 }
 
 fn patient(shutdown_timeout: Duration) -> Lifecycle {
-    Lifecycle { keep_alive: PATIENCE, drain_delay: Duration::ZERO, shutdown_timeout }
+    Lifecycle {
+        keep_alive: PATIENCE,
+        receive_timeout: PATIENCE,
+        max_connections: 100,
+        drain_delay: Duration::ZERO,
+        shutdown_timeout,
+    }
 }
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

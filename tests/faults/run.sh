@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# What a server must survive: requests that nobody should send, clients that are slow or gone, files that change or cannot
+# be written, and a stop under load. Each check is a claim; docs/reliability.md says what is promised.
+#
+#   tests/faults/run.sh [BINARY]      default: target/release/ironrank
+#
+# All of it on loopback, with a tiny model; about two minutes. Needs python3; as root it also mounts small file systems
+# in a namespace of its own.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+binary=${1:-target/release/ironrank}
+for needed in python3 "$binary"; do
+  command -v "$needed" >/dev/null || { echo "$needed is needed; apt-get install python3, cargo build --release" >&2; exit 1; }
+done
+
+WORK=$(mktemp -d)
+export WORK
+part=''
+finish() {
+  [ -z "$part" ] || kill "$part" 2>/dev/null || true
+  wait 2>/dev/null || true
+  rm -rf "$WORK"
+}
+trap finish EXIT
+
+tests/support/tiny-model.sh "$WORK/model"
+passed=0 failed=0 skipped=0
+for name in http_abuse slow_clients changing_files stopping; do
+  echo "-- $name"
+  python3 "tests/faults/$name.py" "$binary" "$WORK/model" >"$WORK/$name.out" 2>&1 &
+  part=$!
+  status=0
+  tail -n +1 -f --pid="$part" "$WORK/$name.out" | grep -v '^[0-9]* passed, ' || true
+  wait "$part" || status=$?
+  part=''
+  counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ not run$' "$WORK/$name.out" | tail -n 1 || true)
+  read -r ok _ bad _ not _ <<<"${counts:-0 passed, 1 failed, 0 not run}"
+  [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + not))
+done
+echo "$passed passed, $failed failed, $skipped not run"
+[ "$failed" -eq 0 ]

@@ -331,6 +331,15 @@ fn five_megabytes_under_a_template_are_refused_or_shortened_as_any_text() {
 }
 
 #[test]
+fn the_last_token_is_never_part_of_what_comes_before_the_document() {
+    let encoder = with_template("{{ messages[0].content }}: {{ messages[1].content }}<|im_end|>", 100);
+    for (query, document) in [("q", ""), ("", ""), ("q", "d")] {
+        let prompt = encoder.encode(query, document, &PromptOptions::default()).unwrap();
+        assert!(prompt.prefix < prompt.token_ids.len(), "{query} {document}: {prompt:?}");
+    }
+}
+
+#[test]
 fn a_template_that_fails_is_an_error_of_the_request() {
     let encoder = with_template("{% if not messages[1].content %}{{ raise_exception('empty') }}{% endif %}text", 100);
     assert_eq!(error(&encoder, "q", "", &PromptOptions::default()).kind(), ErrorKind::InvalidRequest);

@@ -1,5 +1,8 @@
 //! Every kernel on every ISA of this CPU against its f64 twin, at the sizes where kernels break.
 
+mod checks;
+
+use checks::*;
 use ironrank_kernels::*;
 use proptest::prelude::*;
 
@@ -21,58 +24,8 @@ fn on_every_cpu(case: impl Fn(&Cpu)) {
     }
 }
 
-/// Reproducible values in [-1, 1).
-fn noise(seed: u64, len: usize) -> Vec<f32> {
-    let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        (x >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-/// `x` as a left operand whose padding is NaN: reading past the rows shows.
-fn lhs(cpu: &Cpu, x: &[f32], m: usize, k: usize) -> Lhs {
-    let mut lhs = Lhs::new(cpu.isa(), m, k);
-    let poison = vec![f32::NAN; m.next_multiple_of(cpu.isa().mr()) * k];
-    cpu.pack_lhs(&poison, k, &mut lhs);
-    cpu.pack_lhs(x, k, &mut lhs);
-    lhs
-}
-
-fn weights(cpu: &Cpu, w: &[f32], n: usize, k: usize) -> Weights {
-    Weights::pack(cpu, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]))
-}
-
-#[track_caller]
-fn assert_close(what: &str, cpu: &Cpu, got: f32, want: f64, tolerance: f64) {
-    let error = (f64::from(got) - want).abs();
-    assert!(
-        error <= tolerance,
-        "{what} on {:?}: got {got}, want {want}, error {error:.2e} > {tolerance:.2e}",
-        cpu.isa()
-    );
-}
-
-fn check_matmul(cpu: &Cpu, m: usize, n: usize, k: usize) {
-    let (a, w) = (noise(1, m * k), noise(2, n * k));
-    let want = reference::matmul(&a, &w, m, n, k);
-    let (a, w) = (lhs(cpu, &a, m, k), weights(cpu, &w, n, k));
-    // Terms are below 1: k terms err by at most k^2 / 2 ulp, in practice by the square root.
-    let tolerance = 1e-7 * (k as f64 + 1.0);
-    let mut out = vec![f32::NAN; m * n];
-    cpu.matmul(&a, &w, &mut out);
-    for (&got, &want) in out.iter().zip(&want) {
-        assert_close(&format!("matmul {m}x{k}x{n}"), cpu, got, want, tolerance);
-    }
-    let mut sum = noise(3, m * n);
-    let before = sum.clone();
-    cpu.matmul_add(&a, &w, &mut sum);
-    for ((sum, before), product) in sum.iter().zip(before).zip(out) {
-        assert_eq!(*sum, before + product, "the residual is the product plus what stood there");
-    }
+fn matmul_of_noise(cpu: &Cpu, m: usize, n: usize, k: usize) {
+    check_matmul(cpu, &noise(1, m * k), &noise(2, n * k), m, n, k);
 }
 
 #[test]
@@ -82,13 +35,13 @@ fn matmul_agrees_with_f64_at_corner_sizes() {
         for m in [1, 2, mr - 1, mr, mr + 1, 191, 192, 193] {
             for n in [1, 31, 32, 33, 200] {
                 for k in [1, 7, 64] {
-                    check_matmul(cpu, m, n, k);
+                    matmul_of_noise(cpu, m, n, k);
                 }
             }
         }
         // Around every ISA's depth block: 128, 256, 384, 1024.
         for k in [127, 128, 129, 255, 256, 257, 383, 384, 385, 1023, 1024, 1025, 2049] {
-            check_matmul(cpu, 13, 70, k);
+            matmul_of_noise(cpu, 13, 70, k);
         }
     });
 }
@@ -96,8 +49,8 @@ fn matmul_agrees_with_f64_at_corner_sizes() {
 #[test]
 fn matmul_of_nothing_is_nothing() {
     on_every_cpu(|cpu| {
-        check_matmul(cpu, 0, 5, 5);
-        check_matmul(cpu, 5, 0, 5);
+        matmul_of_noise(cpu, 0, 5, 5);
+        matmul_of_noise(cpu, 5, 0, 5);
     });
 }
 
@@ -138,18 +91,7 @@ fn gated_product_agrees_with_f64() {
     on_every_cpu(|cpu| {
         for (m, f, k) in [(1, 1, 1), (5, 31, 20), (13, 32, 96), (40, 200, 33), (7, 352, 128)] {
             let (x, gate, up) = (noise(1, m * k), noise(2, f * k), noise(3, f * k));
-            let read = |w: &[f32], row: usize, out: &mut [f32]| out.copy_from_slice(&w[row * k..][..k]);
-            let w = Weights::pack_gated(cpu, k, f, |r, out| read(&gate, r, out), |r, out| read(&up, r, out));
-            let mut out = Lhs::new(cpu.isa(), m, f.next_multiple_of(NR));
-            cpu.matmul_silu_mul(&lhs(cpu, &x, m, k), &w, &mut out);
-            let (g, u) = (reference::matmul(&x, &gate, m, f, k), reference::matmul(&x, &up, m, f, k));
-            for i in 0..m {
-                for j in 0..f.next_multiple_of(NR) {
-                    let want = if j < f { reference::silu_mul(g[i * f + j], u[i * f + j]) } else { 0.0 };
-                    let tolerance = 1e-6 * (1.0 + want.abs()) * (k as f64).sqrt();
-                    assert_close("silu(gate) * up", cpu, out.get(i, j), want, tolerance);
-                }
-            }
+            check_gated(cpu, &x, &gate, &up, [m, f, k]);
         }
     });
 }
@@ -182,108 +124,9 @@ fn silu_mul_holds_from_minus_to_plus_infinity() {
 fn rms_norm_agrees_with_f64() {
     on_every_cpu(|cpu| {
         for (m, k) in [(0, 4), (1, 1), (3, 15), (12, 16), (13, 17), (5, 96), (50, 1024)] {
-            let (x, weight) = (noise(1, m * k), noise(2, k));
-            let mut out = Lhs::new(cpu.isa(), m, k);
-            let norm = RmsNorm { weight: &weight, eps: 1e-6 };
-            cpu.rms_norm(&x, norm, &mut out);
-            for i in 0..m {
-                let row = &x[i * k..][..k];
-                let want = reference::rms_norm(&row.iter().map(|&x| x.into()).collect::<Vec<_>>(), &weight, 1e-6);
-                let mut vector = vec![f32::NAN; k];
-                cpu.rms_norm_vector(row, norm, &mut vector);
-                for p in 0..k {
-                    assert_close("rms_norm", cpu, out.get(i, p), want[p], 1e-6 * (1.0 + want[p].abs()));
-                    assert_eq!(vector[p], out.get(i, p), "one vector and a matrix of rows agree");
-                }
-            }
+            check_rms_norm(cpu, &noise(1, m * k), &noise(2, k), m);
         }
     });
-}
-
-/// One sequence's projections, query heads, then key heads, then value heads in a row.
-struct Sequence {
-    qkv: Vec<f32>,
-    len: usize,
-}
-
-const THETA: f64 = 1e6;
-
-/// Attention outputs `[token][head * d + c]` of one sequence in f64.
-fn attention_reference(shape: AttentionShape, x: &Sequence, q_norm: &[f32], k_norm: &[f32]) -> Vec<Vec<f64>> {
-    let AttentionShape { heads, kv_heads, head_dim: d } = shape;
-    let stride = (heads + 2 * kv_heads) * d;
-    let head = |t: usize, h: usize| x.qkv[t * stride + h * d..][..d].iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-    let turned = |h: usize, norm: &[f32]| -> Vec<Vec<f64>> {
-        (0..x.len).map(|t| reference::rope(&reference::rms_norm(&head(t, h), norm, 1e-6), t, THETA)).collect()
-    };
-    let mut out = vec![Vec::new(); x.len];
-    for h in 0..heads {
-        let kv = h / (heads / kv_heads);
-        let values: Vec<_> = (0..x.len).map(|t| head(t, heads + kv_heads + kv)).collect();
-        let o = reference::attention(&turned(h, q_norm), &turned(heads + kv, k_norm), &values);
-        out.iter_mut().zip(o).for_each(|(row, o)| row.extend(o));
-    }
-    out
-}
-
-/// The same on `cpu`, the sequences side by side in one batch and cut into runs of at most `chunk` tokens.
-fn attention_batch(
-    cpu: &Cpu,
-    shape: AttentionShape,
-    batch: &[&Sequence],
-    q_norm: &[f32],
-    k_norm: &[f32],
-    chunk: usize,
-) -> Vec<Vec<Vec<f32>>> {
-    let AttentionShape { heads, kv_heads, head_dim: d } = shape;
-    let stride = (heads + 2 * kv_heads) * d;
-    let longest = batch.iter().map(|x| x.len).max().unwrap_or(0);
-    let rope = Rope::new(THETA, d, longest);
-    let mut tables = Vec::new();
-    let mut used = 0;
-    for x in batch.iter().rev() {
-        let blocks = x.len.div_ceil(KV_BLOCK) as u32;
-        tables.push((used..used + blocks).collect::<Vec<u32>>());
-        used += blocks;
-    }
-    tables.reverse();
-    let mut kv = KvBlocks::new(cpu.isa(), shape, used as usize);
-    poison(cpu, shape, used, &mut kv);
-    let mut result: Vec<Vec<Vec<f32>>> = batch.iter().map(|_| Vec::new()).collect();
-    for at in (0..longest).step_by(chunk) {
-        let (mut rows, mut runs, mut owners) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, x) in batch.iter().enumerate() {
-            let tokens = at.min(x.len)..x.len.min(at + chunk);
-            let first = rows.len() / stride;
-            rows.extend_from_slice(&x.qkv[tokens.start * stride..tokens.end * stride]);
-            if !tokens.is_empty() {
-                runs.push(Run { rows: first..first + tokens.len(), start: at, blocks: &tables[i] });
-                owners.push(i);
-            }
-        }
-        let m = rows.len() / stride;
-        let columns = |column| Heads { data: &rows, stride, column };
-        let prepare = |weight| QkNormRope { norm: RmsNorm { weight, eps: 1e-6 }, rope: &rope };
-        let pieces: Vec<KvPiece> = runs.iter().flat_map(Run::pieces).collect();
-        cpu.store_kv(columns(heads * d), columns((heads + kv_heads) * d), Some(prepare(k_norm)), &pieces, &mut kv);
-        let mut out = Lhs::new(cpu.isa(), m, heads * d);
-        cpu.attention(shape, columns(0), prepare(q_norm), &runs, &kv, &mut out);
-        for (run, i) in runs.iter().zip(owners) {
-            result[i].extend(run.rows.clone().map(|row| (0..heads * d).map(|p| out.get(row, p)).collect()));
-        }
-    }
-    result
-}
-
-/// Fills all blocks with NaN: attention that reads past the stored keys shows.
-fn poison(cpu: &Cpu, shape: AttentionShape, blocks: u32, kv: &mut KvBlocks) {
-    let columns = shape.kv_heads * shape.head_dim;
-    let rows = vec![f32::NAN; blocks as usize * KV_BLOCK * columns];
-    let piece =
-        |block| KvPiece { rows: block as usize * KV_BLOCK..(block as usize + 1) * KV_BLOCK, position: 0, block };
-    let pieces: Vec<KvPiece> = (0..blocks).map(piece).collect();
-    let heads = Heads { data: &rows, stride: columns, column: 0 };
-    cpu.store_kv(heads, heads, None, &pieces, kv);
 }
 
 fn sequence(shape: AttentionShape, seed: u64, len: usize) -> Sequence {
@@ -302,12 +145,7 @@ fn attention_agrees_with_f64_over_shapes_and_lengths() {
             let norm: Vec<f32> = noise(9, head_dim).iter().map(|x| 3.0 + x).collect();
             let lengths: &[usize] = if heads == 16 { &[200] } else { &[1, 31, 33, 48, 95, 96, 97, 250] };
             for &len in lengths {
-                let x = sequence(shape, len as u64, len);
-                let want = attention_reference(shape, &x, &norm, &norm);
-                let got = attention_batch(cpu, shape, &[&x], &norm, &norm, usize::MAX / 2);
-                for (got, want) in got[0].iter().flatten().zip(want.iter().flatten()) {
-                    assert_close(&format!("attention {shape:?}, {len} tokens"), cpu, *got, *want, 3e-5);
-                }
+                check_attention(cpu, shape, &sequence(shape, len as u64, len), &norm);
             }
         }
     }
@@ -391,7 +229,7 @@ proptest! {
     #[test]
     fn matmul_agrees_with_f64_at_any_size(m in 1usize..70, n in 1usize..150, k in 1usize..600) {
         for isa in isas() {
-            check_matmul(&Cpu::new(isa, Pool::new(Some(2), false)), m, n, k);
+            matmul_of_noise(&Cpu::new(isa, Pool::new(Some(2), false)), m, n, k);
         }
     }
 }

@@ -17,6 +17,10 @@ use std::io;
 
 const NAME: &str = "chat_template";
 
+/// How much a template may do for one prompt: about one unit an instruction, and one for 64 bytes of text, so that what a
+/// request puts into variables can take neither a thread for long nor more than half a gigabyte.
+const FUEL: u64 = 8 << 20;
+
 /// A template that was parsed.
 pub struct Template {
     environment: Environment<'static>,
@@ -32,6 +36,7 @@ impl Template {
         };
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(unusable)?;
         environment.set_syntax(syntax);
+        environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(format);
         environment.add_filter("tojson", to_json);
@@ -53,7 +58,7 @@ impl Template {
     }
 
     /// The text of the prompt; `kwargs` are further variables. The request is at fault where the template fails.
-    pub(super) fn render(&self, query: &str, document: &str, kwargs: &Map<String, Json>) -> Result<String> {
+    pub fn render(&self, query: &str, document: &str, kwargs: &Map<String, Json>) -> Result<String> {
         let fail = |e: minijinja::Error| {
             Error::new(ErrorKind::InvalidRequest, format!("The chat template fails on this request: {e}."))
         };
@@ -157,5 +162,21 @@ mod tests {
         let e = template.render("q", "this", &Map::new()).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::InvalidRequest);
         assert!(e.to_string().contains("no documents like this"), "{e}");
+    }
+
+    #[test]
+    fn a_template_without_end_is_ended_and_one_over_a_large_text_is_not() {
+        for template in [
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+            "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+            "{{ 'x' * 9999999999 }}",
+            "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+        ] {
+            let e = Template::parse(template).unwrap().render("q", "d", &Map::new()).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::InvalidRequest, "{template}: {e}");
+        }
+        let text = "word ".repeat(6_000_000);
+        let template = Template::parse("{{ messages[0].content | trim | upper }}{{ messages[1].content }}").unwrap();
+        assert_eq!(template.render(&text, &text, &Map::new()).unwrap().len(), 2 * text.len() - 1);
     }
 }

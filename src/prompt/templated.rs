@@ -53,10 +53,11 @@ impl<'e> Templated<'e> {
         let document = self.encoder.plain.cut(document, self.options.max_tokens_per_doc)?;
         let rendered = self.render(self.query, document)?;
         let token_ids = self.encode(&rendered)?;
-        let prefix = self.head.1.len();
         if token_ids.is_empty() {
             return Err(Error::new(ErrorKind::InvalidRequest, "The decoder prompt cannot be empty"));
         }
+        // An empty document under a template that ends with a control token is all head.
+        let prefix = self.head.1.len().min(token_ids.len() - 1);
         if token_ids.len() <= self.limit.tokens {
             return Ok((Prompt { token_ids, prefix }, self.query_cut));
         }

@@ -58,7 +58,7 @@ run() {
   (cd "$work" && venv/bin/schemathesis run "http://127.0.0.1:$port/openapi.json" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method \
     --mode all --phases examples,coverage,fuzzing --max-examples "$cases" --seed 1 \
-    --request-timeout 30 --generation-database none --continue-on-failure) >"$work/report" 2>&1 || { cat "$work/report" >&2; return 1; }
+    --request-timeout 120 --generation-database none --continue-on-failure) >"$work/report" 2>&1 || { cat "$work/report" >&2; return 1; }
 }
 check "every answer is as /openapi.json describes it, and none is a 5xx" run
 sed -n '/SUMMARY/,$p' "$work/report"

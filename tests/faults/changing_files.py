@@ -129,7 +129,7 @@ def the_cache(files):
             there.seek(len(good) - len(good) // 3)
             there.write(bytes(len(good) // 4))
         said, code = ended(server)
-        check("a packed file that is written into: no score but a 500", str(said).startswith("500: {"), said)
+        check("a packed file that is written into: no score but a 500", str(said).startswith("500: b"), said)
         check("and the process ends with code 1 and a sentence", code == 1 and "was changed while it was in use" in server.log(), (code, server.log()[-500:]))
     with files.server() as server:
         check("the next start makes it anew", scores(server) == files.right and path.read_bytes() == good)
@@ -155,8 +155,10 @@ def killed(files):
         shutil.rmtree(files.cache, ignore_errors=True)
         command = [files.binary, "serve", str(files.checkpoint), "--weight-cache", str(files.cache), "--port", "0", "--threads", "1"]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        eventually(lambda: files.cache.exists() or process.poll() is not None, 5)
-        time.sleep(chance.uniform(0, whole / 2))
+        deadline = time.monotonic() + whole + 10
+        while not files.cached("unfinished") and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        time.sleep(chance.uniform(0, 0.03))
         process.kill()
         process.wait()
         unfinished += len(files.cached("unfinished"))

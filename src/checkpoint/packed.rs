@@ -139,7 +139,8 @@ pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> 
 /// The file in the directory `dir` that holds the packed weights of `checkpoint`, as far as its header and its length
 /// tell; `None` if the next start will make it.
 pub fn find(dir: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
-    let file = PackedFile::new(dir, checkpoint, &[]);
+    let embedding = checkpoint.embedding().ok()?;
+    let file = PackedFile { path: path(dir, checkpoint), checkpoint, shapes: &[], embedding: &embedding };
     let map = MappedFile::open(&File::open(&file.path).ok()?).ok()?;
     // The number of matrices is the last of these words, and follows from the checkpoint.
     let expected = &file.fixed_words()[..FIXED_WORDS - 1];

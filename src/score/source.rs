@@ -69,7 +69,7 @@ impl Source {
         if facts.is_dir() {
             return Err(fail("it is a directory".to_owned()));
         }
-        Ok(Self::of(file, name.clone(), facts.is_file().then(|| facts.len())))
+        Ok(Self::of(file, name.clone(), facts.is_file().then_some(facts.len())))
     }
 
     fn of(input: impl Read + Send + 'static, name: String, bytes: Option<u64>) -> Self {

@@ -41,13 +41,13 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn with(input: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn with(input: impl AsRef<[u8]>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("pairs.jsonl"), input).expect("written");
         Self { dir }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -59,7 +59,7 @@ impl Place {
         model_args().iter().chain(&files).chain(more).map(|arg| (*arg).to_owned()).collect()
     }
 
-    pub fn options(&self, more: &[&str]) -> ScoreOptions {
+    pub(crate) fn options(&self, more: &[&str]) -> ScoreOptions {
         let args = std::iter::once("ironrank".to_owned()).chain(self.args(more));
         match options::parse(args, |_| None) {
             Command::Score(options) => *options,
@@ -67,7 +67,7 @@ impl Place {
         }
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap_or_else(|err| panic!("{name}: {err}"))
     }
 
@@ -89,7 +89,7 @@ pub fn go_on(scorer: &Scorer<'_>, options: &ScoreOptions) -> Result<Outcome, Err
     runtime.block_on(scorer.score(files, pending()))
 }
 
-pub fn json_lines(bytes: &[u8]) -> Vec<Value> {
+pub(crate) fn json_lines(bytes: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(bytes).expect("the file is a text");
     assert!(text.is_empty() || text.ends_with('\n'), "every line is whole");
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|err| panic!("{line}: {err}"))).collect()

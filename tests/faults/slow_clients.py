@@ -103,7 +103,7 @@ def silent(server):
         stream.sendall(post(json.dumps({"query": "q", "documents": documents, "truncate_prompt_tokens": 120}).encode()))
         before = eventually(lambda: server.load() == 1, 5)
         eventually(lambda: server.load() == 0, 30)
-        gone = eventually(lambda: established(server) == 0, 40)
+        gone = eventually(lambda: established(server) == 0, 120)
         check("a client that does not take its answer is given up", gone, f"was at work: {before}; {established(server)} connected")
 
 

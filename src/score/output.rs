@@ -24,6 +24,8 @@ pub(super) struct Output {
     record: Option<Record>,
     /// Where the record belongs, if the output can be continued.
     place: Option<PathBuf>,
+    /// Whether what is not whole has been cut off.
+    cut: bool,
 }
 
 /// What an earlier run has done.
@@ -55,18 +57,16 @@ impl Output {
                 sheet.check_empty()?;
             }
         }
-        Ok(Self { scores, rejected, record, place })
+        Ok(Self { scores, rejected, record, place, cut: false })
     }
 
-    /// Makes sure that what is there belongs to `job`, cuts off what is not whole, and tells where to go on.
+    /// Makes sure that what is there belongs to `job`, and tells where to go on.
     pub fn begin(&mut self, job: Job) -> Result<Begun> {
         match (&self.record, self.place.take()) {
             (Some(record), _) => record.check(&job)?,
             (None, Some(place)) => self.record = Some(Record::begin(place, job)?),
             (None, None) => {}
         }
-        self.scores.cut()?;
-        self.rejected.as_mut().map_or(Ok(()), Sheet::cut)?;
         Ok(Begun {
             line: self.scores.last,
             scored: self.scores.rows,
@@ -87,8 +87,19 @@ impl Output {
         }
     }
 
-    /// Writes what was taken; the input has been read up to `mark`.
+    /// Writes what was taken; the input has been read up to `mark`. What an earlier run left behind its last whole row is
+    /// cut off first: only now is it sure that it will be made again.
     pub fn flush(&mut self, mark: &Mark) -> Result<()> {
+        let nothing =
+            self.scores.waiting.is_empty() && self.rejected.as_ref().is_none_or(|sheet| sheet.waiting.is_empty());
+        if nothing {
+            return Ok(());
+        }
+        if !self.cut {
+            self.scores.cut()?;
+            self.rejected.as_mut().map_or(Ok(()), Sheet::cut)?;
+            self.cut = true;
+        }
         if let Some(record) = &mut self.record
             && record.input().lines < self.scores.last.max(self.rejected.as_ref().map_or(0, |sheet| sheet.last))
         {

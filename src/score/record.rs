@@ -76,7 +76,7 @@ impl Record {
             ErrorKind::Options,
             format!(
                 "{} was begun with {key} {was}, which is {now} now. Take the same options to go on, or another \
-                 --output; to begin anew, remove it and {path}.",
+                 --output; to begin anew, remove it, {path} and the rejected rows.",
                 output.display()
             ),
         ))

@@ -77,6 +77,14 @@ impl Source {
     }
 }
 
+/// A line that is to be scored.
+struct Wanted {
+    line: Vec<u8>,
+    /// Whether it is all there.
+    whole: bool,
+    place: Place,
+}
+
 /// What is made of the input.
 pub(super) struct Reader {
     pub source: Source,
@@ -101,30 +109,22 @@ impl Reader {
     fn send(self, items: &mpsc::Sender<Result<Item>>) -> Result<()> {
         let Self { source, encoder, options, shard, done, known } = self;
         let name = source.name;
+        // Until the input has shown to be the one of before nothing may come of it: no more lines than were in flight.
+        let mut wanted = Vec::new();
         let mut lines = Lines { input: source.input, number: 0, bytes: 0, hash: Xxh3Default::new(), line: Vec::new() };
         let failed = |err| Error::new(ErrorKind::Unavailable, format!("Cannot read {name}: {err}."));
         while let Some(whole) = lines.next().map_err(failed)? {
             if lines.number == known.lines && lines.mark() != known {
                 return Err(changed(&name, &format!("its first {} lines are no longer those", known.lines)));
             }
-            if lines.number <= done || !shard.has(lines.number) || lines.line.trim_ascii().is_empty() {
+            if lines.number > done && shard.has(lines.number) && !lines.line.trim_ascii().is_empty() {
+                let place = Place { line: lines.number, bytes: lines.bytes, mark: lines.mark() };
+                wanted.push(Wanted { line: std::mem::take(&mut lines.line), whole, place });
+            }
+            if lines.number < known.lines {
                 continue;
             }
-            let asked = match whole {
-                true => row::read(&lines.line, &encoder, &options),
-                false => Err(format!("It is longer than {MAX_LINE_BYTES} bytes.")),
-            };
-            let place = Place { line: lines.number, bytes: lines.bytes, mark: lines.mark() };
-            let (pairs, end) = match asked {
-                Ok(Asked { encoded, id, many }) => {
-                    (encoded.prompts, Item::Row { place, id, many, truncated: encoded.shortened })
-                }
-                Err(reason) => {
-                    let row = String::from_utf8_lossy(&lines.line).into_owned();
-                    (Vec::new(), Item::Rejected { place, reason, row })
-                }
-            };
-            for item in pairs.into_iter().map(Item::Pair).chain([end]) {
+            for item in wanted.drain(..).flat_map(|wanted| wanted.items(&encoder, &options)) {
                 if items.blocking_send(Ok(item)).is_err() {
                     return Ok(());
                 }
@@ -134,6 +134,27 @@ impl Reader {
             true => Err(changed(&name, &format!("it has only {} lines", lines.number))),
             false => Ok(()),
         }
+    }
+}
+
+impl Wanted {
+    /// Its pairs and the row, or why there are none.
+    fn items(self, encoder: &PromptEncoder, options: &PromptOptions) -> impl Iterator<Item = Item> + use<> {
+        let Self { line, whole, place } = self;
+        let asked = match whole {
+            true => row::read(&line, encoder, options),
+            false => Err(format!("It is longer than {MAX_LINE_BYTES} bytes.")),
+        };
+        let (pairs, end) = match asked {
+            Ok(Asked { encoded, id, many }) => {
+                (encoded.prompts, Item::Row { place, id, many, truncated: encoded.shortened })
+            }
+            Err(reason) => {
+                let row = String::from_utf8_lossy(&line).into_owned();
+                (Vec::new(), Item::Rejected { place, reason, row })
+            }
+        };
+        pairs.into_iter().map(Item::Pair).chain([end])
     }
 }
 

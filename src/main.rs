@@ -1,6 +1,5 @@
 //! The program: parse options, load the model, serve or measure it or score a file with it; or check or fetch one, or
-//! ask a server how it
-//! is; leave with an exit code.
+//! ask a server how it is; leave with an exit code.
 //!
 //! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
 //! `score` also has 3 when rows were rejected, and 128 and the signal's number when a signal ended it.

@@ -247,12 +247,16 @@ impl<'a> Hub<'a> {
 
     /// No answer at all. A way that leads nowhere is worth no second try, unless it did lead somewhere before.
     fn fault(&self, err: ureq::Error) -> Fault {
-        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
         use ureq::Error as E;
         let nowhere = match &err {
             E::HostNotFound | E::ConnectionFailed | E::ConnectProxyFailed(_) => true,
             E::Timeout(step) => matches!(step, ureq::Timeout::Connect | ureq::Timeout::Resolve),
-            E::Io(why) => matches!(why.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable),
+            // An unknown name has no kind of its own.
+            E::Io(why) => !matches!(
+                why.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof | WouldBlock
+            ),
             _ => false,
         };
         let wrong = matches!(
@@ -273,7 +277,7 @@ impl<'a> Hub<'a> {
         let timed_out = matches!(err, ureq::Error::Timeout(_))
             || matches!(err, ureq::Error::Io(why) if why.kind() == io::ErrorKind::TimedOut);
         match err {
-            ureq::Error::HostNotFound => format!(
+            _ if is_unknown_name(err) => format!(
                 "{endpoint} cannot be reached{by}: its name is not known here; without a network, copy the model's \
                  directory from a machine that has one"
             ),
@@ -281,6 +285,7 @@ impl<'a> Hub<'a> {
             _ if is_tls(err) => format!(
                 "{endpoint} cannot be trusted{by}: {err}; SSL_CERT_FILE names a PEM file of authorities of your own"
             ),
+            ureq::Error::Io(why) => format!("{endpoint} cannot be reached{by}: {why}"),
             _ => format!("{endpoint} cannot be reached{by}: {err}"),
         }
     }
@@ -347,6 +352,15 @@ fn encoded(text: &str) -> impl fmt::Display {
     utf8_percent_encode(text, &KEPT)
 }
 
+/// Whether there is no address for the host's name, which the standard library tells by its text alone.
+fn is_unknown_name(err: &ureq::Error) -> bool {
+    match err {
+        ureq::Error::HostNotFound => true,
+        ureq::Error::Io(why) => why.to_string().contains("failed to lookup address information"),
+        _ => false,
+    }
+}
+
 /// Whether the other side has no certificate that is trusted, or speaks no TLS.
 fn is_tls(err: &ureq::Error) -> bool {
     match err {
@@ -394,4 +408,26 @@ fn wait_of(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let reset = || text("ratelimit")?.split(';').find_map(|part| part.trim().strip_prefix("t="));
     text("retry-after").or_else(reset)?.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{self, Command};
+
+    #[test]
+    fn a_name_that_is_not_known_is_said_at_once_unless_it_was_known_before() {
+        let Command::Download(options) = options::parse(["ironrank", "download", "a/b"], |_| None) else {
+            panic!("a download")
+        };
+        let hub = Hub::new(&options).unwrap();
+        let lookup = "failed to lookup address information: Name or service not known";
+        let faults = || [ureq::Error::HostNotFound, ureq::Error::Io(io::Error::other(lookup))];
+        for err in faults() {
+            let Fault::Lasting(err) = hub.fault(err) else { panic!("worth no second try") };
+            assert!(err.to_string().contains("its name is not known here"), "{err}");
+        }
+        hub.answered.set(true);
+        assert!(faults().into_iter().all(|err| matches!(hub.fault(err), Fault::Passing { .. })));
+    }
 }

@@ -55,7 +55,7 @@ pub fn run(options: &DownloadOptions) -> Result<PathBuf> {
     let (fetched, bytes) = (target.fetched.len(), target.fetched.iter().map(|file| file.size).sum());
     target.settle()?;
     tracing::info!(
-        "{} of {} at {} is in {}: {} fetched; `ironrank check {2}` says whether it will load",
+        "{} of {} at {} is in {}: {} fetched; `ironrank check {3}` says whether it will load",
         options.revision,
         options.repo,
         listing.commit.get(..12).unwrap_or(&listing.commit),

@@ -61,13 +61,10 @@ impl Progress {
     /// All `done` bytes are there, and right.
     pub fn finish(self, done: u64) {
         self.bar.finish_and_clear();
-        tracing::info!(
-            "{}: {} of {}, {}",
-            self.what,
-            size(done.saturating_sub(self.from)),
-            size(done),
-            self.rate(done)
-        );
+        match done.saturating_sub(self.from) {
+            0 => tracing::info!("{}: all {} were fetched before", self.what, size(done)),
+            new => tracing::info!("{}: {} of {}, {}", self.what, size(new), size(done), self.rate(done)),
+        }
     }
 
     fn rate(&self, done: u64) -> String {

@@ -29,7 +29,7 @@ pub(super) fn fetch(hub: &Hub, file: &HubFile, path: &Path) -> Result<()> {
     let mut part = Part::create(path, file).map_err(full)?;
     for _ in 0..TIMES {
         let mut progress = Progress::new("fetching", &file.name, file.size);
-        if part.len > 0 {
+        if part.len > 0 && part.len < file.size {
             progress.note(format_args!("going on at {}", super::progress::size(part.len)));
         }
         progress.begin_at(part.len);

@@ -22,6 +22,9 @@ pub const DEFAULT_PATIENCE: Patience = Patience {
     silence: Duration::from_secs(60),
 };
 
+/// What the HTTP client may log at most: below that it writes all that goes over the wire, the token included.
+const QUIET: &str = "ureq=debug,ureq_proto=debug,ureq_proto::util=debug";
+
 /// What is fetched, where from and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownloadOptions {
@@ -112,7 +115,7 @@ pub fn options(args: DownloadArgs, env: impl Fn(&str) -> Option<String>) -> Resu
     let endpoint = env("HF_ENDPOINT").map_or_else(|| Ok(DEFAULT_ENDPOINT.to_owned()), |text| endpoint(&text))?;
     let proxy = if endpoint.starts_with("https:") { either("HTTPS_PROXY") } else { either("HTTP_PROXY") };
     let no_proxy = either("NO_PROXY").unwrap_or_default();
-    let log = LogOptions { filter: build::log_filter(env, None), notices: Vec::new() };
+    let log = LogOptions { filter: format!("{},{QUIET}", build::log_filter(env, None)), notices: Vec::new() };
     Ok(DownloadOptions {
         repo,
         revision,

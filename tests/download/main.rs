@@ -352,6 +352,7 @@ fn the_command_prints_the_directory_and_keeps_the_token_to_itself() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "Model\n");
     assert_eq!(fs::read(temporary.path().join("Model").join(WEIGHTS)).unwrap(), model.weights);
     assert!(said.contains(WEIGHTS) && said.contains(&COMMIT[..12]), "{said}");
+    assert!(said.contains("`ironrank check Model`"), "{said}");
     assert!(!said.contains("hf_secret"), "{said}");
     assert!(hub.seen("").iter().all(|seen| seen.authorization.as_deref() == Some("Bearer hf_secret")));
 }

@@ -15,8 +15,9 @@ use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
 
 const SHAPES: [Shape; 2] = [(3, 7), (5, 40)];
-/// Magic, version, columns of a panel, fingerprint (two), matrices; then four words a matrix, and a checksum.
-const HEADER_BYTES: usize = 8 * (6 + 4 * SHAPES.len() + 1);
+/// Magic, version, columns of a panel, fingerprint (two), matrices; then four words a matrix and for the embedding, and a
+/// checksum. A synthetic checkpoint stores no embedding.
+const HEADER_BYTES: usize = 8 * (6 + 4 * (SHAPES.len() + 1) + 1);
 const PAGE: usize = 4096;
 
 static SUBJECT: LazyLock<Subject> = LazyLock::new(Subject::new);
@@ -73,8 +74,8 @@ impl Subject {
         };
         let weights = packed::load(&self.cpu, &self.checkpoint, Some(self.dir.path()), &SHAPES, again);
         let weights = weights.unwrap_or_else(|e| panic!("no weights: {e}"));
-        assert_eq!(weights.len(), SHAPES.len());
-        for (i, weights) in weights.iter().enumerate() {
+        assert_eq!(weights.matrices.len(), SHAPES.len());
+        for (i, weights) in weights.matrices.iter().enumerate() {
             assert_eq!((weights.k(), weights.n()), SHAPES[i]);
             assert!(weights.as_bytes() == self.weights[i], "matrix {i} is not what was packed");
         }

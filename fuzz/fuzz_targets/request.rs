@@ -124,6 +124,7 @@ fn state() -> State {
     let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN, None).expect("the model loads");
     let limits = Limits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20, ..Limits::default() };
     let settings = Settings {
+        receive_timeout: std::time::Duration::from_secs(20),
         served_model_names: vec!["tiny".to_owned()],
         root: "tiny".to_owned(),
         max_model_len: MAX_MODEL_LEN,

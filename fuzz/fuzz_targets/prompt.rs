@@ -17,7 +17,7 @@ const MAX_MODEL_LEN: usize = 160;
 /// vLLM's, and one that changes, repeats and glues texts.
 const TEMPLATES: [&str; 2] = [
     include_str!("../../tests/fixtures/qwen3_reranker.jinja"),
-    "<|im_start|>{{ messages[1].content | trim }}<|im_end|>\n<|im_{{ instruction }}{{ messages[0].content.upper() \
+    "<|im_start|>{{ messages[1].content | trim }}<|im_end|>\n<|im_{{ instruction }}-{{ messages[0].content.upper() \
      }}{{ messages[0].content }}end|>{{ messages[1].content }}<think>{{ messages[0].content }}<|im_end|>",
 ];
 

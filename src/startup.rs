@@ -50,10 +50,6 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
     // Before anything takes memory: the tokenizer alone takes some 50 MB.
     let prefix_cache_bytes = options.prefix_cache_bytes(machine.memory);
     memory::check(&machine, &need(options, &checkpoint, max_model_len, prefix_cache_bytes))?;
-    let encoder = match options.tokenizer.as_deref().or(options.model.as_deref()) {
-        Some(dir) => PromptEncoder::open(dir, max_model_len)?,
-        None => PromptEncoder::builtin(max_model_len)?,
-    };
     tracing::info!(
         "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {threads} threads of {isa}",
         config.num_hidden_layers,
@@ -62,7 +58,11 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
         config.num_key_value_heads,
         checkpoint.bytes() as f64 / 1e9,
     );
-    let model = model::load(cpu, &checkpoint, &encoder, max_model_len, options.weight_cache.as_deref())?;
+    let encoder = || match options.tokenizer.as_deref().or(options.model.as_deref()) {
+        Some(dir) => PromptEncoder::open(dir, max_model_len),
+        None => PromptEncoder::builtin(max_model_len),
+    };
+    let (model, encoder) = model::load(cpu, &checkpoint, encoder, max_model_len, options.weight_cache.as_deref())?;
     tracing::info!(
         "loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",
         start.elapsed().as_secs_f64(),

@@ -22,9 +22,8 @@ fn load(shape: &str, isa: Isa, threads: usize) -> (Box<dyn Model>, PromptEncoder
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), config(shape).to_string()).unwrap();
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).unwrap();
-    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).unwrap();
     let cpu = Cpu::new(isa, Pool::new(Some(threads), false));
-    (model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN, None).unwrap(), encoder)
+    model::load(cpu, &checkpoint, || PromptEncoder::builtin(MAX_MODEL_LEN), MAX_MODEL_LEN, None).unwrap()
 }
 
 /// The short and the long cases of a shape.

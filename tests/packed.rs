@@ -13,9 +13,8 @@ use std::path::{Path, PathBuf};
 use support::write_checkpoint;
 
 fn load(checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>> {
-    let encoder = PromptEncoder::builtin(512).unwrap();
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false));
-    model::load(cpu, checkpoint, &encoder, 512, cache)
+    model::load(cpu, checkpoint, || PromptEncoder::builtin(512), 512, cache).map(|(model, _)| model)
 }
 
 /// The model in `dir`, its packed weights kept in `cache`.

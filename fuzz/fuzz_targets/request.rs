@@ -120,9 +120,9 @@ fn state() -> State {
     });
     std::fs::write(dir.path().join("config.json"), config.to_string()).expect("the configuration is written");
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
-    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
+    let encoder = || PromptEncoder::builtin(MAX_MODEL_LEN);
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
-    let model = model::load(cpu, &checkpoint, &encoder, MAX_MODEL_LEN, None).expect("the model loads");
+    let (model, encoder) = model::load(cpu, &checkpoint, encoder, MAX_MODEL_LEN, None).expect("the model loads");
     let limits = Limits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20, ..Limits::default() };
     let settings = Settings {
         receive_timeout: std::time::Duration::from_secs(20),

@@ -12,7 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::prefix_cache::KvRows;
 use crate::prompt::PromptEncoder;
 use ironrank_kernels::Cpu;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 /// Ids of the two tokens whose logits an original reranker compares.
 #[derive(Debug, Clone, Copy)]
@@ -142,16 +144,25 @@ fn answers(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<Option<An
     AnswerTokens::find(encoder, checkpoint.config())
 }
 
-/// Reads and packs the weights of `checkpoint` for `cpu`. The tokenizer is `encoder`'s; positions from
-/// `max_model_len` on are never asked for. Packed weights are kept in the directory `cache`, if there is one.
+/// Reads and packs the weights of `checkpoint` for `cpu`, and on a thread beside that makes what its tokenizer is in,
+/// which takes as long as checking packed weights. Positions from `max_model_len` on are never asked for. Packed
+/// weights are kept in the directory `cache`, if there is one.
 pub fn load(
     cpu: Cpu,
     checkpoint: &Checkpoint,
-    encoder: &PromptEncoder,
+    encoder: impl FnOnce() -> Result<PromptEncoder> + Send,
     max_model_len: usize,
     cache: Option<&Path>,
-) -> Result<Box<dyn Model>> {
-    let answers = answers(checkpoint, encoder)?;
-    // The checkpoint refuses every architecture but Qwen3 when it is opened.
-    Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len, cache)?))
+) -> Result<(Box<dyn Model>, PromptEncoder)> {
+    thread::scope(|scope| {
+        let beside = scope.spawn(encoder);
+        let mut encoder = None;
+        let answers = || {
+            let made = encoder.insert(beside.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+            answers(checkpoint, made)
+        };
+        // The checkpoint refuses every architecture but Qwen3 when it is opened.
+        let model = qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len, cache)?;
+        Ok((Box::new(model) as Box<dyn Model>, encoder.expect("loading asks for the answer tokens")))
+    })
 }

@@ -116,8 +116,11 @@ impl ApiError {
     /// The answer to send.
     pub fn response(&self) -> HttpResponse {
         let (status, kind) = row(self.refusal);
-        if status.is_server_error() {
-            tracing::error!("{status}: {}", self.message);
+        match status {
+            // Under overload there are many, each by the operator's own limit; /metrics counts them.
+            StatusCode::SERVICE_UNAVAILABLE => tracing::debug!("{status}: {}", self.message),
+            status if status.is_server_error() => tracing::error!("{status}: {}", self.message),
+            _ => {}
         }
         let mut response = HttpResponseBuilder::new(status);
         match self.refusal {

@@ -56,7 +56,7 @@ impl Qwen3 {
     pub fn load(
         cpu: Cpu,
         checkpoint: &Checkpoint,
-        answers: Option<AnswerTokens>,
+        answers: impl FnOnce() -> Result<Option<AnswerTokens>>,
         max_model_len: usize,
         cache: Option<&Path>,
     ) -> Result<Self> {

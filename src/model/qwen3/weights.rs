@@ -5,9 +5,10 @@
 use super::super::AnswerTokens;
 use super::super::workspace::Widths;
 use crate::checkpoint::packed::{self, Packed};
-use crate::checkpoint::{Checkpoint, Config, Head, Tensor};
+use crate::checkpoint::{Checkpoint, Config, Head};
 use crate::error::Result;
 use ironrank_kernels::{AttentionShape, Cpu, NR, Rope, Weights};
+use std::cell::LazyCell;
 use std::path::Path;
 
 /// Matrices of a layer.
@@ -47,37 +48,21 @@ pub struct Layer {
 }
 
 impl ModelWeights {
+    /// Asks for the answer tokens once it needs them.
     pub fn load(
         cpu: &Cpu,
         checkpoint: &Checkpoint,
-        answers: Option<AnswerTokens>,
+        answers: impl FnOnce() -> Result<Option<AnswerTokens>>,
         max_model_len: usize,
         cache: Option<&Path>,
     ) -> Result<Self> {
         let config = checkpoint.config();
         let widths = Widths::of(config);
-        let vector = |name: &str, len: usize| -> Result<Vec<f32>> {
-            let mut out = vec![0.0; len];
-            checkpoint.tensor(name, &[len])?.read_row(0, &mut out);
-            Ok(out)
-        };
-        let (head, bias) = match (checkpoint.head(), answers) {
-            (Head::Score { bias }, _) => {
-                let mut head = vec![0.0; widths.hidden];
-                checkpoint.tensor("score.weight", &[1, widths.hidden])?.read_row(0, &mut head);
-                (head, if bias { vector("score.bias", 1)?[0] } else { 0.0 })
-            }
-            (Head::Tokens, Some(answers)) => {
-                let output = checkpoint.output_matrix()?;
-                let (mut yes, mut no) = (vec![0.0; widths.hidden], vec![0.0; widths.hidden]);
-                output.read_row(answers.yes as usize, &mut yes);
-                output.read_row(answers.no as usize, &mut no);
-                (yes.iter().zip(no).map(|(yes, no)| yes - no).collect(), 0.0)
-            }
-            (Head::Tokens, None) => unreachable!("a checkpoint without a score head names its answer tokens"),
-        };
+        let head = LazyCell::new(|| head(checkpoint, answers()?));
         let shapes = widths.matrices().repeat(config.num_hidden_layers);
         let mut packed = packed::load(cpu, checkpoint, cache, &shapes, |i| {
+            // A wrong tokenizer is told of before minutes of packing.
+            head.as_ref().map_err(Clone::clone)?;
             Layer::pack(cpu, checkpoint, widths, i / MATRICES, i % MATRICES)
         })?;
         let mut matrices = std::mem::take(&mut packed.matrices).into_iter();
@@ -85,7 +70,8 @@ impl ModelWeights {
         let layers = (0..config.num_hidden_layers)
             .map(|i| Layer::load(checkpoint, widths, i, [next(), next(), next(), next()]))
             .collect::<Result<_>>()?;
-        let norm = vector("model.norm.weight", widths.hidden)?;
+        let norm = vector(checkpoint, "model.norm.weight", &[widths.hidden])?;
+        let (head, bias) = head.clone()?;
         checkpoint.check_unchanged()?;
         Ok(Self {
             widths,
@@ -114,11 +100,7 @@ impl Layer {
         index: usize,
         [qkv, output, gate_up, down]: [Weights; MATRICES],
     ) -> Result<Self> {
-        let vector = |name: &str, len: usize| -> Result<Vec<f32>> {
-            let mut out = vec![0.0; len];
-            tensor(checkpoint, index, name, &[len])?.read_row(0, &mut out);
-            Ok(out)
-        };
+        let vector = |name: &str, len| vector(checkpoint, &layer_tensor(index, name), &[len]);
         Ok(Self {
             input_norm: vector("input_layernorm", widths.hidden)?,
             qkv,
@@ -135,7 +117,7 @@ impl Layer {
     fn pack(cpu: &Cpu, checkpoint: &Checkpoint, widths: Widths, index: usize, matrix: usize) -> Result<Weights> {
         let Widths { hidden, intermediate, attention } = widths;
         let (q, kv) = (attention.heads * attention.head_dim, widths.keys());
-        let tensor = |name: &str, shape: [usize; 2]| tensor(checkpoint, index, name, &shape);
+        let tensor = |name: &str, shape: [usize; 2]| checkpoint.tensor(&layer_tensor(index, name), &shape);
         let [qkv_shape, output_shape, _, down_shape] = widths.matrices();
         Ok(match matrix {
             0 => {
@@ -173,9 +155,35 @@ impl Layer {
     }
 }
 
-/// A tensor of layer `index`.
-fn tensor(checkpoint: &Checkpoint, index: usize, name: &str, shape: &[usize]) -> Result<Tensor> {
-    checkpoint.tensor(&format!("model.layers.{index}.{name}.weight"), shape)
+/// What the last token's state is multiplied with, and what is added then.
+fn head(checkpoint: &Checkpoint, answers: Option<AnswerTokens>) -> Result<(Vec<f32>, f32)> {
+    let hidden = checkpoint.config().hidden_size;
+    match (checkpoint.head(), answers) {
+        (Head::Score { bias }, _) => {
+            let head = vector(checkpoint, "score.weight", &[1, hidden])?;
+            Ok((head, if bias { vector(checkpoint, "score.bias", &[1])?[0] } else { 0.0 }))
+        }
+        (Head::Tokens, Some(answers)) => {
+            let output = checkpoint.output_matrix()?;
+            let (mut yes, mut no) = (vec![0.0; hidden], vec![0.0; hidden]);
+            output.read_row(answers.yes as usize, &mut yes);
+            output.read_row(answers.no as usize, &mut no);
+            Ok((yes.iter().zip(no).map(|(yes, no)| yes - no).collect(), 0.0))
+        }
+        (Head::Tokens, None) => unreachable!("a checkpoint without a score head names its answer tokens"),
+    }
+}
+
+/// A tensor of one row.
+fn vector(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let mut out = vec![0.0; shape.iter().product()];
+    checkpoint.tensor(name, shape)?.read_row(0, &mut out);
+    Ok(out)
+}
+
+/// The name of a tensor of layer `index`.
+fn layer_tensor(index: usize, name: &str) -> String {
+    format!("model.layers.{index}.{name}.weight")
 }
 
 impl Widths {

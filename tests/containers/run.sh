@@ -11,57 +11,23 @@
 # python3. With an engine that has no bridge network, ports of the host take the place of published ones.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/support/checks.sh
+docker info >/dev/null 2>&1 || { not_run "all of it" "no engine"; summary; exit; }
+need "apt-get install curl python3" curl python3
 
-if ! docker info >/dev/null 2>&1; then
-  echo "not run: no engine"
-  echo "0 passed, 0 failed, 1 not run"
-  exit 0
-fi
-for needed in curl python3; do
-  command -v "$needed" >/dev/null || { echo "$needed is needed" >&2; exit 1; }
-done
-
-work=$(mktemp -d)
 project=ironrank-test-$$
-passed=0 failed=0 not_run=0
 compose=()
-finish() {
+take_down() {
   [ ${#compose[@]} -eq 0 ] || "${compose[@]}" down -v -t 5 >/dev/null 2>&1 || true
   docker ps -aq --filter "name=^$project" | xargs -r docker rm -f >/dev/null
   docker volume ls -q --filter "name=^$project" | xargs -r docker volume rm -f >/dev/null
-  rm -rf "$work"
 }
-trap finish EXIT
+trap 'take_down || true; finish' EXIT
 
-check() { # NAME COMMAND...: one line, one count
-  local name=$1
-  shift
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok      $name"
-  else
-    failed=$((failed + 1))
-    echo "FAILED  $name"
-  fi
-}
-not_run() { # NAME REASON
-  not_run=$((not_run + 1))
-  echo "not run: $1: $2"
-}
-eventually() { # SECONDS COMMAND...
-  local tries=$1
-  shift
-  until "$@"; do
-    tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || return 1
-    sleep 1
-  done
-}
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 inspect() { docker inspect --format "$2" "$1"; }
-is() { [ "$1" = "$2" ] || { echo "        found '$1', expected '$2'"; false; }; }
-has() { [[ "$1" == *"$2"* ]] || { echo "        '$2' is not in: $1"; false; }; }
-lacks() { [[ "$1" != *"$2"* ]] || { echo "        '$2' is in: $1"; false; }; }
+is() { [ "$1" = "$2" ] || { echo "found '$1', expected '$2'"; false; }; }
+has() { [[ "$1" == *"$2"* ]] || { echo "'$2' is not in: $1"; false; }; }
+lacks() { [[ "$1" != *"$2"* ]] || { echo "'$2' is in: $1"; false; }; }
 health() { inspect "$1" '{{.State.Health.Status}}'; }
 healthy() { [ "$(health "$1")" = healthy ]; }
 fails() { ! "$@" >/dev/null 2>&1; }
@@ -202,5 +168,4 @@ YAML
   fi
 fi
 
-echo "$passed passed, $failed failed, $not_run not run"
-[ "$failed" -eq 0 ]
+summary

@@ -11,17 +11,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=aarch64-unknown-linux-gnu
-if [ "$(uname -m)" = aarch64 ]; then
-  echo "not run: this is an aarch64 machine, where \`cargo test\` covers it"
-  echo "0 passed, 0 failed, 1 not run"
-  exit 0
-fi
-for needed in qemu-aarch64-static aarch64-linux-gnu-gcc curl python3 cargo; do
-  command -v "$needed" >/dev/null ||
-    { echo "$needed is needed; apt-get install qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross curl python3" >&2; exit 1; }
-done
-# shellcheck source=tests/cpus/checks.sh
 . tests/cpus/checks.sh
+if [ "$(uname -m)" = aarch64 ]; then
+  not_run "all of it" "this is an aarch64 machine, where \`cargo test\` covers it"
+  summary
+  exit
+fi
+need "apt-get install qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross curl python3" \
+  qemu-aarch64-static aarch64-linux-gnu-gcc curl python3 cargo
 
 unset RUSTFLAGS # it would take the place of the target's own
 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$(tests/cpus/aarch64-std.sh)
@@ -39,7 +36,7 @@ tile() { aarch64-linux-gnu-objdump -d --no-show-raw-insn "$kernels" | python3 te
 check "the register tile stays in registers" tile
 cat "$work/said"
 serves() { # MODEL: scores that are the other CPU's
-  check "$1: the server starts" serve "$1" "${on[@]}" -cpu "$1" "$binary"
+  check "$1: the server starts" start "$1" "${on[@]}" -cpu "$1" "$binary"
   check "$1: neon is chosen" logged "$1" 'threads of neon$'
   check "$1: the server answers" ask "$1"
   check "$1: goldens of a tiny model hold" python3 tests/cpus/goldens.py "${url[$1]:-}"
@@ -57,7 +54,7 @@ check "REQUIRE_ISA fails where the instruction set is missing" \
   fails_with 101 "REQUIRE_ISA names avx2, this CPU has [neon, portable]" \
   env REQUIRE_ISA=avx2 "${old[@]}" "$kernels" --exact matmul_of_nothing_is_nothing
 if [ -x target/release/ironrank ]; then
-  check "this CPU: the server starts" serve native target/release/ironrank
+  check "this CPU: the server starts" start native target/release/ironrank
   check "this CPU: the server answers" ask native
   check "cortex-a53: scores are those of this CPU" same_scores cortex-a53 native
 else

@@ -1,43 +1,11 @@
-# Sourced by the scripts beside it: counts checks, starts servers of a small model under any command, and asks them.
-#
-# Invariant: what was started is stopped, and $work removed, when the script ends. Needs curl and python3.
+# shellcheck shell=bash
+# Sourced by the scripts beside it, which get with it what every test script has: runs test programs, starts servers of a
+# small model under any command, and asks them. Needs curl and python3.
 
-work=$(mktemp -d)
-passed=0 failed=0 not_run=0
-declare -A server=() url=()
-
-finish() {
-  for pid in "${server[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  rm -rf "$work"
-}
-trap finish EXIT
+. tests/support/checks.sh
 
 executable() { # PRINTED TEST: the file that `cargo test --no-run` says it made of a test
   sed -n "s|^ *Executable $2 (\(.*\))$|\1|p" <<<"$1" | grep . || { echo "no executable of $2 in: $1" >&2; return 1; }
-}
-
-check() { # NAME COMMAND...: one line, one count; what the command prints is shown if it fails
-  local name=$1 started=$SECONDS
-  shift
-  if "$@" >"$work/said" 2>&1; then
-    passed=$((passed + 1))
-    echo "ok      $name ($((SECONDS - started)) s)"
-  else
-    failed=$((failed + 1))
-    echo "FAILED  $name"
-    tail -n 30 "$work/said" | sed 's/^/        /'
-  fi
-}
-
-not_run() { # NAME WHY
-  not_run=$((not_run + 1))
-  echo "not run $1: $2"
-}
-
-summary() { # The closing line; the status says whether all went well.
-  echo "$passed passed, $failed failed, $not_run not run"
-  [ "$failed" -eq 0 ]
 }
 
 fails_with() { # CODE TEXT COMMAND...
@@ -55,20 +23,8 @@ some_pass() { # COMMAND...: a test program that succeeds, at least one of its te
   "$@" | tee "$work/results" && grep -q '^test result: ok\. [1-9]' "$work/results"
 }
 
-serve() { # NAME COMMAND...: starts the command, a server's beginning, and waits for it to be ready; its log is $work/NAME.log
-  local name=$1 tries=600
-  shift
-  "$@" serve "$work/model" --load-format dummy --served-model-name tiny --max-model-len 2048 --weight-cache off \
-    --host 127.0.0.1 --port 0 >"$work/$name.log" 2>&1 &
-  server[$name]=$!
-  until url[$name]=$(sed -n 's/.*ready: serving .* on \(http:[^ ]*\).*/\1/p' "$work/$name.log") && [ -n "${url[$name]}" ]; do
-    tries=$((tries - 1))
-    if [ "$tries" -eq 0 ] || ! kill -0 "${server[$name]}" 2>/dev/null; then
-      cat "$work/$name.log"
-      return 1
-    fi
-    sleep 0.2
-  done
+start() { # NAME COMMAND...: starts the command, the program at its end, as the server NAME of the small model
+  serve "$@" serve "$work/model" --served-model-name tiny --max-model-len 2048
 }
 
 ask() { # NAME: three documents of mixed length and script; their scores go to $work/NAME.scores
@@ -91,11 +47,4 @@ PY
 
 logged() { # NAME PATTERN: a line of its log
   grep -E -- "$2" "$work/$1.log" || { cat "$work/$1.log"; return 1; }
-}
-
-stop() { # NAME: it leaves in order
-  local pid=${server[$1]}
-  unset "server[$1]"
-  kill -TERM "$pid"
-  wait "$pid"
 }

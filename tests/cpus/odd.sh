@@ -9,16 +9,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binary=${1:-target/release/ironrank}
-for needed in curl python3 taskset unshare "$binary"; do
-  command -v "$needed" >/dev/null || { echo "$needed is needed; apt-get install curl python3 util-linux, cargo build --release" >&2; exit 1; }
-done
-# shellcheck source=tests/cpus/checks.sh
 . tests/cpus/checks.sh
+need "apt-get install curl python3 util-linux, cargo build --release" curl python3 taskset unshare "$binary"
 tests/support/tiny-model.sh "$work/model"
 
 mapfile -t cpus < <(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep="\n")')
 first=${cpus[0]} last=${cpus[-1]}
-check "this machine: the server starts" serve plain "$binary"
+check "this machine: the server starts" start plain "$binary"
 check "this machine: the server answers" ask plain
 check "this machine: the server leaves in order" stop plain
 cores=$(sed -n 's/.* on \([0-9]*\) threads of .*/\1/p' "$work/plain.log")
@@ -26,7 +23,7 @@ cores=$(sed -n 's/.* on \([0-9]*\) threads of .*/\1/p' "$work/plain.log")
 odd() { # NAME THREADS PATTERN COMMAND...: the server under that command has THREADS threads, and logs the pattern
   local name=$1 threads=$2 pattern=$3
   shift 3
-  check "$name: the server starts" serve "$name" "$@" "$binary"
+  check "$name: the server starts" start "$name" "$@" "$binary"
   check "$name: threads: $threads" logged "$name" " on $threads threads of "
   check "$name: the log says '$pattern'" logged "$name" "$pattern"
   check "$name: the server answers" ask "$name"

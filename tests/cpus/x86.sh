@@ -13,27 +13,24 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binary=${1:-target/release/ironrank}
-if [ "$(uname -m)" != x86_64 ]; then
-  echo "not run: the tests of this machine are not made of x86-64 instructions"
-  echo "0 passed, 0 failed, 1 not run"
-  exit 0
-fi
-for needed in qemu-x86_64-static curl python3 cargo; do
-  command -v "$needed" >/dev/null || { echo "$needed is needed; apt-get install qemu-user-static curl python3" >&2; exit 1; }
-done
-# shellcheck source=tests/cpus/checks.sh
 . tests/cpus/checks.sh
+if [ "$(uname -m)" != x86_64 ]; then
+  not_run "all of it" "the tests of this machine are not made of x86-64 instructions"
+  summary
+  exit
+fi
+need "apt-get install qemu-user-static curl python3" qemu-x86_64-static curl python3 cargo
 
 # The executables of the very tests that `cargo test --workspace --release` runs.
 built=$(cargo test --workspace --release --locked --no-run 2>&1) || { echo "$built"; exit 1; }
 kernels=$(executable "$built" tests/kernels.rs)
 
 tests/support/tiny-model.sh "$work/model"
-check "the server starts on this CPU" serve native "$binary"
+check "the server starts on this CPU" start native "$binary"
 check "the server answers on this CPU" ask native
 
 serves() { # MODEL ISA: chooses it, and scores as this CPU does
-  check "$1: the server starts" serve "$1" qemu-x86_64-static -cpu "$1" "$binary"
+  check "$1: the server starts" start "$1" qemu-x86_64-static -cpu "$1" "$binary"
   check "$1: $2 is chosen" logged "$1" "threads of $2\$"
   check "$1: the server answers" ask "$1"
   check "$1: scores are those of this CPU" same_scores "$1" native

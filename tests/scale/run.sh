@@ -13,35 +13,9 @@ if [ "${1:-}" = --short ]; then
   shift
 fi
 binary=${1:-target/release/ironrank}
-for needed in haproxy python3 "$binary"; do
-  command -v "$needed" >/dev/null || { echo "$needed is needed; apt-get install haproxy python3, cargo build --release" >&2; exit 1; }
-done
+. tests/support/checks.sh
+need "apt-get install haproxy python3, cargo build --release" haproxy python3 "$binary"
 
-work=$(mktemp -d)
-passed=0 failed=0
-declare -A replica=()
-balancer='' clients=''
-finish() {
-  touch "$work/stop"
-  for pid in "${replica[@]}" $balancer $clients; do kill -9 "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  rm -rf "$work"
-}
-trap finish EXIT
-
-check() { # NAME COMMAND...: one line, one count
-  local name=$1
-  shift
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok      $name"
-  else
-    failed=$((failed + 1))
-    echo "FAILED  $name"
-  fi
-}
-
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 admin() { # COMMAND: what the balancer answers to it
   python3 - "$work/haproxy.sock" "$1" <<'PY'
 import socket, sys
@@ -53,18 +27,10 @@ PY
 }
 # Field 18 of a server's line is its state, 8 how many requests it had in all, 5 how many it has now.
 stat() { admin "show stat" | awk -F, -v server="replica$1" -v field="$2" '$2 == server {print $field}'; }
-eventually() { # SECONDS COMMAND...
-  local tries=$(($1 * 5))
-  shift
-  until "$@"; do
-    tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || return 1
-    sleep 0.2
-  done
-}
 state_is() { [[ $(stat "$1" 18) == "$2"* ]]; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
+declare -A replica=()
 start() { # NUMBER: a replica on its port
   "$binary" serve "$work/model" --load-format dummy --served-model-name tiny --max-model-len 8192 --threads 1 \
     --weight-cache "$work/cache" --host 127.0.0.1 --port "${port[$1]}" --drain-delay 4 --shutdown-timeout 20 \
@@ -88,7 +54,6 @@ sed -e "s|bind :8000|bind 127.0.0.1:${port[0]}|" -e "s|/tmp/haproxy.sock|$work/h
 check "the configuration is valid" haproxy -q -c -f "$work/haproxy.cfg"
 for number in 1 2 3; do start "$number"; done
 haproxy -db -f "$work/haproxy.cfg" >"$work/haproxy.log" 2>&1 &
-balancer=$!
 eventually 20 test -S "$work/haproxy.sock" || { cat "$work/haproxy.log" >&2; exit 1; }
 for number in 1 2 3; do check "replica $number is up" eventually 30 up "$number"; done
 
@@ -133,10 +98,8 @@ check "replica 3 gets requests again" eventually 20 more 3 "$had"
 sleep "$pause"
 touch "$work/stop"
 check "no request was lost" wait "$clients"
-clients=''
 cat "$work/load.json"
 echo "sent again to another replica: $(admin "show stat" | awk -F, '$1 == "replicas" && $2 == "BACKEND" {print $17}')"
 check "no replica failed by itself" bash -c "! grep -E 'panicked|ERROR 500' '$work'/replica*.log"
 if [ "$failed" -gt 0 ]; then tail -n 20 "$work"/*.log >&2; fi
-echo "$passed passed, $failed failed, 0 not run"
-[ "$failed" -eq 0 ]
+summary

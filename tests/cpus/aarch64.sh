@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole workspace compiled for aarch64 from here, lints included; its kernels, whole models and the server run on
-# emulated CPUs.
+# The whole workspace compiled for aarch64 from here, and the lints of the kernels, which alone depend on the CPU; kernels,
+# whole models and the server run on emulated CPUs.
 #
 #   tests/cpus/aarch64.sh
 #
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 target=aarch64-unknown-linux-gnu
 . tests/cpus/checks.sh
 if [ "$(uname -m)" = aarch64 ]; then
-  not_run "all of it" "this is an aarch64 machine, where \`cargo test\` covers it"
+  not_run "this is an aarch64 machine, where \`cargo test\` covers it"
   summary
   exit
 fi
@@ -25,7 +25,7 @@ CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$(tests/cpus/aarch64-std.sh)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
 
-check "lints of the whole workspace" cargo clippy --workspace --all-targets --locked --target $target -- -D warnings
+check "lints of the kernels" cargo clippy -p ironrank-kernels --all-targets --locked --target $target -- -D warnings
 check "the program" cargo build --workspace --release --locked --target $target
 built=$(cargo test --workspace --release --locked --target $target --no-run --test kernels 2>&1) || { echo "$built"; exit 1; }
 kernels=$(executable "$built" tests/kernels.rs)

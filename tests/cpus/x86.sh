@@ -15,7 +15,7 @@ cd "$(dirname "$0")/../.."
 binary=${1:-target/release/ironrank}
 . tests/cpus/checks.sh
 if [ "$(uname -m)" != x86_64 ]; then
-  not_run "all of it" "the tests of this machine are not made of x86-64 instructions"
+  not_run "the tests of this machine are not made of x86-64 instructions"
   summary
   exit
 fi

@@ -29,9 +29,9 @@ check() { # NAME COMMAND...: one line, one count; what the command says is in $w
   fi
 }
 
-not_run() { # NAME WHY: one line, one count
+not_run() { # [NAME] WHY: one line, one count
   not_run=$((not_run + 1))
-  echo "not run $1: $2"
+  echo "not run: $1${2:+: $2}"
 }
 
 summary() { # The closing line; the status says whether all went well.

@@ -75,7 +75,7 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
         ..queue
     };
     let engine = Engine::start(model, limits);
-    Ok(Loaded { engine, encoder, config: config.clone(), digest: checkpoint.digest(), max_model_len })
+    Ok(Loaded { engine, encoder, config: config.clone(), digest: checkpoint.digest().to_owned(), max_model_len })
 }
 
 /// What the model will take of the memory.

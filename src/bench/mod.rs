@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use workload::{Request, Requests};
 
 /// Passages of the question that everybody has, and the tokens of each.
-const PASSAGES: usize = 64;
-const PASSAGE_TOKENS: usize = 512;
+pub(crate) const PASSAGES: usize = 64;
+pub(crate) const PASSAGE_TOKENS: usize = 512;
 
 /// The answer is measured when it is likely to take no longer than this, in seconds, and computed otherwise.
 const PATIENCE: f64 = 60.0;

@@ -16,10 +16,11 @@ use crate::model;
 use crate::options::{CheckOptions, EngineOptions, LoadFormat};
 use crate::prompt::PromptEncoder;
 use crate::startup;
-use ironrank_kernels::Machine;
+use ironrank_kernels::{Machine, explain_bus_errors};
 
 /// Looks at everything that a start looks at.
 pub fn run(CheckOptions { engine: options, .. }: &CheckOptions) -> Report {
+    explain_bus_errors();
     let machine = Machine::here();
     let mut problems = Vec::new();
     let cpu = startup::cpu(options).map_err(|err| problems.push(err)).ok();

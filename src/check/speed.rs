@@ -1,7 +1,7 @@
 //! How long a model will take here, from what the matrix product reaches now and what the forward pass makes of it.
 
 use super::Speed;
-use crate::bench::naive_flop;
+use crate::bench::{PASSAGE_TOKENS, PASSAGES, naive_flop};
 use crate::checkpoint::Config;
 use ironrank_kernels::{Buffer, Cpu, Lhs, NR, Weights};
 use std::time::{Duration, Instant};
@@ -15,9 +15,6 @@ const TIME: Duration = Duration::from_millis(400);
 /// What the forward pass reaches of that, with its norms, attention and synchronisation: the shares by work of `rag` over
 /// those of the product in benches/results are 0.87 (AVX-512), 0.93 (AVX2), 0.88 (AVX) and 0.91 (SSE2).
 const FORWARD: f64 = 0.9;
-/// Passages of the question that everybody has, and the tokens of each.
-const PASSAGES: usize = 64;
-const PASSAGE_TOKENS: usize = 512;
 /// Tokens of a prompt that come before the document, with a query of a dozen words, and behind it.
 const PREFIX: usize = 77;
 const SUFFIX: usize = 10;

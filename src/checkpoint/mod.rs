@@ -53,6 +53,8 @@ pub struct Checkpoint {
     places: Option<BTreeMap<String, Place>>,
     /// What tells it from others, as it was when it was opened.
     fingerprint: u128,
+    /// A name of what it holds.
+    digest: String,
 }
 
 impl Checkpoint {
@@ -67,10 +69,11 @@ impl Checkpoint {
 
     /// The same, with all that is wrong in place of the first alone; an error is never empty.
     pub fn inspect(dir: &Path, overrides: &Overrides) -> std::result::Result<Self, Vec<Error>> {
-        let json = read_config(dir);
-        if !dir.is_dir() {
-            return Err(json.err().into_iter().collect());
-        }
+        let json = match read_config(dir) {
+            // Nothing else can be said of it.
+            Err(err) if !dir.is_dir() => return Err(vec![err]),
+            json => json,
+        };
         // The configuration's complaints come first, but which head it means depends on the tensors.
         let places = shards::open(dir).and_then(|places| canonical(dir, places).map_err(|err| vec![err]));
         let has = |name: &str| places.as_ref().is_ok_and(|p| p.contains_key(name));
@@ -82,10 +85,9 @@ impl Checkpoint {
                     *known = bias;
                 }
                 let name = dir.display().to_string();
-                let mut checkpoint = Self { config, head, name, places: None, fingerprint: 0 };
+                let mut checkpoint = Self { config, head, name, places: None, fingerprint: 0, digest: String::new() };
                 checkpoint.places = Some(checkpoint.checked(dir, places)?);
-                checkpoint.fingerprint = checkpoint.current_fingerprint();
-                Ok(checkpoint)
+                Ok(checkpoint.named())
             }
             (parsed, places) => Err(parsed.err().into_iter().chain(places.err().into_iter().flatten()).collect()),
         }
@@ -104,12 +106,17 @@ impl Checkpoint {
 
     fn synthetic(config: Config, head: Head) -> Self {
         let name = "The synthetic checkpoint".to_owned();
-        let mut checkpoint = Self { config, head, name, places: None, fingerprint: 0 };
-        checkpoint.fingerprint = checkpoint.current_fingerprint();
-        checkpoint
+        Self { config, head, name, places: None, fingerprint: 0, digest: String::new() }.named()
     }
 
-    /// The same with the configuration in `file`.
+    /// With the names of what it holds now.
+    fn named(mut self) -> Self {
+        self.digest = self.current_digest();
+        self.fingerprint = self.current_fingerprint();
+        self
+    }
+
+    /// As [`Self::dummy`], with the configuration in `file`.
     pub(crate) fn dummy_of(file: &Path, overrides: &Overrides) -> Result<Self> {
         let (config, head) = config::parse(&shards::read(file)?, &file.display().to_string(), overrides, false)?;
         Ok(Self::synthetic(config, head))
@@ -234,8 +241,12 @@ impl Checkpoint {
     }
 
     /// A name of what this checkpoint holds, wherever its files lie: a hash of its configuration and, of every tensor,
-    /// its type, its shape and its first bytes.
-    pub fn digest(&self) -> String {
+    /// its type, its shape and its first bytes, as they were when it was opened.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    fn current_digest(&self) -> String {
         const SAMPLE: usize = 4096;
         let mut facts = format!("{:?} {:?}", self.config, self.head).into_bytes();
         for (name, place) in self.places.iter().flatten() {
@@ -249,7 +260,7 @@ impl Checkpoint {
     /// What tells this checkpoint's packed weights from another's: its digest and, of every tensor, where it lies; of
     /// every file, its length and its time of change.
     fn current_fingerprint(&self) -> u128 {
-        let mut facts = self.digest().into_bytes();
+        let mut facts = self.current_digest().into_bytes();
         let mut files = std::collections::BTreeSet::new();
         for (name, place) in self.places.iter().flatten() {
             let Place { file, map, start, .. } = place;

@@ -43,7 +43,7 @@ pub type Shape = (usize, usize);
 
 /// What a model reads while it runs.
 pub struct Packed {
-    /// The packed matrices, in order.
+    /// The packed matrices, in order, until a model has taken them.
     pub matrices: Vec<Weights>,
     /// The embedding, in the checkpoint's type.
     pub embedding: Tensor,
@@ -125,10 +125,10 @@ pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> 
     if MEMORY_FILE_SYSTEMS.contains(&system.f_type) {
         return Err(io::Error::other(format!("{} itself lies in memory", dir.display())));
     }
-    let path = path(dir, checkpoint);
-    if fs::metadata(&path).is_ok_and(|there| there.len() >= bytes) {
+    if find(dir, checkpoint).is_some() {
         return Ok(());
     }
+    let path = path(dir, checkpoint);
     File::options().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
     match system.f_bavail.saturating_mul(u64::try_from(system.f_bsize).unwrap_or(1)) {
         free if free < bytes => Err(io::Error::other(format!("only {:.2} GB are free there", free as f64 / 1e9))),

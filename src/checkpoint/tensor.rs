@@ -41,7 +41,7 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// A matrix, or a vector as one row; it keeps its file mapped.
+/// A matrix, or a vector as one row; it keeps the file or the memory that it lies in.
 #[derive(Clone)]
 pub struct Tensor {
     pub(super) source: Source,

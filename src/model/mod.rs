@@ -144,9 +144,10 @@ fn answers(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<Option<An
     AnswerTokens::find(encoder, checkpoint.config())
 }
 
-/// Reads and packs the weights of `checkpoint` for `cpu`, and on a thread beside that makes what its tokenizer is in,
-/// which takes as long as checking packed weights. Positions from `max_model_len` on are never asked for. Packed
-/// weights are kept in the directory `cache`, if there is one.
+/// Reads the weights of `checkpoint` for `cpu`, or packs them, and makes its `encoder` on a thread beside that, since
+/// parsing a tokenizer takes longer than checking packed weights. Positions from `max_model_len` on are never asked
+/// for. Packed weights are kept in the directory `cache`, if there is one. Errors are of kind
+/// [`ErrorKind::Checkpoint`]; those of the tokenizer come before anything is packed.
 pub fn load(
     cpu: Cpu,
     checkpoint: &Checkpoint,

@@ -263,9 +263,10 @@ pub struct HealthArgs {
 const SPELLINGS: &str = "\
 Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON
 (--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the
-log; unknown flags are errors. Not in vLLM: --overflow, --drain-delay, --prefix-cache-mib, --weight-cache, --threads,
---no-pin, --numa, --isa. Environment: VLLM_API_KEY, VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND,
-VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE, VLLM_SKIP_MODEL_NAME_VALIDATION, RUST_LOG.";
+log; unknown flags are errors. Not in vLLM: --overflow, --drain-delay, --max-body-mib, --receive-timeout,
+--max-connections, --prefix-cache-mib, --weight-cache, --threads, --no-pin, --numa, --isa. Environment: VLLM_API_KEY,
+VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
+VLLM_SKIP_MODEL_NAME_VALIDATION, RUST_LOG.";
 
 /// The whole command line.
 pub fn command() -> Command {

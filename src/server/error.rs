@@ -117,7 +117,7 @@ impl ApiError {
     pub fn response(&self) -> HttpResponse {
         let (status, kind) = row(self.refusal);
         match status {
-            // Under overload there are many, each by the operator's own limit; /metrics counts them.
+            // Busy or stopping: there are many under overload. A fault that ends the engine is logged where it happens.
             StatusCode::SERVICE_UNAVAILABLE => tracing::debug!("{status}: {}", self.message),
             status if status.is_server_error() => tracing::error!("{status}: {}", self.message),
             _ => {}

@@ -1,12 +1,13 @@
 //! From a connection to the bytes of a request's body: within its size, its time, and the memory that all bodies share.
 //!
 //! Invariants: a body is never longer than the limit, packed or unpacked, whatever its headers say; one that comes too
-//! slowly is given up; the bodies of all requests that are received or at work take [`MOST_BODIES`] limits at most.
+//! slowly is given up; the bodies of all requests that are received or at work take [`MOST_BODIES`] limits at most, and
+//! [`UNCOUNTED`] bytes each.
 //! Called by `server`.
 
 use super::State;
 use super::error::{ApiError, Refusal};
-use super::scoring::stopping;
+use super::scoring::on_a_thread;
 use crate::error::ErrorKind;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use actix_web::rt::time::timeout;
@@ -33,7 +34,8 @@ const UNCOUNTED: usize = 256 << 10;
 #[derive(Default)]
 pub struct Held(Arc<AtomicUsize>);
 
-/// What one request has of them, until it is answered.
+/// What one request has of them, until it is answered and its bytes are gone: a thread may still have them in its queue
+/// when the client has left.
 struct Share {
     held: Arc<AtomicUsize>,
     limit: usize,
@@ -60,6 +62,18 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.held.fetch_sub(self.bytes.saturating_sub(UNCOUNTED), Ordering::Relaxed);
+    }
+}
+
+/// A body that counts for as long as anybody has it.
+struct Counted {
+    body: Vec<u8>,
+    _share: Arc<Share>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 
@@ -96,11 +110,16 @@ pub async fn body(
     if let Some(encoding) = encoding {
         // On the few threads that read JSON: so many bodies are unpacked at a time, and no more.
         let packed = std::mem::take(&mut body);
-        body = web::block(move || encoding.unpack(&packed, limit)).await.map_err(|_| stopping())??;
-        share.grow(body.len())?;
+        (body, share) = on_a_thread(state, move || {
+            let body = encoding.unpack(&packed, limit)?;
+            share.grow(body.len())?;
+            Ok((body, share))
+        })
+        .await?;
     }
-    request.extensions_mut().insert(share);
-    Ok(body.into())
+    let share = Arc::new(share);
+    request.extensions_mut().insert(share.clone());
+    Ok(web::Bytes::from_owner(Counted { body, _share: share }))
 }
 
 /// How a body is packed.
@@ -167,6 +186,21 @@ mod tests {
         drop(large);
         other.grow(1 << 20).expect("it was given back");
         drop(other);
+        assert_eq!(held.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_body_counts_until_the_last_of_its_bytes_are_dropped() {
+        let held = Held::default();
+        let mut share = share(&held);
+        let body = vec![b'x'; UNCOUNTED + 1000];
+        share.grow(body.len()).expect("there is room");
+        let answered = Arc::new(share);
+        let bytes = web::Bytes::from_owner(Counted { body, _share: answered.clone() });
+        let queued = bytes.clone();
+        drop((answered, bytes));
+        assert_eq!(held.0.load(Ordering::Relaxed), 1000, "the client has left, its text is still there");
+        drop(queued);
         assert_eq!(held.0.load(Ordering::Relaxed), 0);
     }
 

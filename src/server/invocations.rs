@@ -7,7 +7,7 @@ use super::error::{ApiError, Refusal};
 use super::input::InputRequest;
 use super::pooling::PoolingRequest;
 use super::rerank::{Documents, RerankRequest};
-use super::scoring::{PromptRequest, stopping};
+use super::scoring::{PromptRequest, on_a_thread};
 use super::wire::{PairRequest, ScoreRequest};
 use super::{State, body, classify, pooling, rerank, score};
 use actix_web::http::header::HeaderMap;
@@ -32,7 +32,7 @@ pub async fn answer(
     bytes: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let adapter = headers.get(ADAPTER).and_then(|name| name.to_str().ok()).map(str::to_owned);
-    let (target, bytes) = web::block(move || read(bytes, adapter)).await.map_err(|_| stopping())??;
+    let (target, bytes) = on_a_thread(state, move || read(bytes, adapter)).await?;
     match target {
         Target::Classify => classify::answer(state, request_id, bytes).await,
         Target::Rerank => rerank::answer(state, request_id, Documents::Returned, bytes).await,

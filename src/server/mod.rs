@@ -183,11 +183,12 @@ fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone +
 }
 
 async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
-    if let Some(preflight) = cors::preflight(&state.settings.cors, request.method(), request.headers()) {
-        return finished(&state, &request, preflight);
-    }
     let started = Instant::now();
     let busy = connections::Busy::begin(request.conn_data());
+    if let Some(preflight) = cors::preflight(&state.settings.cors, request.method(), request.headers()) {
+        busy.answered(bytes(&preflight));
+        return finished(&state, &request, preflight);
+    }
     let path = state.settings.local_path(request.path());
     let resource = Resource::at(path).filter(|resource| state.settings.has(resource));
     let mut response =

@@ -54,8 +54,11 @@ pub async fn run(
     };
     let stop = async {
         tokio::select! {
-            () = drained => {}
-            _ = state.engine.failed() => tracing::error!("the engine has failed; the server ends"),
+            () = drained => !lifecycle.shutdown_timeout.is_zero(),
+            _ = state.engine.failed() => {
+                tracing::error!("the engine has failed; the server ends");
+                true
+            }
         }
     };
     let serving = run_app(routes(state.clone()), listening, lifecycle, stop);
@@ -73,11 +76,12 @@ pub async fn run(
     }
 }
 
+/// `stop` resolves to whether running requests get their time.
 async fn run_app(
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     listening: Listening,
     lifecycle: Lifecycle,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = bool>,
 ) -> Result<()> {
     let name = listening.name();
     let fail = |err: std::io::Error| Error::new(ErrorKind::Unavailable, format!("The server on {name} failed: {err}."));
@@ -91,7 +95,10 @@ async fn run_app(
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .worker_max_blocking_threads(BLOCKING_THREADS)
         .keep_alive(lifecycle.keep_alive)
-        .shutdown_timeout(lifecycle.shutdown_timeout.as_secs())
+        .shutdown_timeout(match lifecycle.shutdown_timeout {
+            Duration::ZERO => FAILURE_TIMEOUT.as_secs(),
+            timeout => timeout.as_secs(),
+        })
         // A client that closes its side has left: its request's future is dropped, and the engine's work with it.
         // Otherwise actix would take it for a half-closed connection and compute the answer for nobody.
         .h1_allow_half_closed(false)
@@ -108,11 +115,10 @@ async fn run_app(
     let server = server.map_err(fail)?.run();
     let handle = server.handle();
     tokio::pin!(server);
-    tokio::select! {
+    let graceful = tokio::select! {
         result = &mut server => return result.map_err(fail),
-        () = stop => {}
-    }
-    let graceful = !lifecycle.shutdown_timeout.is_zero();
+        graceful = stop => graceful,
+    };
     let stopping = handle.stop(graceful);
     // The server only makes progress while it is polled.
     let (result, ()) = tokio::join!(server, stopping);

@@ -60,12 +60,9 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     let started = Instant::now();
     let client = Client::default();
     let _on_drop = LeaveOnDrop(client.clone());
-    let Prepared { request, encoded: Encoded { prompts, shortened }, error_form } = web::block({
-        let state = state.clone();
-        move || prepare::<R>(&state, &bytes, &client)
-    })
-    .await
-    .map_err(|_| stopping())??;
+    let blocking = state.clone();
+    let Prepared { request, encoded: Encoded { prompts, shortened }, error_form } =
+        on_a_thread(state, move || prepare::<R>(&blocking, &bytes, &client)).await?;
 
     let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.token_ids.len()).collect();
     let pairs = state.metrics.pairs_begin(lengths.len());
@@ -105,6 +102,7 @@ pub fn prefixed_id(prefix: &str, header: Option<&str>, common: &Common) -> Strin
 }
 
 fn prepare<R: PromptRequest>(state: &State, bytes: &[u8], client: &Client) -> Result<Prepared<R>, ApiError> {
+    client.is_there()?;
     let body = body::object(bytes)?;
     let error_form = R::error_form(&body);
     let read = || {
@@ -249,8 +247,16 @@ impl Text {
     }
 }
 
-pub(super) fn stopping() -> ApiError {
-    ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The server is stopping; try again in a moment.")
+/// Runs `work` on one of the few threads that read JSON and make tokens.
+pub(super) async fn on_a_thread<T: Send + 'static>(
+    state: &State,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    web::block(work).await.map_err(|_| match state.is_stopping() {
+        true => ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The server is stopping; try again in a moment."),
+        // It has panicked.
+        false => ApiError::new(Refusal::Kind(ErrorKind::Internal), "The server failed while it read this request."),
+    })?
 }
 
 /// Whether the client of a request still waits, for the thread that works on it.

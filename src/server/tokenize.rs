@@ -5,7 +5,7 @@
 use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::input;
-use super::scoring::stopping;
+use super::scoring::on_a_thread;
 use super::{State, body, wire};
 use crate::prompt::{Message, PromptOptions};
 use actix_web::{HttpResponse, web};
@@ -21,14 +21,14 @@ enum Source {
 /// Answers `POST /tokenize`.
 pub async fn tokenize(state: &web::Data<State>, bytes: web::Bytes) -> Result<HttpResponse, ApiError> {
     let blocking = state.clone();
-    let response = web::block(move || tokens(&blocking, &bytes)).await.map_err(|_| stopping())??;
+    let response = on_a_thread(state, move || tokens(&blocking, &bytes)).await?;
     Ok(HttpResponse::Ok().json(response))
 }
 
 /// Answers `POST /detokenize`.
 pub async fn detokenize(state: &web::Data<State>, bytes: web::Bytes) -> Result<HttpResponse, ApiError> {
     let blocking = state.clone();
-    let response = web::block(move || text(&blocking, &bytes)).await.map_err(|_| stopping())??;
+    let response = on_a_thread(state, move || text(&blocking, &bytes)).await?;
     Ok(HttpResponse::Ok().json(response))
 }
 

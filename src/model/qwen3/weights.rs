@@ -48,7 +48,7 @@ pub struct Layer {
 }
 
 impl ModelWeights {
-    /// Asks for the answer tokens once it needs them.
+    /// Calls `answers` once, before it packs anything, or else at its end.
     pub fn load(
         cpu: &Cpu,
         checkpoint: &Checkpoint,

@@ -87,6 +87,7 @@ async fn a_client_that_leaves_frees_its_work() {
     };
     let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
         let _ = stopped.await;
+        true
     });
     let (result, ()) = tokio::join!(server, client);
     result.expect("stops in order");
@@ -116,6 +117,7 @@ async fn a_stopping_server_finishes_what_is_running() {
     };
     let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
         let _ = stop.acquire().await;
+        true
     });
     let (result, ()) = tokio::join!(soon("the stop", server), client);
     result.expect("stops in order");
@@ -140,6 +142,7 @@ async fn a_shutdown_timeout_of_zero_aborts_what_is_running() {
     };
     let server = run_app(hold(held.clone()), listening, patient(Duration::ZERO), async {
         let _ = stop.acquire().await;
+        true
     });
     let (result, ()) = tokio::join!(soon("the stop", server), client);
     result.expect("stops in order");
@@ -178,6 +181,7 @@ async fn a_unix_socket_is_served_and_removed_in_the_end() {
     };
     let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
         let _ = stop.acquire().await;
+        true
     });
     let (result, ()) = tokio::join!(soon("the stop", server), client);
     result.expect("stops in order");
@@ -221,6 +225,7 @@ async fn an_encrypted_server_speaks_to_those_who_show_what_it_asks_for() {
         };
         let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
             let _ = stop.acquire().await;
+            true
         });
         let (result, answer) = tokio::join!(soon("the stop", server), soon("the answer", client));
         result.expect("stops in order");

@@ -266,7 +266,7 @@ Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a swit
 log; unknown flags are errors. Not in vLLM: --overflow, --drain-delay, --max-body-mib, --receive-timeout,
 --max-connections, --prefix-cache-mib, --weight-cache, --threads, --no-pin, --numa, --isa. Environment: VLLM_API_KEY,
 VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-VLLM_SKIP_MODEL_NAME_VALIDATION, RUST_LOG.";
+VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG.";
 
 /// The whole command line.
 pub fn command() -> Command {

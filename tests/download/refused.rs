@@ -61,6 +61,11 @@ fn tries_are_bounded_and_so_is_the_wait() {
     assert!(sentence.contains("answers with status 500 (3 attempts)"), "{sentence}");
     assert_eq!(hub.seen(WEIGHTS).len(), 3);
 
+    // What is sent again and again up to the same byte is no progress.
+    let hub = Hub::with(&Model::new().files()).faulty(WEIGHTS, &vec![Fault::WholeCutAt(100_000); 10]);
+    let sentence = said(&hub, None);
+    assert!(sentence.contains("was cut at 100000 of 700000 bytes") && sentence.contains("(3 attempts)"), "{sentence}");
+
     let busy = Fault::Status(429, &[("retry-after", "4000")]);
     let hub = Hub::with(&Model::new().files()).faulty("/api/", &[busy]);
     let start = Instant::now();

@@ -17,7 +17,7 @@ mod source;
 
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Overflow, ScoreOptions};
+use crate::options::{EngineOptions, Overflow, ScoreOptions};
 use crate::prompt::{PromptEncoder, PromptOptions, Template};
 use crate::startup::{self, Loaded};
 use flight::{Flight, Landed};
@@ -114,7 +114,7 @@ impl<'a> Scorer<'a> {
     pub fn load(options: &'a ScoreOptions) -> Result<Self> {
         let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
         let loaded = startup::load(&options.engine, Limits::default())?;
-        let job = job(options, &loaded);
+        let job = job(options, &loaded, &tokenizer(&options.engine)?);
         let encoder = match template {
             Some(template) => loaded.encoder.with_template(template)?,
             None => loaded.encoder,
@@ -224,11 +224,23 @@ impl<'a> Scorer<'a> {
     }
 }
 
+/// What `tokenizer.json` holds, as a hash.
+fn tokenizer(options: &EngineOptions) -> Result<String> {
+    let Some(dir) = options.tokenizer.as_deref().or(options.model.as_deref()) else {
+        return Ok("built-in".to_owned());
+    };
+    let path = dir.join("tokenizer.json");
+    let json = std::fs::read(&path)
+        .map_err(|err| Error::new(ErrorKind::Checkpoint, format!("Cannot read {}: {err}.", path.display())))?;
+    Ok(format!("{:032x}", xxh3_128(&json)))
+}
+
 /// What the scores of a command depend on.
-fn job(options: &ScoreOptions, loaded: &Loaded) -> Job {
+fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
     let pooling = options.pooling;
     let job = json!({
         "model": loaded.digest,
+        "tokenizer": tokenizer,
         "max_model_len": loaded.max_model_len,
         "instruction": options.instruction,
         "chat_template": options.chat_template.as_ref().map(|text| format!("{:032x}", xxh3_128(text.as_bytes()))),

@@ -1,6 +1,6 @@
 //! The files of a command: continued from wherever they end, refused where they belong to other work.
 
-use super::{Place, go_on, is_there, json_lines, mixed_rows, score};
+use super::{Place, go_on, is_there, json_lines, mixed_rows, score, support};
 use ironrank::error::ErrorKind;
 use ironrank::score::{Files, Scorer};
 use serde_json::json;
@@ -82,8 +82,14 @@ fn other_options_are_refused_by_name() {
     let place = Place::with(mixed_rows(10));
     score(&place.options(&[])).expect("it ends well");
     let before = place.results();
+    // The same tokens in another spelling: no other bytes will do.
+    let tokenizer = tempfile::tempdir().expect("a temporary directory");
+    let json = [support::tokenizer_json(), b"\n".to_vec()].concat();
+    fs::write(tokenizer.path().join("tokenizer.json"), json).expect("written");
+    let tokenizer = tokenizer.path().to_str().expect("the path is a text");
     for (more, words) in [
-        (&["--overflow", "truncate"][..], "was begun with overflow \"error\", which is \"truncate\" now"),
+        (&["--tokenizer", tokenizer][..], "was begun with tokenizer \""),
+        (&["--overflow", "truncate"], "was begun with overflow \"error\", which is \"truncate\" now"),
         (&["--instruction", "Find it."], "was begun with instruction null, which is \"Find it.\" now"),
         (&["--shard", "1/2"], "was begun with shard \"1/1\", which is \"1/2\" now"),
         (&["--max-model-len", "128"], "was begun with max_model_len 256, which is 128 now"),

@@ -43,15 +43,15 @@ impl Output {
     pub fn open(options: &ScoreOptions) -> Result<Self> {
         let (scores, place) = match &options.output {
             None => (Sheet::stream("standard output".to_owned(), Box::new(io::stdout())), None),
-            Some(path) if is_device(path) => {
-                let name = path.display().to_string();
-                let device = File::options().write(true).open(path).map_err(|err| cannot_write(&name, &err))?;
-                (Sheet::stream(name, Box::new(device)), None)
-            }
+            Some(path) if is_device(path) => (Sheet::device(path)?, None),
             Some(path) => (Sheet::open(path, u64::MAX)?, Some(Record::path(path))),
         };
         let record = place.clone().map(Record::read).transpose()?.flatten();
-        let rejected = options.rejected.as_deref().map(|path| Sheet::open(path, scores.last)).transpose()?;
+        let rejected = options.rejected.as_deref().map(|path| match is_device(path) {
+            true => Sheet::device(path),
+            false => Sheet::open(path, scores.last),
+        });
+        let rejected = rejected.transpose()?;
         if record.is_none() {
             for sheet in [Some(&scores), rejected.as_ref()].into_iter().flatten() {
                 sheet.check_empty()?;
@@ -144,6 +144,13 @@ enum To {
 impl Sheet {
     fn stream(name: String, stream: Box<dyn Write>) -> Self {
         Self { name, to: To::Stream(stream), rows: 0, last: 0, whole: 0, waiting: Vec::new() }
+    }
+
+    /// Opens what is there and can neither be read again nor cut.
+    fn device(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let device = File::options().write(true).open(path).map_err(|err| cannot_write(&name, &err))?;
+        Ok(Self::stream(name, Box::new(device)))
     }
 
     /// Opens or creates a file that no other process writes, and reads the lines of its rows, none beyond `limit`.

@@ -6,6 +6,7 @@ use ironrank::score::{Files, Scorer};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn files_that_end_anywhere_are_continued_to_the_same_bytes() {
@@ -138,6 +139,22 @@ fn files_of_others_are_left_as_they_are() {
     if is_there(Path::new("/proc/self")) {
         refused(&place, &["--output", "/proc/scores.jsonl"], &["Cannot write /proc/scores.jsonl"]);
     }
+}
+
+#[test]
+fn rejected_rows_may_go_where_nothing_is_kept() {
+    let place = Place::with(mixed_rows(20));
+    let options = place.options(&["--rejected", "/dev/null"]);
+    let scorer = Scorer::load(&options).expect("the model loads");
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").rejected, 2);
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").scored, 0);
+
+    let (scores, pipe) = (place.path("other.jsonl").display().to_string(), place.path("pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let options = place.options(&["--output", &scores, "--rejected", pipe.to_str().expect("the path is a text")]);
+    let reader = std::thread::spawn(move || fs::read(pipe).expect("it can be read"));
+    assert_eq!(score(&options).expect("it ends well").rejected, 2);
+    assert_eq!(json_lines(&reader.join().expect("it ends")).len(), 2);
 }
 
 #[test]

@@ -28,6 +28,7 @@ use row::{RejectedRow, ScoredRow};
 use serde_json::{Map, Value, json};
 use source::{Item, Reader, Source};
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -235,7 +236,15 @@ fn tokenizer(options: &EngineOptions) -> Result<String> {
     Ok(format!("{:032x}", xxh3_128(&json)))
 }
 
-/// What the scores of a command depend on.
+/// Where rejected rows go, if not beside the output, whose files may be moved together.
+fn rejected(options: &ScoreOptions) -> Option<String> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let beside = options.output.as_deref().map(|output| absolute(&ScoreOptions::beside(output)));
+    let rejected = options.rejected.as_deref().map(absolute).filter(|path| Some(path) != beside.as_ref());
+    rejected.map(|path| path.display().to_string())
+}
+
+/// What the scores of a command depend on, and where the rows go that have none.
 fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
     let pooling = options.pooling;
     let job = json!({
@@ -250,6 +259,8 @@ fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
         "logit_mean": pooling.logit_mean.to_string(),
         "logit_sigma": pooling.logit_sigma.to_string(),
         "shard": format!("{}/{}", options.shard.index, options.shard.count),
+        // So that what another run set aside is not taken for what this one did, and cut.
+        "rejected": rejected(options),
     });
     job.as_object().cloned().unwrap_or_default()
 }

@@ -158,6 +158,27 @@ fn rejected_rows_may_go_where_nothing_is_kept() {
 }
 
 #[test]
+fn rejected_rows_of_another_output_are_not_cut() {
+    let place = Place::with(mixed_rows(20));
+    let [a, b, shared] = ["a.jsonl", "b.jsonl", "shared.jsonl"].map(|name| place.path(name).display().to_string());
+    let options = place.options(&["--output", &b]);
+    let scorer = Scorer::load(&options).expect("the model loads");
+    go_on(&scorer, &options).expect("it ends well");
+    // As if it had been stopped after its first row.
+    let rows = fs::read_to_string(&b).expect("a text");
+    fs::write(&b, rows.split_inclusive('\n').next().expect("a row")).expect("written");
+    score(&place.options(&["--output", &a, "--rejected", &shared])).expect("it ends well");
+    let before = place.read("shared.jsonl");
+    assert_eq!(json_lines(&before).len(), 2);
+    let err = score(&place.options(&["--output", &b, "--rejected", &shared])).expect_err("another's");
+    assert!(err.to_string().contains("was begun with rejected null, which is \"/"), "{err}");
+    assert_eq!(place.read("shared.jsonl"), before);
+    // The same place in other words.
+    let same = format!("{}/./b.jsonl.rejected.jsonl", place.path("").display());
+    assert_eq!(score(&place.options(&["--output", &b, "--rejected", &same])).expect("it ends well").rejected, 2);
+}
+
+#[test]
 fn two_processes_do_not_write_one_file() {
     let place = Place::with(mixed_rows(10));
     let options = place.options(&[]);

@@ -4,9 +4,10 @@
 //! source (a thread: lines -> prompts) -> flight (the engine's queue, in order) -> output (scores, rejected rows)
 //! ```
 //!
-//! Invariants: memory is bounded by the window of tokens in flight and by the longest line, never by the file; rows are
-//! written in the order of the input, as soon as they and all before them are done. Every pair is a request of its own,
-//! so that the engine fills its batches in that order and what neighbours share is computed once. Called by `main`.
+//! Invariants: memory is bounded by the window of tokens and rows in flight and by [`ITEMS`] of the longest lines, never
+//! by the file; rows are written in the order of the input, as soon as they and all before them are done. Every pair is a
+//! request of its own, so that the engine fills its batches in that order and what neighbours share is computed once.
+//! Called by `main`.
 
 mod flight;
 mod output;
@@ -159,7 +160,7 @@ impl<'a> Scorer<'a> {
                     flight.cut_short();
                 }
                 _ = ticks.tick() => progress.tick(),
-                item = items.recv(), if reading && flight.tokens() < window => match item.transpose()? {
+                item = items.recv(), if reading && !flight.fills(window) => match item.transpose()? {
                     Some(item) => {
                         if let Item::Row { place, .. } | Item::Rejected { place, .. } = &item {
                             mark = place.mark.clone();

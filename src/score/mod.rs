@@ -32,9 +32,10 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Batches' worth of tokens in flight. What prompts share is not computed again, so that a batch takes in many more
@@ -42,6 +43,8 @@ use xxhash_rust::xxh3::xxh3_128;
 const WINDOW_BATCHES: usize = 16;
 /// Items between the reader and the flight.
 const ITEMS: usize = 16;
+/// How long a process that is asked to end waits for whoever reads its output and takes nothing.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// A signal that asks the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,26 +142,41 @@ impl<'a> Scorer<'a> {
         let mut items = self.read(source, &begun);
         let mut flight = Flight::new(self.engine.clone());
         let window = WINDOW_BATCHES.saturating_mul(self.options.engine.max_num_batched_tokens);
-        let (mut stop, mut stopped, mut reading) = (pin!(stop), None, true);
+        let (mut stop, mut stopped, mut short, mut reading) = (pin!(stop), None, false, true);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while let Some(landed) = flight.land().await? {
                 self.write(landed, &mut output, &mut progress);
             }
-            output.flush(&mark)?;
+            let given_up = async {
+                if stopped.is_none() {
+                    stopped = Some((&mut stop).await);
+                }
+                sleep(GRACE).await;
+            };
+            tokio::select! {
+                biased;
+                done = output.flush(&mark) => done?,
+                () = given_up => {
+                    progress.end();
+                    tracing::warn!("nobody takes the output: its last rows are lost");
+                    return Ok(Outcome { scored: progress.scored, rejected: begun.rejected + progress.rejected, stopped });
+                }
+            }
             progress.say();
+            if stopped.is_some() && !short {
+                tracing::info!("stopping: the batch that runs is finished");
+                (short, reading) = (true, false);
+                items.close();
+                flight.cut_short();
+            }
             if !reading && flight.is_empty() {
                 break;
             }
             tokio::select! {
                 biased;
-                signal = &mut stop, if stopped.is_none() => {
-                    tracing::info!("stopping: the batch that runs is finished");
-                    (stopped, reading) = (Some(signal), false);
-                    items.close();
-                    flight.cut_short();
-                }
+                signal = &mut stop, if stopped.is_none() => stopped = Some(signal),
                 _ = ticks.tick() => progress.tick(),
                 item = items.recv(), if reading && !flight.fills(window) => match item.transpose()? {
                     Some(item) => {
@@ -173,7 +191,7 @@ impl<'a> Scorer<'a> {
                 done = flight.wait() => done?,
             }
         }
-        output.finish(&mark)?;
+        output.finish(&mark).await?;
         progress.end();
         let again = match (stopped, output.can_be_continued()) {
             (Some(_), true) => "; the same command goes on from here",

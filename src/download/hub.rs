@@ -7,15 +7,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::{DownloadOptions, Token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 use ureq::config::RedirectAuthHeaders;
-use ureq::http::{HeaderMap, Response};
+use ureq::http::{HeaderMap, Response, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, ResponseExt};
 
 /// What may stand in a path as it is.
 const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -229,19 +230,36 @@ impl<'a> Hub<'a> {
         }
         let answer = request.call().map_err(|err| self.fault(err))?;
         let status = answer.status().as_u16();
+        let who = self.who(answer.get_uri());
         match status {
             200 | 206 => Ok(answer),
             // The part is longer than the file; whoever asked begins anew.
             416 if offset > 0 => Ok(answer),
             408 | 429 | 500..=599 => Err(Fault::Passing {
                 why: match status {
-                    429 => format!("{} answers that there were too many requests (429)", self.options.endpoint),
-                    _ => format!("{} answers with status {status}", self.options.endpoint),
+                    429 => format!("{who} answers that there were too many requests (429)"),
+                    _ => format!("{who} answers with status {status}"),
                 },
                 wait: wait_of(answer.headers()),
                 progressed: false,
             }),
-            _ => Err(Fault::Lasting(self.refusal(status, answer.headers(), url))),
+            _ => Err(Fault::Lasting(self.refusal(&who, status, answer.headers(), url))),
+        }
+    }
+
+    /// Whose answer came from `uri`: the endpoint's, or that of a host to which it redirected. Of that address only the
+    /// host is said, for a signature may stand in the rest.
+    fn who<'w>(&'w self, uri: &Uri) -> Cow<'w, str> {
+        let endpoint = self.options.endpoint.as_str();
+        let ours = endpoint.parse::<Uri>().ok();
+        match (ours.as_ref().and_then(Uri::host), uri.host()) {
+            (Some(ours_host), Some(host))
+                if !ours_host.eq_ignore_ascii_case(host) || ours.as_ref().and_then(Uri::port_u16) != uri.port_u16() =>
+            {
+                let port = uri.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+                Cow::Owned(format!("{}://{host}{port}", uri.scheme_str().unwrap_or("https")))
+            }
+            _ => Cow::Borrowed(endpoint),
         }
     }
 
@@ -273,6 +291,11 @@ impl<'a> Hub<'a> {
     /// What is wrong with the way, without the full stop.
     pub fn unreachable(&self, err: &ureq::Error) -> String {
         let DownloadOptions { endpoint, proxy, .. } = self.options;
+        // Which of them it was is not told. The endpoint itself is known to answer once the listing came.
+        let endpoint = match self.answered.get() {
+            true => format!("{endpoint} or the host it redirects to"),
+            false => endpoint.clone(),
+        };
         let by = proxy.as_ref().map_or_else(String::new, |proxy| format!(" by the proxy {}", bare(proxy)));
         let timed_out = matches!(err, ureq::Error::Timeout(_))
             || matches!(err, ureq::Error::Io(why) if why.kind() == io::ErrorKind::TimedOut);
@@ -291,10 +314,15 @@ impl<'a> Hub<'a> {
     }
 
     /// What an answer that is no success means.
-    fn refusal(&self, status: u16, headers: &HeaderMap, url: &str) -> Error {
-        let DownloadOptions { endpoint, repo, revision, token, .. } = self.options;
+    fn refusal(&self, endpoint: &str, status: u16, headers: &HeaderMap, url: &str) -> Error {
+        let DownloadOptions { repo, revision, token, .. } = self.options;
+        let elsewhere = endpoint != self.options.endpoint;
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let sentence = match (status, header("x-error-code"), token) {
+            // No token goes there, and what it lacks says nothing about the repository.
+            (_, None, _) if elsewhere => {
+                format!("{endpoint}, to which {} redirects, answers with status {status}.", self.options.endpoint)
+            }
             (401 | 403, Some("GatedRepo"), None) => format!(
                 "{repo} is gated: accept its terms at {endpoint}/{repo}, and set HF_TOKEN to a token of that account."
             ),
@@ -319,7 +347,7 @@ impl<'a> Hub<'a> {
             (404, ..) => format!("{endpoint} has no repository {repo}, or no revision '{revision}' of it."),
             _ => format!("{endpoint} answers with status {status} to {url}."),
         };
-        let kind = if status == 404 { ErrorKind::Checkpoint } else { ErrorKind::Unavailable };
+        let kind = if status == 404 && !elsewhere { ErrorKind::Checkpoint } else { ErrorKind::Unavailable };
         match header("x-error-message").filter(|_| !matches!(status, 401 | 404)) {
             Some(message) => Error::new(kind, format!("{sentence} It says: {}", message.escape_debug())),
             None => Error::new(kind, sentence),

@@ -149,9 +149,10 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The name says what it will be, so that no part of another revision is gone on with.
+    /// The name says what it will be, so that no part of another revision is gone on with, and no other file's that has
+    /// the same bytes.
     fn part(&self, file: &HubFile) -> PathBuf {
-        self.staging.join(format!("{}.part", file.checksum.hex))
+        self.staging.join(format!("{}.{}.part", file.name, file.checksum.hex))
     }
 
     /// Fetches `file` unless it is there already.

@@ -28,6 +28,7 @@ pub(super) fn fetch(hub: &Hub, file: &HubFile, path: &Path) -> Result<()> {
     let full = |err: io::Error| cannot_write(path, &err);
     let mut part = Part::create(path, file).map_err(full)?;
     for _ in 0..TIMES {
+        part.reached = part.len;
         let mut progress = Progress::new("fetching", &file.name, file.size);
         if part.len > 0 && part.len < file.size {
             progress.note(format_args!("going on at {}", super::progress::size(part.len)));
@@ -102,7 +103,7 @@ fn receive(hub: &Hub, file: &HubFile, part: &mut Part, set: &mut dyn FnMut(u64))
     if offset != part.len {
         part.restart().map_err(Stop::Disk)?;
     }
-    let (mut body, mut block, before) = (answer.into_body().into_reader(), vec![0; BLOCK], part.len);
+    let (mut body, mut block, before) = (answer.into_body().into_reader(), vec![0; BLOCK], part.reached);
     let cut = |len: u64, why: String| Fault::Passing {
         why: format!("{} was cut at {len} of {size} bytes{why}", file.name),
         wait: None,
@@ -139,6 +140,9 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 struct Part {
     file: File,
     len: u64,
+    /// The furthest that any attempt came. Only what passes it is progress: a server that always sends all from the start
+    /// and cuts it at the same byte would else be asked for ever.
+    reached: u64,
     sum: Context,
     /// What the checksum begins with, besides the file.
     prefix: Option<String>,
@@ -162,7 +166,7 @@ impl Part {
 
     fn new(content: File, HubFile { name, size, checksum, .. }: &HubFile) -> io::Result<Self> {
         let prefix = (!checksum.sha256).then(|| format!("blob {size}\0"));
-        let mut part = Self { file: content, len: 0, sum: begin(prefix.as_deref()), prefix };
+        let mut part = Self { file: content, len: 0, reached: 0, sum: begin(prefix.as_deref()), prefix };
         let mut progress = Progress::new("checking", name, *size);
         let mut block = vec![0; BLOCK];
         loop {
@@ -187,6 +191,7 @@ impl Part {
         self.file.write_all(bytes)?;
         self.sum.update(bytes);
         self.len += bytes.len() as u64;
+        self.reached = self.reached.max(self.len);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::flags::{EngineArgs, ModelArgs, ScoreArgs};
 use super::{EngineOptions, LogOptions, Overflow, Pooling};
 use clap::{Args, Command};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A file of pairs to score.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,15 @@ pub struct ScoreOptions {
     pub overflow: Overflow,
     /// How a logit becomes a score.
     pub pooling: Pooling,
+}
+
+impl ScoreOptions {
+    /// Where the rejected rows of `output` go unless another place is named.
+    pub fn beside(output: &Path) -> PathBuf {
+        let mut path = OsString::from(output);
+        path.push(".rejected.jsonl");
+        PathBuf::from(path)
+    }
 }
 
 /// Every `count`-th line, from line `index` on.
@@ -106,12 +115,7 @@ pub fn options(args: OfflineArgs, env: impl Fn(&str) -> Option<String>) -> Resul
     let OfflineArgs { input, output, rejected, shard, instruction, score, model, engine } = args;
     let file = |path: String| (path != "-").then(|| PathBuf::from(path));
     let (input, output) = (file(input), file(output));
-    let beside = |output: &PathBuf| {
-        let mut path = OsString::from(output);
-        path.push(".rejected.jsonl");
-        PathBuf::from(path)
-    };
-    let rejected = given(rejected).map(PathBuf::from).or_else(|| output.as_ref().map(beside));
+    let rejected = given(rejected).map(PathBuf::from).or_else(|| output.as_deref().map(ScoreOptions::beside));
     if rejected.is_some() && rejected == output {
         return Err("--output and --rejected name the same file.".to_owned());
     }

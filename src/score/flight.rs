@@ -21,6 +21,8 @@ pub(super) struct Flight {
     entries: VecDeque<Entry>,
     /// Of the pairs in it.
     tokens: usize,
+    /// Of the rows in it: those without pairs have no tokens, and there may be millions of them.
+    bytes: usize,
     /// Of the pairs that have left it, until their row does.
     answers: Vec<Answer>,
 }
@@ -38,15 +40,26 @@ pub(super) enum Landed {
     Rejected { place: Place, reason: String, row: String },
 }
 
+impl Landed {
+    /// What it takes in memory, its answers aside.
+    fn bytes(&self) -> usize {
+        let (place, texts) = match self {
+            Self::Scored { place, id, .. } => (place, id.as_ref().map_or(0, |id| id.get().len())),
+            Self::Rejected { place, reason, row } => (place, reason.len() + row.len()),
+        };
+        size_of::<Entry>() + place.mark.xxh3.len() + texts
+    }
+}
+
 impl Flight {
     /// An empty queue.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, entries: VecDeque::new(), tokens: 0, answers: Vec::new() }
+        Self { engine, entries: VecDeque::new(), tokens: 0, bytes: 0, answers: Vec::new() }
     }
 
-    /// Tokens of the pairs in it.
-    pub fn tokens(&self) -> usize {
-        self.tokens
+    /// Whether it has as many tokens as a window of so many, or rows as large as their ids.
+    pub fn fills(&self, window: usize) -> bool {
+        self.tokens >= window || self.bytes / size_of::<u32>() >= window
     }
 
     pub fn is_empty(&self) -> bool {
@@ -55,7 +68,7 @@ impl Flight {
 
     /// Takes what came of the input; a pair goes to the engine.
     pub fn take(&mut self, item: Item) {
-        self.entries.push_back(match item {
+        let entry = match item {
             Item::Pair(prompt) => {
                 let tokens = prompt.token_ids.len();
                 self.tokens += tokens;
@@ -67,7 +80,11 @@ impl Flight {
                 Entry::Row(Landed::Scored { place, id, many, truncated, answers: Vec::new() })
             }
             Item::Rejected { place, reason, row } => Entry::Row(Landed::Rejected { place, reason, row }),
-        });
+        };
+        if let Entry::Row(row) = &entry {
+            self.bytes += row.bytes();
+        }
+        self.entries.push_back(entry);
     }
 
     /// The next row, if it is done.
@@ -86,11 +103,13 @@ impl Flight {
                     self.answers.push(answer);
                     self.tokens -= tokens;
                 }
-                Entry::Row(Landed::Scored { place, id, many, truncated, .. }) => {
-                    let answers = std::mem::take(&mut self.answers);
-                    return Ok(Some(Landed::Scored { place, id, many, truncated, answers }));
+                Entry::Row(mut row) => {
+                    self.bytes -= row.bytes();
+                    if let Landed::Scored { answers, .. } = &mut row {
+                        *answers = std::mem::take(&mut self.answers);
+                    }
+                    return Ok(Some(row));
                 }
-                Entry::Row(rejected) => return Ok(Some(rejected)),
             }
         }
         Ok(None)
@@ -134,4 +153,66 @@ impl Flight {
 
 async fn answered(answer: &mut JoinHandle<Result<Answer>>) -> Result<Answer> {
     answer.await.map_err(|err| Error::new(ErrorKind::Internal, format!("A pair was lost: {err}.")))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+    use crate::engine::Limits;
+    use crate::model::{Lane, Model, Progress};
+    use crate::score::source::Mark;
+
+    /// Nothing comes to it.
+    struct Idle;
+
+    impl Model for Idle {
+        fn begin(&mut self, _: Lane, _: Batch) {
+            unreachable!()
+        }
+
+        fn advance(&mut self, _: Lane) -> Progress {
+            unreachable!()
+        }
+
+        fn retain(&mut self, _: Lane, _: &[bool]) {
+            unreachable!()
+        }
+
+        fn remaining(&self, _: Lane) -> usize {
+            0
+        }
+
+        fn last_hidden_states(&mut self, _: Batch) -> Vec<Vec<Vec<f32>>> {
+            unreachable!()
+        }
+
+        fn bytes(&self) -> usize {
+            0
+        }
+
+        fn kv_bytes(&self) -> usize {
+            0
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_without_pairs_fill_it_too_until_they_leave() {
+        let mut flight = Flight::new(Engine::start(Box::new(Idle), Limits::default()));
+        let place = |line| Place { line, bytes: 0, mark: Mark { lines: line, xxh3: String::new() } };
+        let empty = |line| Item::Row { place: place(line), id: None, many: true, truncated: 0 };
+        let bad = |line| Item::Rejected { place: place(line), reason: String::new(), row: "x".repeat(4000) };
+        for (item, most) in [(&bad as &dyn Fn(u64) -> Item, 10), (&empty, 1000)] {
+            let mut taken = 0;
+            while !flight.fills(10_000) {
+                taken += 1;
+                assert!(taken <= most, "{taken} rows do not fill it");
+                flight.take(item(taken));
+            }
+            for _ in 0..taken {
+                assert!(flight.land().await.expect("no error").is_some());
+            }
+            assert!(flight.is_empty() && !flight.fills(1));
+        }
+    }
 }

@@ -4,9 +4,10 @@
 //! source (a thread: lines -> prompts) -> flight (the engine's queue, in order) -> output (scores, rejected rows)
 //! ```
 //!
-//! Invariants: memory is bounded by the window of tokens in flight and by the longest line, never by the file; rows are
-//! written in the order of the input, as soon as they and all before them are done. Every pair is a request of its own,
-//! so that the engine fills its batches in that order and what neighbours share is computed once. Called by `main`.
+//! Invariants: memory is bounded by the window of tokens and rows in flight and by [`ITEMS`] of the longest lines, never
+//! by the file; rows are written in the order of the input, as soon as they and all before them are done. Every pair is a
+//! request of its own, so that the engine fills its batches in that order and what neighbours share is computed once.
+//! Called by `main`.
 
 mod flight;
 mod output;
@@ -17,7 +18,7 @@ mod source;
 
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Overflow, ScoreOptions};
+use crate::options::{EngineOptions, Overflow, ScoreOptions};
 use crate::prompt::{PromptEncoder, PromptOptions, Template};
 use crate::startup::{self, Loaded};
 use flight::{Flight, Landed};
@@ -28,11 +29,13 @@ use row::{RejectedRow, ScoredRow};
 use serde_json::{Map, Value, json};
 use source::{Item, Reader, Source};
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Batches' worth of tokens in flight. What prompts share is not computed again, so that a batch takes in many more
@@ -40,6 +43,8 @@ use xxhash_rust::xxh3::xxh3_128;
 const WINDOW_BATCHES: usize = 16;
 /// Items between the reader and the flight.
 const ITEMS: usize = 16;
+/// How long a process that is asked to end waits for whoever reads its output and takes nothing.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// A signal that asks the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +119,7 @@ impl<'a> Scorer<'a> {
     pub fn load(options: &'a ScoreOptions) -> Result<Self> {
         let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
         let loaded = startup::load(&options.engine, Limits::default())?;
-        let job = job(options, &loaded);
+        let job = job(options, &loaded, &tokenizer(&options.engine)?);
         let encoder = match template {
             Some(template) => loaded.encoder.with_template(template)?,
             None => loaded.encoder,
@@ -137,28 +142,43 @@ impl<'a> Scorer<'a> {
         let mut items = self.read(source, &begun);
         let mut flight = Flight::new(self.engine.clone());
         let window = WINDOW_BATCHES.saturating_mul(self.options.engine.max_num_batched_tokens);
-        let (mut stop, mut stopped, mut reading) = (pin!(stop), None, true);
+        let (mut stop, mut stopped, mut short, mut reading) = (pin!(stop), None, false, true);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while let Some(landed) = flight.land().await? {
                 self.write(landed, &mut output, &mut progress);
             }
-            output.flush(&mark)?;
+            let given_up = async {
+                if stopped.is_none() {
+                    stopped = Some((&mut stop).await);
+                }
+                sleep(GRACE).await;
+            };
+            tokio::select! {
+                biased;
+                done = output.flush(&mark) => done?,
+                () = given_up => {
+                    progress.end();
+                    tracing::warn!("nobody takes the output: its last rows are lost");
+                    return Ok(Outcome { scored: progress.scored, rejected: begun.rejected + progress.rejected, stopped });
+                }
+            }
             progress.say();
+            if stopped.is_some() && !short {
+                tracing::info!("stopping: the batch that runs is finished");
+                (short, reading) = (true, false);
+                items.close();
+                flight.cut_short();
+            }
             if !reading && flight.is_empty() {
                 break;
             }
             tokio::select! {
                 biased;
-                signal = &mut stop, if stopped.is_none() => {
-                    tracing::info!("stopping: the batch that runs is finished");
-                    (stopped, reading) = (Some(signal), false);
-                    items.close();
-                    flight.cut_short();
-                }
+                signal = &mut stop, if stopped.is_none() => stopped = Some(signal),
                 _ = ticks.tick() => progress.tick(),
-                item = items.recv(), if reading && flight.tokens() < window => match item.transpose()? {
+                item = items.recv(), if reading && !flight.fills(window) => match item.transpose()? {
                     Some(item) => {
                         if let Item::Row { place, .. } | Item::Rejected { place, .. } = &item {
                             mark = place.mark.clone();
@@ -171,7 +191,7 @@ impl<'a> Scorer<'a> {
                 done = flight.wait() => done?,
             }
         }
-        output.finish(&mark)?;
+        output.finish(&mark).await?;
         progress.end();
         let again = match (stopped, output.can_be_continued()) {
             (Some(_), true) => "; the same command goes on from here",
@@ -224,11 +244,31 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// What the scores of a command depend on.
-fn job(options: &ScoreOptions, loaded: &Loaded) -> Job {
+/// What `tokenizer.json` holds, as a hash.
+fn tokenizer(options: &EngineOptions) -> Result<String> {
+    let Some(dir) = options.tokenizer.as_deref().or(options.model.as_deref()) else {
+        return Ok("built-in".to_owned());
+    };
+    let path = dir.join("tokenizer.json");
+    let json = std::fs::read(&path)
+        .map_err(|err| Error::new(ErrorKind::Checkpoint, format!("Cannot read {}: {err}.", path.display())))?;
+    Ok(format!("{:032x}", xxh3_128(&json)))
+}
+
+/// Where rejected rows go, if not beside the output, whose files may be moved together.
+fn rejected(options: &ScoreOptions) -> Option<String> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let beside = options.output.as_deref().map(|output| absolute(&ScoreOptions::beside(output)));
+    let rejected = options.rejected.as_deref().map(absolute).filter(|path| Some(path) != beside.as_ref());
+    rejected.map(|path| path.display().to_string())
+}
+
+/// What the scores of a command depend on, and where the rows go that have none.
+fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
     let pooling = options.pooling;
     let job = json!({
         "model": loaded.digest,
+        "tokenizer": tokenizer,
         "max_model_len": loaded.max_model_len,
         "instruction": options.instruction,
         "chat_template": options.chat_template.as_ref().map(|text| format!("{:032x}", xxh3_128(text.as_bytes()))),
@@ -238,6 +278,8 @@ fn job(options: &ScoreOptions, loaded: &Loaded) -> Job {
         "logit_mean": pooling.logit_mean.to_string(),
         "logit_sigma": pooling.logit_sigma.to_string(),
         "shard": format!("{}/{}", options.shard.index, options.shard.count),
+        // So that what another run set aside is not taken for what this one did, and cut.
+        "rejected": rejected(options),
     });
     job.as_object().cloned().unwrap_or_default()
 }

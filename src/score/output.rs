@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use tokio::task::spawn_blocking;
 
 /// Open files for scores and rejected rows.
 pub(super) struct Output {
@@ -43,15 +44,15 @@ impl Output {
     pub fn open(options: &ScoreOptions) -> Result<Self> {
         let (scores, place) = match &options.output {
             None => (Sheet::stream("standard output".to_owned(), Box::new(io::stdout())), None),
-            Some(path) if is_device(path) => {
-                let name = path.display().to_string();
-                let device = File::options().write(true).open(path).map_err(|err| cannot_write(&name, &err))?;
-                (Sheet::stream(name, Box::new(device)), None)
-            }
+            Some(path) if is_device(path) => (Sheet::device(path)?, None),
             Some(path) => (Sheet::open(path, u64::MAX)?, Some(Record::path(path))),
         };
         let record = place.clone().map(Record::read).transpose()?.flatten();
-        let rejected = options.rejected.as_deref().map(|path| Sheet::open(path, scores.last)).transpose()?;
+        let rejected = options.rejected.as_deref().map(|path| match is_device(path) {
+            true => Sheet::device(path),
+            false => Sheet::open(path, scores.last),
+        });
+        let rejected = rejected.transpose()?;
         if record.is_none() {
             for sheet in [Some(&scores), rejected.as_ref()].into_iter().flatten() {
                 sheet.check_empty()?;
@@ -89,7 +90,7 @@ impl Output {
 
     /// Writes what was taken; the input has been read up to `mark`. What an earlier run left behind its last whole row is
     /// cut off first: only now is it sure that it will be made again.
-    pub fn flush(&mut self, mark: &Mark) -> Result<()> {
+    pub async fn flush(&mut self, mark: &Mark) -> Result<()> {
         let nothing =
             self.scores.waiting.is_empty() && self.rejected.as_ref().is_none_or(|sheet| sheet.waiting.is_empty());
         if nothing {
@@ -105,13 +106,15 @@ impl Output {
         {
             record.advance(mark)?;
         }
-        self.rejected.as_mut().map_or(Ok(()), Sheet::flush)?;
-        self.scores.flush()
+        if let Some(rejected) = &mut self.rejected {
+            rejected.flush().await?;
+        }
+        self.scores.flush().await
     }
 
     /// Brings everything to the disk.
-    pub fn finish(&mut self, mark: &Mark) -> Result<()> {
-        self.flush(mark)?;
+    pub async fn finish(&mut self, mark: &Mark) -> Result<()> {
+        self.flush(mark).await?;
         self.rejected.as_mut().map_or(Ok(()), Sheet::sync)?;
         self.scores.sync()
     }
@@ -138,12 +141,20 @@ struct Sheet {
 
 enum To {
     File(File),
-    Stream(Box<dyn Write>),
+    /// Gone while it is written to.
+    Stream(Option<Box<dyn Write + Send>>),
 }
 
 impl Sheet {
-    fn stream(name: String, stream: Box<dyn Write>) -> Self {
-        Self { name, to: To::Stream(stream), rows: 0, last: 0, whole: 0, waiting: Vec::new() }
+    fn stream(name: String, stream: Box<dyn Write + Send>) -> Self {
+        Self { name, to: To::Stream(Some(stream)), rows: 0, last: 0, whole: 0, waiting: Vec::new() }
+    }
+
+    /// Opens what is there and can neither be read again nor cut.
+    fn device(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let device = File::options().write(true).open(path).map_err(|err| cannot_write(&name, &err))?;
+        Ok(Self::stream(name, Box::new(device)))
     }
 
     /// Opens or creates a file that no other process writes, and reads the lines of its rows, none beyond `limit`.
@@ -212,16 +223,27 @@ impl Sheet {
         (self.rows, self.last) = (self.rows + 1, line);
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// A stream is written to on a thread of its own, since whoever reads it may keep it waiting for ever. If that is not
+    /// waited for to its end, nothing more can be written.
+    async fn flush(&mut self) -> Result<()> {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let to: &mut dyn Write = match &mut self.to {
-            To::File(file) => file,
-            To::Stream(stream) => stream,
+        let written = match &mut self.to {
+            To::File(file) => {
+                let written = file.write_all(&self.waiting);
+                self.waiting.clear();
+                written
+            }
+            To::Stream(place) => {
+                let mut stream = place.take().expect("nothing is written after a write that was given up");
+                let rows = std::mem::take(&mut self.waiting);
+                let write = move || (stream.write_all(&rows).and_then(|()| stream.flush()), stream);
+                let (written, stream) = spawn_blocking(write).await.expect("writing does not panic");
+                *place = Some(stream);
+                written
+            }
         };
-        let written = to.write_all(&self.waiting).and_then(|()| to.flush());
-        self.waiting.clear();
         written.map_err(|err| cannot_write(&self.name, &err))
     }
 

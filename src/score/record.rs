@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Changes when the same options no longer mean the same scores, or with the record itself.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the rows of an output depend on: model, options, shard.
 pub(super) type Job = Map<String, Value>;

@@ -30,6 +30,8 @@ pub enum Fault {
     Flip(usize),
     /// The whole file, whatever range was asked for.
     Whole,
+    /// The same, but the connection ends before this byte of the file.
+    WholeCutAt(usize),
     /// This text in place of a file or a listing.
     Text(&'static str),
 }
@@ -189,6 +191,7 @@ fn answer(stream: impl Read + Write, state: &Mutex<State>) -> std::io::Result<()
         Some(Fault::Only(bytes)) => (to, promised) = (bytes, bytes),
         Some(Fault::Flip(at)) => body[at] ^= 1,
         Some(Fault::Whole) => (status, from) = (200, 0),
+        Some(Fault::WholeCutAt(at)) => (status, from, to) = (200, 0, at),
         Some(Fault::Text(text)) => {
             body = text.as_bytes().to_vec();
             (to, promised) = (body.len(), body.len());

@@ -175,7 +175,7 @@ fn a_part_that_was_damaged_on_disk_is_fetched_anew() {
     let hub = Hub::with(&model.files()).faulty(WEIGHTS, &[Fault::CutAt(250_000)]);
     let once = DownloadOptions { patience: Patience { tries: 1, ..IMPATIENT }, ..options(&hub, &dir) };
     download::run(&once).expect_err("cut");
-    let part = dir.join(format!(".download/{}.part", hub::sha256(&model.weights)));
+    let part = dir.join(format!(".download/{WEIGHTS}.{}.part", hub::sha256(&model.weights)));
     let mut bytes = fs::read(&part).unwrap();
     assert_eq!(bytes.len(), 250_000);
     bytes[7] ^= 1;
@@ -302,6 +302,23 @@ fn shards_are_those_that_the_index_names() {
         ["config.json", "model-1.safetensors", "model-2.safetensors", index, "tokenizer.json", "tokenizer_config.json"];
     assert_eq!(names(&dir), expected);
     assert_eq!(fs::read(dir.join("model-2.safetensors")).unwrap(), model.weights[1000..]);
+}
+
+#[test]
+fn files_with_the_same_bytes_are_each_there() {
+    let (model, (_temporary, dir)) = (Model::new(), place());
+    let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    let mut files = model.files();
+    files.pop();
+    files.extend([
+        ("model-1.safetensors", &model.weights[..1000]),
+        ("model-2.safetensors", &model.weights[..1000]),
+        ("model.safetensors.index.json", &index[..]),
+    ]);
+    fetched(&Hub::with(&files), &dir).unwrap();
+    for name in ["model-1.safetensors", "model-2.safetensors"] {
+        assert_eq!(fs::read(dir.join(name)).unwrap(), model.weights[..1000], "{name}");
+    }
 }
 
 #[test]

@@ -54,12 +54,39 @@ fn a_file_that_is_listed_and_not_there_is_said() {
 }
 
 #[test]
+fn a_fault_behind_a_redirect_is_that_hosts() {
+    for (fault, words) in [
+        (Fault::Status(403, &[]), ", answers with status 403."),
+        (Fault::Status(404, &[]), ", answers with status 404."),
+        (Fault::Status(503, &[]), " answers with status 503 (3 attempts)"),
+        (Fault::Status(429, &[("retry-after", "4000")]), " answers that there were too many requests (429)"),
+    ] {
+        let cdn = Hub::with(&[]).faulty("/cdn/", &vec![fault; 3]);
+        let address = format!("http://localhost:{}", cdn.port);
+        let away = Fault::To(format!("{address}/cdn/{WEIGHTS}?signature=s"));
+        let hub = Hub::with(&Model::new().files()).faulty(WEIGHTS, &vec![away; 3]);
+        let sentence = said(&hub, None);
+        assert!(sentence.starts_with(&address) && sentence.contains(words), "{sentence}");
+        assert!(!sentence.contains("HF_TOKEN") && !sentence.contains("signature"), "{sentence}");
+    }
+    let away = Fault::To(format!("http://localhost:{}/cdn/{WEIGHTS}", free_port()));
+    let hub = Hub::with(&Model::new().files()).faulty(WEIGHTS, &vec![away; 3]);
+    let sentence = said(&hub, None);
+    assert!(sentence.contains(" or the host it redirects to cannot be reached: "), "{sentence}");
+}
+
+#[test]
 fn tries_are_bounded_and_so_is_the_wait() {
     let broken = vec![Fault::Status(500, &[]); 10];
     let hub = Hub::with(&Model::new().files()).faulty(WEIGHTS, &broken);
     let sentence = said(&hub, None);
     assert!(sentence.contains("answers with status 500 (3 attempts)"), "{sentence}");
     assert_eq!(hub.seen(WEIGHTS).len(), 3);
+
+    // What is sent again and again up to the same byte is no progress.
+    let hub = Hub::with(&Model::new().files()).faulty(WEIGHTS, &vec![Fault::WholeCutAt(100_000); 10]);
+    let sentence = said(&hub, None);
+    assert!(sentence.contains("was cut at 100000 of 700000 bytes") && sentence.contains("(3 attempts)"), "{sentence}");
 
     let busy = Fault::Status(429, &[("retry-after", "4000")]);
     let hub = Hub::with(&Model::new().files()).faulty("/api/", &[busy]);

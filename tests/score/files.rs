@@ -1,11 +1,12 @@
 //! The files of a command: continued from wherever they end, refused where they belong to other work.
 
-use super::{Place, go_on, is_there, json_lines, mixed_rows, score};
+use super::{Place, go_on, is_there, json_lines, mixed_rows, score, support};
 use ironrank::error::ErrorKind;
 use ironrank::score::{Files, Scorer};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn files_that_end_anywhere_are_continued_to_the_same_bytes() {
@@ -82,8 +83,14 @@ fn other_options_are_refused_by_name() {
     let place = Place::with(mixed_rows(10));
     score(&place.options(&[])).expect("it ends well");
     let before = place.results();
+    // The same tokens in another spelling: no other bytes will do.
+    let tokenizer = tempfile::tempdir().expect("a temporary directory");
+    let json = [support::tokenizer_json(), b"\n".to_vec()].concat();
+    fs::write(tokenizer.path().join("tokenizer.json"), json).expect("written");
+    let tokenizer = tokenizer.path().to_str().expect("the path is a text");
     for (more, words) in [
-        (&["--overflow", "truncate"][..], "was begun with overflow \"error\", which is \"truncate\" now"),
+        (&["--tokenizer", tokenizer][..], "was begun with tokenizer \""),
+        (&["--overflow", "truncate"], "was begun with overflow \"error\", which is \"truncate\" now"),
         (&["--instruction", "Find it."], "was begun with instruction null, which is \"Find it.\" now"),
         (&["--shard", "1/2"], "was begun with shard \"1/1\", which is \"1/2\" now"),
         (&["--max-model-len", "128"], "was begun with max_model_len 256, which is 128 now"),
@@ -132,6 +139,43 @@ fn files_of_others_are_left_as_they_are() {
     if is_there(Path::new("/proc/self")) {
         refused(&place, &["--output", "/proc/scores.jsonl"], &["Cannot write /proc/scores.jsonl"]);
     }
+}
+
+#[test]
+fn rejected_rows_may_go_where_nothing_is_kept() {
+    let place = Place::with(mixed_rows(20));
+    let options = place.options(&["--rejected", "/dev/null"]);
+    let scorer = Scorer::load(&options).expect("the model loads");
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").rejected, 2);
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").scored, 0);
+
+    let (scores, pipe) = (place.path("other.jsonl").display().to_string(), place.path("pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let options = place.options(&["--output", &scores, "--rejected", pipe.to_str().expect("the path is a text")]);
+    let reader = std::thread::spawn(move || fs::read(pipe).expect("it can be read"));
+    assert_eq!(score(&options).expect("it ends well").rejected, 2);
+    assert_eq!(json_lines(&reader.join().expect("it ends")).len(), 2);
+}
+
+#[test]
+fn rejected_rows_of_another_output_are_not_cut() {
+    let place = Place::with(mixed_rows(20));
+    let [a, b, shared] = ["a.jsonl", "b.jsonl", "shared.jsonl"].map(|name| place.path(name).display().to_string());
+    let options = place.options(&["--output", &b]);
+    let scorer = Scorer::load(&options).expect("the model loads");
+    go_on(&scorer, &options).expect("it ends well");
+    // As if it had been stopped after its first row.
+    let rows = fs::read_to_string(&b).expect("a text");
+    fs::write(&b, rows.split_inclusive('\n').next().expect("a row")).expect("written");
+    score(&place.options(&["--output", &a, "--rejected", &shared])).expect("it ends well");
+    let before = place.read("shared.jsonl");
+    assert_eq!(json_lines(&before).len(), 2);
+    let err = score(&place.options(&["--output", &b, "--rejected", &shared])).expect_err("another's");
+    assert!(err.to_string().contains("was begun with rejected null, which is \"/"), "{err}");
+    assert_eq!(place.read("shared.jsonl"), before);
+    // The same place in other words.
+    let same = format!("{}/./b.jsonl.rejected.jsonl", place.path("").display());
+    assert_eq!(score(&place.options(&["--output", &b, "--rejected", &same])).expect("it ends well").rejected, 2);
 }
 
 #[test]

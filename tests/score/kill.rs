@@ -5,6 +5,7 @@
 use super::{Place, json_lines, mixed_rows, model_args, score};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdin, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_ironrank"))
@@ -103,6 +104,37 @@ fn a_stopped_run_writes_what_it_has_and_says_so_with_its_exit_code() {
         json_lines(&place.results().0);
         go_on(&place, 3);
         assert_eq!(place.results(), undisturbed.results());
+    }
+}
+
+#[test]
+fn a_run_whose_output_nobody_takes_can_be_stopped() {
+    // More than a pipe holds, in one row without a pair.
+    let long = "x".repeat(1 << 20);
+    let place = Place::with(format!("{{\"query\": \"q\", \"documents\": [], \"id\": \"{long}\"}}\n"));
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut child = program()
+            .args(place.args(&["--output", "-"]))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        let mut stdout = child.stdout.take().expect("a pipe");
+        stdout.read_exact(&mut [0]).expect("it has begun to write");
+        let kill = format!("kill -{signal} {}", child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
+        let start = Instant::now();
+        let status = loop {
+            match child.try_wait().expect("it can be asked") {
+                Some(status) => break status,
+                None if start.elapsed() > Duration::from_secs(60) => {
+                    child.kill().expect("it can be killed");
+                    panic!("{signal} does not end it");
+                }
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        assert_eq!(status.code(), Some(code));
     }
 }
 

@@ -1,11 +1,16 @@
-//! AVX (Sandy Bridge, Ivy Bridge) and AVX2 with FMA (Haswell and later): 8 lanes, 16 registers, a 4x16
-//! and a 6x16 tile.
+//! AVX (Sandy Bridge, Ivy Bridge) and AVX2 with FMA (Haswell and later): 8 lanes, 16 registers, a
+//! 6x16 tile.
 //!
 //! One type serves both: `FMA` decides between a fused and a separate multiply and add, and between 256-bit and
 //! 128-bit integer instructions.
+//!
+//! The full tile's loop is written out: with separate multiplies and adds every one of the 16 registers is needed, where
+//! the compiler spills two, and the rate at which instructions come in is the limit. Against the compiler's loop on Zen 3: AVX 1.2
+//! times, AVX2 1.02 to 1.08 times.
 
 use super::{Kernel, Simd};
-use crate::matmul::tile::{TileArgs, tile_rows};
+use crate::matmul::tile::{self, Cursor, TileArgs, tile_rows};
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX, and with `FMA` also AVX2 and FMA.
@@ -55,8 +60,7 @@ impl Avx2 {
 impl<const FMA: bool> Simd for Ymm<FMA> {
     type V = __m256;
     const LANES: usize = 8;
-    // Without FMA a product needs a register of its own: 12 accumulators would spill two, 8 fit and hide an add's latency.
-    const MR: usize = if FMA { 6 } else { 4 };
+    const MR: usize = 6;
     const KC: usize = 1024;
 
     #[inline(always)]
@@ -137,7 +141,124 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
         unsafe { _mm256_storeu_ps(p, v) }
     }
     #[inline(always)]
+    unsafe fn turns<const R: usize, const NV: usize>(self, at: &mut Cursor, turns: usize, acc: &mut [[__m256; NV]; R]) {
+        unsafe {
+            match acc.as_mut_ptr().cast::<[[__m256; 2]; 6]>() {
+                acc if (R, NV) == (6, 2) && turns > 0 && FMA => full_tile_fma(at, turns, &mut *acc),
+                acc if (R, NV) == (6, 2) && turns > 0 => full_tile(at, turns, &mut *acc),
+                _ => tile::turns(self, at, turns, acc),
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn tile(self, args: &mut TileArgs) {
         unsafe { tile_rows::<Self, 2>(self, args) }
     }
+}
+
+/// The loop of a full tile, given the instructions of row `i` with sums `c` and `d`.
+macro_rules! full_tile {
+    ($(#[$attribute:meta])* $name:ident, $row:ident, $($temporary:ident)?) => {
+        $(#[$attribute])*
+        #[inline]
+        unsafe fn $name(at: &mut Cursor, turns: usize, acc: &mut [[__m256; 2]; 6]) {
+            let (mut ahead, line) = at.ahead_a_turn();
+            let [[c0, d0], [c1, d1], [c2, d2], [c3, d3], [c4, d4], [c5, d5]] = acc;
+            // SAFETY: reads what the caller promises, writes registers.
+            unsafe {
+                asm!(
+                    "2:",
+                    "prefetcht1 [{ahead}]",
+                    ".irp p, 0, 1, 2, 3",
+                    "vmovups {b0}, ymmword ptr [{b} + 128*\\p]",
+                    "vmovups {b1}, ymmword ptr [{b} + 128*\\p + 32]",
+                    $row!("0", "c0", "d0"),
+                    $row!("1", "c1", "d1"),
+                    $row!("2", "c2", "d2"),
+                    $row!("3", "c3", "d3"),
+                    $row!("4", "c4", "d4"),
+                    $row!("5", "c5", "d5"),
+                    ".endr",
+                    "add {a}, 96",
+                    "add {b}, 512",
+                    "add {ahead}, {line}",
+                    "dec {turns}",
+                    "jnz 2b",
+                    a = inout(reg) at.a,
+                    b = inout(reg) at.b,
+                    ahead = inout(reg) ahead,
+                    line = in(reg) line,
+                    turns = inout(reg) turns => _,
+                    b0 = out(ymm_reg) _,
+                    b1 = out(ymm_reg) _,
+                    x = out(ymm_reg) _,
+                    $($temporary = out(ymm_reg) _,)?
+                    c0 = inout(ymm_reg) *c0, d0 = inout(ymm_reg) *d0,
+                    c1 = inout(ymm_reg) *c1, d1 = inout(ymm_reg) *d1,
+                    c2 = inout(ymm_reg) *c2, d2 = inout(ymm_reg) *d2,
+                    c3 = inout(ymm_reg) *c3, d3 = inout(ymm_reg) *d3,
+                    c4 = inout(ymm_reg) *c4, d4 = inout(ymm_reg) *d4,
+                    c5 = inout(ymm_reg) *c5, d5 = inout(ymm_reg) *d5,
+                    options(nostack, readonly),
+                );
+            }
+            at.ahead = ahead;
+        }
+    };
+}
+
+macro_rules! row_fma {
+    ($i:literal, $c:literal, $d:literal) => {
+        concat!(
+            "vbroadcastss {x}, dword ptr [{a} + 24*\\p + 4*",
+            $i,
+            "]\n",
+            "vfmadd231ps {",
+            $c,
+            "}, {x}, {b0}\n",
+            "vfmadd231ps {",
+            $d,
+            "}, {x}, {b1}"
+        )
+    };
+}
+
+macro_rules! row {
+    ($i:literal, $c:literal, $d:literal) => {
+        concat!(
+            "vbroadcastss {x}, dword ptr [{a} + 24*\\p + 4*",
+            $i,
+            "]\n",
+            "vmulps {t}, {x}, {b0}\n",
+            "vaddps {",
+            $c,
+            "}, {",
+            $c,
+            "}, {t}\n",
+            "vmulps {x}, {x}, {b1}\n",
+            "vaddps {",
+            $d,
+            "}, {",
+            $d,
+            "}, {x}"
+        )
+    };
+}
+
+full_tile! {
+    /// [`Simd::turns`] of six rows with FMA.
+    ///
+    /// # Safety
+    /// As [`Simd::turns`], `turns` not 0.
+    #[target_feature(enable = "avx2,fma")]
+    full_tile_fma, row_fma,
+}
+
+full_tile! {
+    /// [`Simd::turns`] of six rows without FMA.
+    ///
+    /// # Safety
+    /// As [`Simd::turns`], `turns` not 0.
+    #[target_feature(enable = "avx")]
+    full_tile, row, t
 }

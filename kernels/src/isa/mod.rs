@@ -15,7 +15,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
 
-use crate::matmul::tile::TileArgs;
+use crate::matmul::tile::{self, Cursor, TileArgs};
 use std::fmt;
 
 /// The most lanes any ISA here has: the size of stack buffers for partial vectors.
@@ -111,16 +111,6 @@ pub trait Simd: Copy + Send + Sync {
         lanes[..Self::LANES].iter().sum()
     }
 
-    /// All lanes `p[i]`, where `i < R`.
-    ///
-    /// # Safety
-    /// `p` is readable for `R` values.
-    #[inline(always)]
-    unsafe fn splat_row<const R: usize>(self, p: *const f32, i: usize) -> Self::V {
-        // SAFETY: `i < R`.
-        self.splat(unsafe { *p.add(i) })
-    }
-
     /// `acc[i][j] += a[i] * columns[j]`: a step of the register tile.
     ///
     /// # Safety
@@ -134,11 +124,31 @@ pub trait Simd: Copy + Send + Sync {
     ) {
         for (i, row) in acc.iter_mut().enumerate() {
             // SAFETY: `i < R`.
-            let x = unsafe { self.splat_row::<R>(a, i) };
+            let x = self.splat(unsafe { *a.add(i) });
             for (sum, column) in row.iter_mut().zip(columns) {
                 *sum = self.mul_add(x, column, *sum);
             }
         }
+    }
+
+    /// `turns` turns of the register tile's loop, [`TURN`] steps each. An ISA writes its full tile out itself where the
+    /// compiler's order of instructions costs.
+    ///
+    /// # Safety
+    /// `at` can be read for so many steps: `R` values each of `a`, `NV * LANES` of `b`, past [`NR`] those of the next
+    /// panel.
+    ///
+    /// [`TURN`]: crate::matmul::tile::TURN
+    /// [`NR`]: crate::matmul::tile::NR
+    #[inline(always)]
+    unsafe fn turns<const R: usize, const NV: usize>(
+        self,
+        at: &mut Cursor,
+        turns: usize,
+        acc: &mut [[Self::V; NV]; R],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::turns(self, at, turns, acc) }
     }
 
     /// `LANES` values at `p`.

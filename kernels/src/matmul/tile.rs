@@ -11,10 +11,7 @@ use std::ops::Range;
 /// Columns of a panel: 2 registers of AVX-512, 4 of AVX, 8 of SSE2 or NEON. One weight layout serves every ISA.
 pub const NR: usize = 32;
 
-/// Floats of a cache line.
-const LINE: usize = 16;
-
-/// Turns of four steps before a tile's end at which its output is fetched into L1.
+/// Turns before a tile's end at which its output is fetched into L1.
 const OUTPUT_AHEAD: usize = 12;
 
 /// What a tile does with what stood in the output.
@@ -52,6 +49,39 @@ pub struct TileArgs<'a> {
     /// What is read after this tile, to be fetched from memory meanwhile; may be empty.
     pub ahead: &'a [f32],
 }
+
+/// Where a tile is: what [`Simd::turns`] reads and moves on.
+pub struct Cursor {
+    /// The left operand: `MR` values a step.
+    pub a: *const f32,
+    /// The right operand: [`NR`] values a step.
+    pub b: *const f32,
+    /// From a panel of the right operand to the next.
+    pub b_stride: usize,
+    /// What is fetched into L2 meanwhile, and how many lines of it a turn. Asking for a line is harmless wherever it
+    /// lies.
+    pub ahead: *const f32,
+    /// Lines a turn.
+    pub lines: usize,
+}
+
+impl Cursor {
+    /// For loops that ask for one line a turn: where, and how many bytes on the next is. When nothing is to be
+    /// fetched, what is being read anyway.
+    #[inline(always)]
+    pub fn ahead_a_turn(&self) -> (*const f32, usize) {
+        match self.lines {
+            0 => (self.b, 0),
+            _ => (self.ahead, LINE * size_of::<f32>()),
+        }
+    }
+}
+
+/// Steps of the depth that make a turn: a loop's own instructions are a tenth of a small tile's single step.
+pub const TURN: usize = 4;
+
+/// Floats of a cache line.
+pub const LINE: usize = 16;
 
 /// Computes one tile after checking that the slices cover what the sizes say.
 #[inline(always)]
@@ -101,42 +131,34 @@ pub(crate) unsafe fn tile_rows<S: Simd, const NV: usize>(s: S, args: &mut TileAr
 /// As [`Simd::tile`], with `args.rows == R`, and `columns` within its columns.
 #[inline(always)]
 unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileArgs, columns: Range<usize>) {
-    // Asking for a line of `ahead` is harmless wherever it lies, so the last turns need not stop at its end.
-    let turns = (args.depth / 4 * (columns.len() / (NV * S::LANES))).max(1);
-    let mut ahead = args.ahead.as_ptr();
-    let lines_a_turn = args.ahead.len().div_ceil(LINE * turns);
+    let turns = args.depth / TURN;
+    let all_turns = (turns * (columns.len() / (NV * S::LANES))).max(1);
+    let mut at = Cursor {
+        a: args.a.as_ptr(),
+        b: args.b.as_ptr(),
+        b_stride: args.b_stride,
+        ahead: args.ahead.as_ptr(),
+        lines: args.ahead.len().div_ceil(LINE * all_turns),
+    };
     for strip in columns.step_by(NV * S::LANES) {
         let mut acc = [[s.splat(0.0); NV]; R];
-        let mut a = args.a.as_ptr();
-        let mut b = args.b.as_ptr().wrapping_add(strip / NR * args.b_stride + strip % NR);
-        // Four steps a turn: the loop's own instructions are a tenth of a small tile's. The output is asked for a few
-        // turns before it is needed: at the start, the operands streaming through L1 would push it out again.
-        let turns = args.depth / 4;
+        at.a = args.a.as_ptr();
+        at.b = args.b.as_ptr().wrapping_add(strip / NR * args.b_stride + strip % NR);
+        // The output is asked for a few turns before it is needed: at the start, the operands streaming through L1
+        // would push it out again.
         let last = turns.min(OUTPUT_AHEAD);
         for (turns, fetch_output) in [(turns - last, true), (last, false)] {
-            for _ in 0..turns {
-                for _ in 0..lines_a_turn {
-                    s.prefetch_l2(ahead);
-                    ahead = ahead.wrapping_add(LINE);
-                }
-                for p in 0..4 {
-                    // SAFETY: this step lies within `depth`: the caller's promise covers what it reads.
-                    unsafe { step(s, a.wrapping_add(p * S::MR), b.wrapping_add(p * NR), args.b_stride, &mut acc) };
-                }
-                a = a.wrapping_add(4 * S::MR);
-                b = b.wrapping_add(4 * NR);
-            }
+            // SAFETY: `turns * TURN` steps lie within `depth`: the caller's promise covers what they read.
+            unsafe { s.turns(&mut at, turns, &mut acc) };
             for i in 0..if fetch_output { R } else { 0 } {
                 for j in (0..NV * S::LANES).step_by(LINE) {
                     s.prefetch(args.c.as_ptr().wrapping_add(i * args.c_stride + strip + j));
                 }
             }
         }
-        for _ in 0..args.depth % 4 {
+        for _ in 0..args.depth % TURN {
             // SAFETY: as above.
-            unsafe { step(s, a, b, args.b_stride, &mut acc) };
-            a = a.wrapping_add(S::MR);
-            b = b.wrapping_add(NR);
+            unsafe { step(s, &mut at, &mut acc) };
         }
         let c = args.c.as_mut_ptr().wrapping_add(strip);
         for (i, row) in acc.into_iter().enumerate() {
@@ -159,25 +181,112 @@ unsafe fn fixed<S: Simd, const R: usize, const NV: usize>(s: S, args: &mut TileA
     }
 }
 
+/// [`Simd::turns`] as the compiler makes it.
+///
+/// # Safety
+/// As [`Simd::turns`].
+#[inline(always)]
+pub(crate) unsafe fn turns<S: Simd, const R: usize, const NV: usize>(
+    s: S,
+    at: &mut Cursor,
+    turns: usize,
+    acc: &mut [[S::V; NV]; R],
+) {
+    for _ in 0..turns {
+        for _ in 0..at.lines {
+            s.prefetch_l2(at.ahead);
+            at.ahead = at.ahead.wrapping_add(LINE);
+        }
+        for _ in 0..TURN {
+            // SAFETY: the caller's promise.
+            unsafe { step(s, at, acc) };
+        }
+    }
+}
+
 /// One step of the depth: `acc[i][j] += a[i] * b[j]`. A function and not a closure: closures do not inherit the
 /// target features and stay calls.
 ///
 /// # Safety
 /// `a` is readable for `R` values and `b` for `NV * LANES`, past `NR` of them those of the next panel.
 #[inline(always)]
-unsafe fn step<S: Simd, const R: usize, const NV: usize>(
-    s: S,
-    a: *const f32,
-    b: *const f32,
-    b_stride: usize,
-    acc: &mut [[S::V; NV]; R],
-) {
+unsafe fn step<S: Simd, const R: usize, const NV: usize>(s: S, at: &mut Cursor, acc: &mut [[S::V; NV]; R]) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut columns = [s.splat(0.0); NV];
         for (j, column) in columns.iter_mut().enumerate() {
-            *column = s.load_ptr(b.add(j * S::LANES / NR * b_stride + j * S::LANES % NR));
+            *column = s.load_ptr(at.b.add(j * S::LANES / NR * at.b_stride + j * S::LANES % NR));
         }
-        s.outer_product(a, columns, acc);
+        s.outer_product(at.a, columns, acc);
+    }
+    at.a = at.a.wrapping_add(S::MR);
+    at.b = at.b.wrapping_add(NR);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::{Isa, Kernel};
+
+    /// Every row of a full tile against the same row alone, whose loop is another.
+    struct Rows {
+        depth: usize,
+        /// Floats by which the right operand misses a cache line.
+        shift: usize,
+    }
+
+    impl Kernel for Rows {
+        type Output = ();
+
+        fn run<S: Simd>(self, s: S) {
+            let Self { depth, shift } = self;
+            let value = |i: usize| ((i * 7919) % 2001) as f32 / 1000.0 - 1.0;
+            let a: Vec<f32> = (0..depth * S::MR).map(value).collect();
+            let mut b = crate::Buffer::zeroed(depth * NR + shift);
+            b[shift..].iter_mut().enumerate().for_each(|(i, b)| *b = value(i + 1));
+            let run = |rows: usize, a: &[f32], ahead| {
+                let mut c = vec![0.5; rows * NR];
+                let write = Write::Add;
+                let args = TileArgs {
+                    rows,
+                    depth,
+                    a,
+                    b: &b[shift..],
+                    panels: 1,
+                    b_stride: 0,
+                    c: &mut c,
+                    c_stride: NR,
+                    write,
+                    ahead,
+                };
+                tile(s, args);
+                c
+            };
+            let full = run(S::MR, &a, &[]);
+            assert_eq!(full, run(S::MR, &a, &b), "what is fetched ahead changes nothing");
+            for (i, row) in full.chunks(NR).enumerate() {
+                // The last row alone would read past `a`, were it not for its own slice.
+                let alone: Vec<f32> =
+                    (0..depth).flat_map(|p| [a[p * S::MR + i]].into_iter().chain([0.0].repeat(S::MR - 1))).collect();
+                assert_eq!(row, run(1, &alone, &[]), "row {i}, depth {depth}, shift {shift}");
+                for (j, &sum) in row.iter().enumerate() {
+                    let products = (0..depth).map(|p| f64::from(a[p * S::MR + i]) * f64::from(b[shift + p * NR + j]));
+                    let want = 0.5 + products.sum::<f64>();
+                    assert!((f64::from(sum) - want).abs() < 1e-5 * (1.0 + depth as f64), "row {i}: {sum} for {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_in_a_full_tile_and_alone_wherever_the_panel_lies() {
+        for isa in Isa::available() {
+            for depth in [1, 3, 4, 5, 47, 48, 52, 259] {
+                for shift in [0, 1, 4] {
+                    println!("{isa:?}, depth {depth}, shift {shift}");
+                    isa.dispatch(Rows { depth, shift });
+                }
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@
 //! times, AVX2 1.02 to 1.08 times.
 
 use super::{Kernel, Simd};
-use crate::matmul::tile::{self, Cursor, TileArgs, tile_rows};
+use crate::matmul::tile::{self, Cursor, NR, TURN, TileArgs, tile_rows};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -162,6 +162,7 @@ macro_rules! full_tile {
         $(#[$attribute])*
         #[inline]
         unsafe fn $name(at: &mut Cursor, turns: usize, acc: &mut [[__m256; 2]; 6]) {
+            const { assert!(TURN == 4 && NR == 32, "the offsets below say so") };
             let (mut ahead, line) = at.ahead_a_turn();
             let [[c0, d0], [c1, d1], [c2, d2], [c3, d3], [c4, d4], [c5, d5]] = acc;
             // SAFETY: reads what the caller promises, writes registers.

@@ -5,7 +5,7 @@
 //! multiplier: 1.1 times the compiler's loop of a 2x16 tile on Zen 3.
 
 use super::Simd;
-use crate::matmul::tile::{self, Cursor, TileArgs, tile_rows};
+use crate::matmul::tile::{self, Cursor, NR, TURN, TileArgs, tile_rows};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -150,6 +150,7 @@ macro_rules! one_row {
 /// As [`Simd::turns`], `turns` not 0 and `at.b` aligned to 16 bytes.
 #[inline]
 unsafe fn full_tile(at: &mut Cursor, turns: usize, acc: &mut [[__m128; 4]; 3]) {
+    const { assert!(TURN == 4 && NR == 32, "the offsets below say so") };
     let (mut ahead, line) = at.ahead_a_turn();
     let [[c0, c1, c2, c3], [d0, d1, d2, d3], [e0, e1, e2, e3]] = acc;
     // SAFETY: reads what the caller promises, writes registers.

@@ -65,6 +65,7 @@ pub struct Cursor {
     pub lines: usize,
 }
 
+#[cfg(target_arch = "x86_64")] // whose loops are written out
 impl Cursor {
     /// For loops that ask for one line a turn: where, and how many bytes on the next is. When nothing is to be
     /// fetched, what is being read anyway.

@@ -4,8 +4,9 @@
 #
 #   tests/containers/run.sh
 #
-#   IMAGE=NAME        tests this image and does not build one
-#   BUILD_ARGS=...    arguments of docker build, such as --network=host --build-arg BUILD_IMAGE=...
+#   IMAGE=NAME           tests this image and does not build one
+#   BUILD_ARGS=...       arguments of docker build, such as --network=host --build-arg BUILD_IMAGE=...
+#   HAPROXY_IMAGE=NAME   the balancer before several replicas; where it can't be pulled, that part is not run
 #
 # Takes the engine that `docker info` finds; where none runs, nothing is run and the last line says so. Needs curl and
 # python3. With an engine that has no bridge network, ports of the host take the place of published ones.
@@ -141,7 +142,7 @@ else
   not_run "compose.yaml" "no docker compose"
 fi
 if [ ${#compose[@]} -gt 0 ]; then
-  export IRONRANK_IMAGE=$image MODELS=$work/models CPUS=1 MEMORY=1G PORT=$port REPLICAS=2
+  export IRONRANK_IMAGE=$image MODELS=$work/models CPUS=1 MEMORY=1G PORT=$port REPLICAS=3
   cat >"$work/override.yaml" <<'YAML'
 services:
   ironrank: &dummy
@@ -162,7 +163,34 @@ YAML
     check "compose stops it" "${compose[@]}" stop ironrank
     check "within its grace period" test $(($(date +%s) - started)) -lt 45
     check "in order" is "$(inspect "$service" '{{.State.ExitCode}}')" 0
-    check "compose takes it down" "${compose[@]}" down -v
+
+    # The profile of several replicas: one is killed and one stopped while clients ask.
+    balancer=${HAPROXY_IMAGE:-haproxy:3.2-alpine}
+    if docker image inspect "$balancer" >/dev/null 2>&1 || docker pull -q "$balancer" >/dev/null 2>&1; then
+      check "compose starts HAProxy and three replicas" "${compose[@]}" --profile scale up -d --no-build balancer
+      mapfile -t replicas < <("${compose[@]}" --profile scale ps -q replica)
+      for replica in "${replicas[@]}"; do check "a replica becomes healthy" eventually 60 healthy "$replica"; done
+      check "they answer on the same port" eventually 30 curl -fsS -o "$work/models.json" "$url/v1/models"
+      ask() {
+        for i in $(seq 40); do
+          curl -s -o /dev/null -w '%{http_code}\n' -m 60 "$url/v1/rerank" -H 'content-type: application/json' \
+            -d '{"query": "'"$i"'", "documents": ["a", "b"]}' >"$work/code.$i" &
+          sleep 0.2
+        done
+        wait
+      }
+      ask &
+      sleep 2
+      docker kill -s KILL "${replicas[1]}" >/dev/null
+      sleep 2
+      docker stop -t 40 "${replicas[2]}" >/dev/null
+      wait $!
+      check "40 requests are answered while one is killed and one is stopped" \
+        is "$(cat "$work"/code.* | sort | uniq -c | xargs)" "40 200"
+    else
+      not_run "compose.yaml up with replicas" "no image $balancer"
+    fi
+    check "compose takes it down" "${compose[@]}" --profile scale down -v
   else
     not_run "compose.yaml up" "the engine has no bridge network"
   fi

@@ -1,16 +1,14 @@
-//! AVX (Sandy Bridge, Ivy Bridge) and AVX2 with FMA (Haswell and later): 8 lanes, 16 registers, a
-//! 6x16 tile.
+//! AVX (Sandy Bridge, Ivy Bridge) and AVX2 with FMA (Haswell and later): 8 lanes, 16 registers, a 6x16 tile.
 //!
 //! One type serves both: `FMA` decides between a fused and a separate multiply and add, and between 256-bit and
 //! 128-bit integer instructions.
 //!
-//! The full tile's loop is written out: with separate multiplies and adds every one of the 16 registers is needed, where
-//! the compiler spills two, and the rate at which instructions come in is the limit. Against the compiler's loop on Zen 3: AVX 1.2
-//! times, AVX2 1.02 to 1.08 times.
+//! The full tile's loop is in assembly. Without FMA a row's broadcast becomes its second product, so that 12 sums, 2
+//! columns, the broadcast and a product are all 16 registers; the compiler takes one more and spills. Against its own
+//! loops, on Zen 3: AVX 1.2 times as fast, AVX2 1.00 to 1.08 times.
 
 use super::{Kernel, Simd};
-use crate::matmul::tile::{self, Cursor, NR, TURN, TileArgs, tile_rows};
-use std::arch::asm;
+use crate::matmul::tile::{self, Cursor, TileArgs, tile_rows};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX, and with `FMA` also AVX2 and FMA.
@@ -54,66 +52,39 @@ impl Avx2 {
     }
 }
 
-// SAFETY of every intrinsic below: `self` proves AVX, and where `FMA` holds AVX2 and FMA; `load` and `store`
-// check their slices; for the `unsafe fn`s the caller promises what the trait asks.
-#[allow(clippy::undocumented_unsafe_blocks)]
 impl<const FMA: bool> Simd for Ymm<FMA> {
-    type V = __m256;
-    const LANES: usize = 8;
     const MR: usize = 6;
     const KC: usize = 1024;
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> __m256 {
-        unsafe { _mm256_set1_ps(x) }
-    }
-    #[inline(always)]
-    fn load(self, x: &[f32]) -> __m256 {
-        assert!(x.len() >= Self::LANES);
-        unsafe { _mm256_loadu_ps(x.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, v: __m256, out: &mut [f32]) {
-        assert!(out.len() >= Self::LANES);
-        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_div_ps(a, b) }
-    }
+    register!(__m256: splat = _mm256_set1_ps, load = _mm256_loadu_ps, store = _mm256_storeu_ps,
+        add = _mm256_add_ps, sub = _mm256_sub_ps, mul = _mm256_mul_ps, div = _mm256_div_ps, max = _mm256_max_ps);
+    prefetch!();
+
     #[inline(always)]
     fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        if FMA { unsafe { _mm256_fmadd_ps(a, b, c) } } else { self.add(self.mul(a, b), c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_max_ps(a, b) }
+        if FMA {
+            // SAFETY: `self` proves FMA.
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        } else {
+            self.add(self.mul(a, b), c)
+        }
     }
     #[inline(always)]
     fn select_lt(self, a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX.
         unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
     }
     #[inline(always)]
     fn mul_pow2(self, p: __m256, t: __m256) -> __m256 {
         if FMA {
+            // SAFETY: `self` proves AVX2.
             return unsafe {
                 let n = _mm256_slli_epi32::<23>(_mm256_castps_si256(t));
                 _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n))
             };
         }
         // AVX has no 256-bit integer arithmetic: the two halves, each with SSE2's.
+        // SAFETY: `self` proves AVX; SSE2 is part of x86-64.
         unsafe {
             let half = |p: __m128, t: __m128| {
                 let n = _mm_slli_epi32::<23>(_mm_castps_si128(t));
@@ -125,141 +96,81 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
         }
     }
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-    #[inline(always)]
-    fn prefetch_l2(self, p: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn load_ptr(self, p: *const f32) -> __m256 {
-        unsafe { _mm256_loadu_ps(p) }
-    }
-    #[inline(always)]
-    unsafe fn store_ptr(self, v: __m256, p: *mut f32) {
-        unsafe { _mm256_storeu_ps(p, v) }
-    }
-    #[inline(always)]
     unsafe fn turns<const R: usize, const NV: usize>(self, at: &mut Cursor, turns: usize, acc: &mut [[__m256; NV]; R]) {
+        // SAFETY: the caller's promise; `self` proves AVX, or AVX2 and FMA; `acc` is seen as what it is.
         unsafe {
-            match acc.as_mut_ptr().cast::<[[__m256; 2]; 6]>() {
-                acc if (R, NV) == (6, 2) && turns > 0 && FMA => full_tile_fma(at, turns, &mut *acc),
-                acc if (R, NV) == (6, 2) && turns > 0 => full_tile(at, turns, &mut *acc),
+            match (R, NV) {
+                (6, 2) if FMA => full_tile_fma(at, turns, &mut *acc.as_mut_ptr().cast()),
+                (6, 2) => full_tile(at, turns, &mut *acc.as_mut_ptr().cast()),
                 _ => tile::turns(self, at, turns, acc),
             }
         }
     }
     #[inline(always)]
     unsafe fn tile(self, args: &mut TileArgs) {
+        // SAFETY: the caller's promise.
         unsafe { tile_rows::<Self, 2>(self, args) }
     }
 }
 
-/// The loop of a full tile, given the instructions of row `i` with sums `c` and `d`.
-macro_rules! full_tile {
-    ($(#[$attribute:meta])* $name:ident, $row:ident, $($temporary:ident)?) => {
-        $(#[$attribute])*
-        #[inline]
-        unsafe fn $name(at: &mut Cursor, turns: usize, acc: &mut [[__m256; 2]; 6]) {
-            const { assert!(TURN == 4 && NR == 32, "the offsets below say so") };
-            let (mut ahead, line) = at.ahead_a_turn();
-            let [[c0, d0], [c1, d1], [c2, d2], [c3, d3], [c4, d4], [c5, d5]] = acc;
-            // SAFETY: reads what the caller promises, writes registers.
-            unsafe {
-                asm!(
-                    "2:",
-                    "prefetcht1 [{ahead}]",
-                    ".irp p, 0, 1, 2, 3",
-                    "vmovups {b0}, ymmword ptr [{b} + 128*\\p]",
-                    "vmovups {b1}, ymmword ptr [{b} + 128*\\p + 32]",
-                    $row!("0", "c0", "d0"),
-                    $row!("1", "c1", "d1"),
-                    $row!("2", "c2", "d2"),
-                    $row!("3", "c3", "d3"),
-                    $row!("4", "c4", "d4"),
-                    $row!("5", "c5", "d5"),
-                    ".endr",
-                    "add {a}, 96",
-                    "add {b}, 512",
-                    "add {ahead}, {line}",
-                    "dec {turns}",
-                    "jnz 2b",
-                    a = inout(reg) at.a,
-                    b = inout(reg) at.b,
-                    ahead = inout(reg) ahead,
-                    line = in(reg) line,
-                    turns = inout(reg) turns => _,
-                    b0 = out(ymm_reg) _,
-                    b1 = out(ymm_reg) _,
-                    x = out(ymm_reg) _,
-                    $($temporary = out(ymm_reg) _,)?
-                    c0 = inout(ymm_reg) *c0, d0 = inout(ymm_reg) *d0,
-                    c1 = inout(ymm_reg) *c1, d1 = inout(ymm_reg) *d1,
-                    c2 = inout(ymm_reg) *c2, d2 = inout(ymm_reg) *d2,
-                    c3 = inout(ymm_reg) *c3, d3 = inout(ymm_reg) *d3,
-                    c4 = inout(ymm_reg) *c4, d4 = inout(ymm_reg) *d4,
-                    c5 = inout(ymm_reg) *c5, d5 = inout(ymm_reg) *d5,
-                    options(nostack, readonly),
-                );
-            }
-            at.ahead = ahead;
-        }
-    };
-}
-
+/// Row `i` by two columns, whose sums are `c` and `d`.
+#[rustfmt::skip] // a line an instruction
 macro_rules! row_fma {
-    ($i:literal, $c:literal, $d:literal) => {
-        concat!(
-            "vbroadcastss {x}, dword ptr [{a} + 24*\\p + 4*",
-            $i,
-            "]\n",
-            "vfmadd231ps {",
-            $c,
-            "}, {x}, {b0}\n",
-            "vfmadd231ps {",
-            $d,
-            "}, {x}, {b1}"
-        )
-    };
+    ($i:literal, $c:literal, $d:literal) => { concat!(
+        "vbroadcastss {x}, dword ptr [{a} + {a_step}*\\p + 4*", $i, "]\n",
+        "vfmadd231ps {", $c, "}, {x}, {b0}\n",
+        "vfmadd231ps {", $d, "}, {x}, {b1}",
+    ) };
 }
 
+/// The same without FMA.
+#[rustfmt::skip]
 macro_rules! row {
-    ($i:literal, $c:literal, $d:literal) => {
-        concat!(
-            "vbroadcastss {x}, dword ptr [{a} + 24*\\p + 4*",
-            $i,
-            "]\n",
-            "vmulps {t}, {x}, {b0}\n",
-            "vaddps {",
-            $c,
-            "}, {",
-            $c,
-            "}, {t}\n",
-            "vmulps {x}, {x}, {b1}\n",
-            "vaddps {",
-            $d,
-            "}, {",
-            $d,
-            "}, {x}"
-        )
-    };
+    ($i:literal, $c:literal, $d:literal) => { concat!(
+        "vbroadcastss {x}, dword ptr [{a} + {a_step}*\\p + 4*", $i, "]\n",
+        "vmulps {t}, {x}, {b0}\n",
+        "vaddps {", $c, "}, {", $c, "}, {t}\n",
+        "vmulps {x}, {x}, {b1}\n",
+        "vaddps {", $d, "}, {", $d, "}, {x}",
+    ) };
 }
 
-full_tile! {
-    /// [`Simd::turns`] of six rows with FMA.
+tile_loop! {
+    /// [`Simd::turns`] of a full tile with FMA.
     ///
     /// # Safety
-    /// As [`Simd::turns`], `turns` not 0.
+    /// As [`Simd::turns`].
     #[target_feature(enable = "avx2,fma")]
-    full_tile_fma, row_fma,
+    fn full_tile_fma: 6 x 2 of __m256 in ymm_reg,
+    sums [[c0, d0], [c1, d1], [c2, d2], [c3, d3], [c4, d4], [c5, d5]], temporaries [x, b0, b1]
+    {
+        "vmovups {b0}, ymmword ptr [{b} + {b_step}*\\p]",
+        "vmovups {b1}, ymmword ptr [{b} + {b_step}*\\p + 32]",
+        row_fma!("0", "c0", "d0"),
+        row_fma!("1", "c1", "d1"),
+        row_fma!("2", "c2", "d2"),
+        row_fma!("3", "c3", "d3"),
+        row_fma!("4", "c4", "d4"),
+        row_fma!("5", "c5", "d5"),
+    }
 }
 
-full_tile! {
-    /// [`Simd::turns`] of six rows without FMA.
+tile_loop! {
+    /// [`Simd::turns`] of a full tile without FMA.
     ///
     /// # Safety
-    /// As [`Simd::turns`], `turns` not 0.
+    /// As [`Simd::turns`].
     #[target_feature(enable = "avx")]
-    full_tile, row, t
+    fn full_tile: 6 x 2 of __m256 in ymm_reg,
+    sums [[c0, d0], [c1, d1], [c2, d2], [c3, d3], [c4, d4], [c5, d5]], temporaries [x, t, b0, b1]
+    {
+        "vmovups {b0}, ymmword ptr [{b} + {b_step}*\\p]",
+        "vmovups {b1}, ymmword ptr [{b} + {b_step}*\\p + 32]",
+        row!("0", "c0", "d0"),
+        row!("1", "c1", "d1"),
+        row!("2", "c2", "d2"),
+        row!("3", "c3", "d3"),
+        row!("4", "c4", "d4"),
+        row!("5", "c5", "d5"),
+    }
 }

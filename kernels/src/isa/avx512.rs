@@ -30,82 +30,35 @@ impl Avx512 {
     }
 }
 
-// SAFETY of every intrinsic below: `self` proves AVX-512 (see `detect`); `load` and `store`
-// check their slices; for the `unsafe fn`s the caller promises what the trait asks.
-#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx512 {
-    type V = __m512;
-    const LANES: usize = 16;
     const MR: usize = 12;
     const KC: usize = 384;
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> __m512 {
-        unsafe { _mm512_set1_ps(x) }
-    }
-    #[inline(always)]
-    fn load(self, x: &[f32]) -> __m512 {
-        assert!(x.len() >= Self::LANES);
-        unsafe { _mm512_loadu_ps(x.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, v: __m512, out: &mut [f32]) {
-        assert!(out.len() >= Self::LANES);
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_div_ps(a, b) }
-    }
+    register!(__m512: splat = _mm512_set1_ps, load = _mm512_loadu_ps, store = _mm512_storeu_ps,
+        add = _mm512_add_ps, sub = _mm512_sub_ps, mul = _mm512_mul_ps, div = _mm512_div_ps, max = _mm512_max_ps);
+    prefetch!();
+
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    fn max(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_max_ps(a, b) }
-    }
-    #[inline(always)]
     fn select_lt(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
     }
     #[inline(always)]
     fn mul_pow2(self, p: __m512, t: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
         unsafe {
             let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(t));
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), n))
         }
     }
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
-    #[inline(always)]
-    fn prefetch_l2(self, p: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn load_ptr(self, p: *const f32) -> __m512 {
-        unsafe { _mm512_loadu_ps(p) }
-    }
-    #[inline(always)]
-    unsafe fn store_ptr(self, v: __m512, p: *mut f32) {
-        unsafe { _mm512_storeu_ps(p, v) }
-    }
-    #[inline(always)]
     unsafe fn tile(self, args: &mut TileArgs) {
+        // SAFETY: the caller's promise.
         unsafe { tile_rows::<Self, 2>(self, args) }
     }
 }

@@ -5,6 +5,12 @@
 //! holding one is the licence to run them. An `Isa` is a plain value passed down inside [`crate::Cpu`].
 //! A new ISA is one file here and its lines in [`Isa`].
 
+#[macro_use]
+mod register;
+#[cfg(target_arch = "x86_64")]
+#[macro_use]
+mod tile_loop;
+
 #[cfg(target_arch = "x86_64")]
 mod avx;
 #[cfg(target_arch = "x86_64")]
@@ -131,8 +137,8 @@ pub trait Simd: Copy + Send + Sync {
         }
     }
 
-    /// `turns` turns of the register tile's loop, [`TURN`] steps each. An ISA writes its full tile out itself where the
-    /// compiler's order of instructions costs.
+    /// `turns` turns of the register tile's loop, [`TURN`] steps each: `acc[i][j] += a[i] * b[j]` at every step.
+    /// An ISA writes its full tile out itself where the compiler's order of instructions costs.
     ///
     /// # Safety
     /// `at` can be read for so many steps: `R` values each of `a`, `NV * LANES` of `b`, past [`NR`] those of the next

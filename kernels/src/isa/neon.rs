@@ -16,60 +16,32 @@ impl Neon {
     pub(super) const BASELINE: Self = Self(());
 }
 
-// SAFETY of every intrinsic below: NEON belongs to every aarch64 CPU; `load` and `store`
-// check their slices; for the `unsafe fn`s the caller promises what the trait asks.
-#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Neon {
-    type V = float32x4_t;
-    const LANES: usize = 4;
     const MR: usize = 12;
     const KC: usize = 256;
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> float32x4_t {
-        unsafe { vdupq_n_f32(x) }
-    }
-    #[inline(always)]
-    fn load(self, x: &[f32]) -> float32x4_t {
-        assert!(x.len() >= Self::LANES);
-        unsafe { vld1q_f32(x.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, v: float32x4_t, out: &mut [f32]) {
-        assert!(out.len() >= Self::LANES);
-        unsafe { vst1q_f32(out.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vaddq_f32(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vsubq_f32(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vmulq_f32(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vdivq_f32(a, b) }
-    }
+    register!(float32x4_t: splat = vdupq_n_f32, load = vld1q_f32, store = vst1q_f32,
+        add = vaddq_f32, sub = vsubq_f32, mul = vmulq_f32, div = vdivq_f32);
+
     #[inline(always)]
     fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: NEON is part of aarch64.
         unsafe { vfmaq_f32(c, a, b) }
     }
     #[inline(always)]
     fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // A compare and a select rather than FMAX: `b` where the lanes compare unordered, as on x86.
+        // SAFETY: NEON is part of aarch64.
         unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
     }
     #[inline(always)]
     fn select_lt(self, a: float32x4_t, b: float32x4_t, x: float32x4_t, y: float32x4_t) -> float32x4_t {
+        // SAFETY: NEON is part of aarch64.
         unsafe { vbslq_f32(vcltq_f32(a, b), x, y) }
     }
     #[inline(always)]
     fn mul_pow2(self, p: float32x4_t, t: float32x4_t) -> float32x4_t {
+        // SAFETY: NEON is part of aarch64.
         unsafe {
             let n = vshlq_n_s32::<23>(vreinterpretq_s32_f32(t));
             vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), n))
@@ -78,17 +50,19 @@ impl Simd for Neon {
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
         // The intrinsic is not stable.
+        // SAFETY: part of aarch64; any address may be asked for.
         unsafe { asm!("prfm pldl1keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags)) }
     }
     #[inline(always)]
     fn prefetch_l2(self, p: *const f32) {
+        // SAFETY: as above.
         unsafe { asm!("prfm pldl2keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags)) }
     }
     #[inline(always)]
     fn transpose_4x4(self, rows: &[f32], stride: usize, out: &mut [f32], width: usize) {
         assert!(rows.len() >= 3 * stride + 4 && out.len() >= 3 * width + 4, "four rows and columns do not lie within");
         let (rows, out) = (rows.as_ptr(), out.as_mut_ptr());
-        // Four values from each of four rows, in and out, lie within the slices, as asserted.
+        // SAFETY: four values from each of four rows, in and out, lie within the slices, as asserted.
         unsafe {
             let row = |i: usize| vld1q_f32(rows.add(i * stride));
             let pairs = |x, y| (vreinterpretq_f64_f32(vtrn1q_f32(x, y)), vreinterpretq_f64_f32(vtrn2q_f32(x, y)));
@@ -114,6 +88,7 @@ impl Simd for Neon {
     ) {
         let (fours, rest) = acc.as_chunks_mut::<4>();
         let tail = a.wrapping_add(4 * fours.len());
+        // SAFETY: NEON is part of aarch64; the caller's promise covers `R` values at `a`.
         unsafe {
             for (i, rows) in fours.iter_mut().enumerate() {
                 let x = vld1q_f32(a.add(4 * i));
@@ -132,15 +107,8 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn load_ptr(self, p: *const f32) -> float32x4_t {
-        unsafe { vld1q_f32(p) }
-    }
-    #[inline(always)]
-    unsafe fn store_ptr(self, v: float32x4_t, p: *mut f32) {
-        unsafe { vst1q_f32(p, v) }
-    }
-    #[inline(always)]
     unsafe fn tile(self, args: &mut TileArgs) {
+        // SAFETY: the caller's promise.
         unsafe { tile_rows::<Self, 2>(self, args) }
     }
 }

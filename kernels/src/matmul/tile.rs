@@ -11,6 +11,12 @@ use std::ops::Range;
 /// Columns of a panel: 2 registers of AVX-512, 4 of AVX, 8 of SSE2 or NEON. One weight layout serves every ISA.
 pub const NR: usize = 32;
 
+/// Steps of the depth to a turn of the loop, whose own instructions are a tenth of a small tile's.
+pub const TURN: usize = 4;
+
+/// Floats of a cache line.
+pub const LINE: usize = 16;
+
 /// Turns before a tile's end at which its output is fetched into L1.
 const OUTPUT_AHEAD: usize = 12;
 
@@ -50,39 +56,20 @@ pub struct TileArgs<'a> {
     pub ahead: &'a [f32],
 }
 
-/// Where a tile is: what [`Simd::turns`] reads and moves on.
+/// How far a tile has come in its operands: what [`Simd::turns`] reads, and moves on.
 pub struct Cursor {
-    /// The left operand: `MR` values a step.
+    /// Left operand: `MR` values a step.
     pub a: *const f32,
-    /// The right operand: [`NR`] values a step.
+    /// Right operand: [`NR`] values a step.
     pub b: *const f32,
-    /// From a panel of the right operand to the next.
+    /// Distance between its panels.
     pub b_stride: usize,
-    /// What is fetched into L2 meanwhile, and how many lines of it a turn. Asking for a line is harmless wherever it
-    /// lies.
+    /// What is to be fetched into L2. Asking for a line is harmless wherever it lies, so the last turns need not stop at
+    /// its end.
     pub ahead: *const f32,
-    /// Lines a turn.
+    /// How many lines of that a turn.
     pub lines: usize,
 }
-
-#[cfg(target_arch = "x86_64")] // whose loops are written out
-impl Cursor {
-    /// For loops that ask for one line a turn: where, and how many bytes on the next is. When nothing is to be
-    /// fetched, what is being read anyway.
-    #[inline(always)]
-    pub fn ahead_a_turn(&self) -> (*const f32, usize) {
-        match self.lines {
-            0 => (self.b, 0),
-            _ => (self.ahead, LINE * size_of::<f32>()),
-        }
-    }
-}
-
-/// Steps of the depth that make a turn: a loop's own instructions are a tenth of a small tile's single step.
-pub const TURN: usize = 4;
-
-/// Floats of a cache line.
-pub const LINE: usize = 16;
 
 /// Computes one tile after checking that the slices cover what the sizes say.
 #[inline(always)]
@@ -227,9 +214,10 @@ unsafe fn step<S: Simd, const R: usize, const NV: usize>(s: S, at: &mut Cursor, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::Buffer;
     use crate::isa::{Isa, Kernel};
 
-    /// Every row of a full tile against the same row alone, whose loop is another.
+    /// Every row of a full tile against tiles of fewer rows, whose loops are others.
     struct Rows {
         depth: usize,
         /// Floats by which the right operand misses a cache line.
@@ -239,39 +227,29 @@ mod tests {
     impl Kernel for Rows {
         type Output = ();
 
+        #[inline(always)]
         fn run<S: Simd>(self, s: S) {
             let Self { depth, shift } = self;
             let value = |i: usize| ((i * 7919) % 2001) as f32 / 1000.0 - 1.0;
             let a: Vec<f32> = (0..depth * S::MR).map(value).collect();
-            let mut b = crate::Buffer::zeroed(depth * NR + shift);
-            b[shift..].iter_mut().enumerate().for_each(|(i, b)| *b = value(i + 1));
-            let run = |rows: usize, a: &[f32], ahead| {
+            let mut b = Buffer::zeroed(shift + depth * NR);
+            b.iter_mut().enumerate().for_each(|(i, b)| *b = value(i + 1));
+            let b = &b[shift..];
+            let run = |rows: usize, a: &[f32], ahead: &[f32]| {
                 let mut c = vec![0.5; rows * NR];
-                let write = Write::Add;
-                let args = TileArgs {
-                    rows,
-                    depth,
-                    a,
-                    b: &b[shift..],
-                    panels: 1,
-                    b_stride: 0,
-                    c: &mut c,
-                    c_stride: NR,
-                    write,
-                    ahead,
-                };
-                tile(s, args);
+                let (panels, b_stride, c_stride, write) = (1, 0, NR, Write::Add);
+                tile(s, TileArgs { rows, depth, a, b, panels, b_stride, c: &mut c, c_stride, write, ahead });
                 c
             };
             let full = run(S::MR, &a, &[]);
-            assert_eq!(full, run(S::MR, &a, &b), "what is fetched ahead changes nothing");
+            assert_eq!(full, run(S::MR, &a, b), "what is fetched ahead changes nothing");
+            for rows in 1..S::MR {
+                assert_eq!(full[..rows * NR], run(rows, &a, &[]), "{rows} rows, depth {depth}, shift {shift}");
+            }
             for (i, row) in full.chunks(NR).enumerate() {
-                // The last row alone would read past `a`, were it not for its own slice.
-                let alone: Vec<f32> =
-                    (0..depth).flat_map(|p| [a[p * S::MR + i]].into_iter().chain([0.0].repeat(S::MR - 1))).collect();
-                assert_eq!(row, run(1, &alone, &[]), "row {i}, depth {depth}, shift {shift}");
+                assert_eq!(row, run(1, &a[i..], &[]), "row {i}, depth {depth}, shift {shift}");
                 for (j, &sum) in row.iter().enumerate() {
-                    let products = (0..depth).map(|p| f64::from(a[p * S::MR + i]) * f64::from(b[shift + p * NR + j]));
+                    let products = (0..depth).map(|p| f64::from(a[p * S::MR + i]) * f64::from(b[p * NR + j]));
                     let want = 0.5 + products.sum::<f64>();
                     assert!((f64::from(sum) - want).abs() < 1e-5 * (1.0 + depth as f64), "row {i}: {sum} for {want}");
                 }
@@ -280,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_the_same_bits_in_a_full_tile_and_alone_wherever_the_panel_lies() {
+    fn a_row_has_the_same_bits_in_a_full_tile_and_in_smaller_ones_wherever_the_panel_lies() {
         for isa in Isa::available() {
             for depth in [1, 3, 4, 5, 47, 48, 52, 259] {
                 for shift in [0, 1, 4] {

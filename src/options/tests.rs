@@ -1,5 +1,7 @@
-//! The parser as tables: command lines, files and variables, good and bad, and what becomes of them.
+//! The parser as tables: command lines and variables, good and bad, and what becomes of them.
 
+mod commands;
+mod config_file;
 mod without_effect;
 
 use super::*;
@@ -370,120 +372,12 @@ fn todays_deployment_is_understood_with_and_without_the_word_serve() {
 }
 
 #[test]
-fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("c.yaml");
-    let flag = format!("--config {}", path.display());
-    let write = |yaml: &str| std::fs::write(&path, yaml).expect("written");
-    let good: &[(&str, &str, &[&str], Change)] = &[
-        ("", "m", &[], |_| {}),
-        ("# nothing\n", "m", &[], |_| {}),
-        ("model: m\nmax_model_len: 8K\n", "serve", &[], |o| o.engine.max_model_len = Some(8192)),
-        ("model: n\n", "m", &["--model n is overruled"], |_| {}),
-        ("max-model-len: 512\n", "m --max-model-len 1k", &[], |o| o.engine.max_model_len = Some(1000)),
-        ("served-model-name: [a, b]\n", "m", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
-        ("served-model-name: [a, b]\n", "m --served-model-name c", &[], |o| {
-            o.server.served_model_names = texts(&["c"]);
-        }),
-        ("api-key: []\nuds: null\n", "m", &[], |_| {}),
-        ("allowed-origins: [\"https://a.example\"]\n", "m", &[], |o| {
-            o.server.cors.allowed_origins = texts(&["https://a.example"]);
-        }),
-        ("enable-prefix-caching: false\nno-pin: true\n", "m", &[], |o| {
-            (o.engine.prefix_cache_bytes, o.engine.pin) = (Some(0), false);
-        }),
-        ("enable-log-requests: true\n", "m --no-enable-log-requests", &[], |_| {}),
-        ("enforce-eager: yes\nseed: -1\n", "m", &["--enforce-eager", "--seed"], |_| {}),
-        ("hf-overrides:\n  classifier_from_token: [no, yes]\n", "m --hf-overrides.num_labels 1", &[], |o| {
-            overrides(o, json!({"classifier_from_token": ["no", "yes"], "num_labels": 1}));
-        }),
-        ("pooler-config: {use_activation: false}\n", "m", &[], |o| o.server.pooling.use_activation = false),
-    ];
-    for (yaml, line, notices, change) in good {
-        write(yaml);
-        // The flag's own place does not matter.
-        check(&format!("{line} {flag}"), &[], notices, *change);
-    }
-    write("port: 9\n");
-    check(&format!("serve {flag} m"), &[], &[], |o| {
-        o.server.listen = Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: 9 };
-    });
-    let bad = [
-        ("prot: 9\n", "--port"),
-        ("port: 70000\n", "70000"),
-        ("- port\n", "not a YAML mapping"),
-        ("port: [\n", "not a YAML mapping"),
-        ("config: other.yaml\n", "cannot name another"),
-        ("enforce-eager: maybe\n", "--enforce-eager"),
-    ];
-    for (yaml, named) in bad {
-        write(yaml);
-        refused(&format!("serve m {flag}"), &[], named);
-    }
-}
-
-#[test]
 fn a_chat_template_is_read_from_its_file() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("t.jinja");
     std::fs::write(&path, "{{ messages }}\n\n").expect("written");
     let read = options(&format!("m --chat-template {}", path.display()), &[]);
     assert_eq!(read.server.chat_template.as_deref(), Some("{{ messages }}\n\n"));
-}
-
-#[test]
-fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
-    let bench = |line: &str| match run(line, &[]) {
-        Command::Bench(bench) => *bench,
-        other => panic!("'{line}' gave {other:?}"),
-    };
-    let plain = bench("bench");
-    assert_eq!((plain.workload, plain.requests, plain.json), (Workload::Rag, None, false));
-    let served = options("serve", &[]);
-    assert_eq!((plain.engine, plain.log), (served.engine, served.log));
-    let full = bench("bench /m --workload short --requests 3 --json --isa sse2 --threads 2 --hf-overrides.a 1");
-    assert_eq!((full.workload, full.requests, full.json), (Workload::Short, Some(3), true));
-    assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2 --hf-overrides.a 1", &[]).engine);
-    for line in ["bench --workload huge", "bench --port 8000", "bench --requests 0", "bench --config c.yaml"] {
-        assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
-    }
-}
-
-#[test]
-fn score_takes_its_files_and_the_flags_of_the_engine() {
-    let score = |line: &str| match run(line, &[]) {
-        Command::Score(score) => *score,
-        other => panic!("'{line}' gave {other:?}"),
-    };
-    let plain = score("score --input - --output -");
-    assert_eq!((&plain.input, &plain.output, &plain.rejected), (&None, &None, &None));
-    assert_eq!((plain.shard, plain.overflow, plain.instruction), (Shard::WHOLE, Overflow::Error, None));
-    assert_eq!(plain.engine, options("serve", &[]).engine);
-    let full = score("score /m --input a --output b --shard 2/4 --overflow truncate --isa sse2 --threads 2");
-    assert_eq!((full.input, full.output), (Some("a".into()), Some("b".into())));
-    assert_eq!((full.rejected, full.shard), (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 }));
-    assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2", &[]).engine);
-    for line in [
-        "score --input a",
-        "score --output b",
-        "score --input a --output b --shard 0/4",
-        "score --input a --output b --shard 5/4",
-        "score --input a --output b --shard 1",
-        "score --input a --output b --rejected b",
-        "score --input a --output b --port 8000",
-    ] {
-        assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
-    }
-}
-
-#[test]
-fn every_line_is_in_one_shard() {
-    let shards: Vec<Shard> = (1..=4).map(|index| Shard { index, count: 4 }).collect();
-    for line in 1..=20 {
-        assert_eq!(shards.iter().filter(|shard| shard.has(line)).count(), 1);
-    }
-    assert_eq!((1..=10).filter(|line| shards[1].has(*line)).collect::<Vec<_>>(), [2, 6, 10]);
-    assert!((1..=10).all(|line| Shard::WHOLE.has(line)));
 }
 
 #[test]
@@ -502,25 +396,6 @@ fn help_is_short_and_grouped_and_ends_with_code_0() {
 #[test]
 fn the_flags_are_consistent() {
     super::flags::command().debug_assert();
-}
-
-#[test]
-fn health_asks_the_server_that_it_is_told() {
-    let tcp = |host: &str, port| Listen::Tcp { host: host.to_owned(), port };
-    let of = |listen| Some(HealthOptions::of(listen));
-    for (line, expected) in [
-        ("health", None),
-        ("health --port 9000", of(tcp("0.0.0.0", 9000))),
-        ("health --uds /run/i.sock", of(Listen::Unix("/run/i.sock".into()))),
-        ("health --url http://h:81", of(tcp("h", 81))),
-        ("health --url http://[::1]:81/", of(tcp("[::1]", 81))),
-        (
-            "health --url https://h/x/health?a=1",
-            Some(HealthOptions { listen: tcp("h", 443), tls: true, path: "/x/health?a=1".to_owned() }),
-        ),
-    ] {
-        assert_eq!(run(line, &[]), Command::Health(expected), "{line}");
-    }
 }
 
 #[test]

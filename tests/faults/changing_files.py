@@ -195,7 +195,9 @@ def no_room(files, work):
             said = [line for line in server.log().splitlines() if "cannot hold the packed weights" in line]
             check(f"a {claim} disk costs one line in the log", len(said) == 1, server.log())
             check("and no score", scores(server) == files.right)
-            left = os.listdir(f"/proc/{server.pid}/root/{place / 'cache' if claim == 'full' else place}")
+            # The file system is mounted where the server alone sees it.
+            seen = Path("/proc", str(server.pid), "root", place.relative_to("/"))
+            left = os.listdir(seen / "cache" if claim == "full" else seen)
             check("nothing unfinished is left there", not any(name.endswith("unfinished") for name in left), left)
 
 

@@ -1,0 +1,77 @@
+//! The commands beside `serve`: their own flags, and those of the engine that they share with it.
+
+use super::*;
+
+#[test]
+fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
+    let bench = |line: &str| match run(line, &[]) {
+        Command::Bench(bench) => *bench,
+        other => panic!("'{line}' gave {other:?}"),
+    };
+    let plain = bench("bench");
+    assert_eq!((plain.workload, plain.requests, plain.json), (Workload::Rag, None, false));
+    let served = options("serve", &[]);
+    assert_eq!((plain.engine, plain.log), (served.engine, served.log));
+    let full = bench("bench /m --workload short --requests 3 --json --isa sse2 --threads 2 --hf-overrides.a 1");
+    assert_eq!((full.workload, full.requests, full.json), (Workload::Short, Some(3), true));
+    assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2 --hf-overrides.a 1", &[]).engine);
+    for line in ["bench --workload huge", "bench --port 8000", "bench --requests 0", "bench --config c.yaml"] {
+        assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
+    }
+}
+
+#[test]
+fn score_takes_its_files_and_the_flags_of_the_engine() {
+    let score = |line: &str| match run(line, &[]) {
+        Command::Score(score) => *score,
+        other => panic!("'{line}' gave {other:?}"),
+    };
+    let plain = score("score --input - --output -");
+    assert_eq!((&plain.input, &plain.output, &plain.rejected), (&None, &None, &None));
+    assert_eq!((plain.shard, plain.overflow, plain.instruction), (Shard::WHOLE, Overflow::Error, None));
+    assert_eq!(plain.engine, options("serve", &[]).engine);
+    let full = score("score /m --input a --output b --shard 2/4 --overflow truncate --isa sse2 --threads 2");
+    assert_eq!((full.input, full.output), (Some("a".into()), Some("b".into())));
+    assert_eq!((full.rejected, full.shard), (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 }));
+    assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2", &[]).engine);
+    for line in [
+        "score --input a",
+        "score --output b",
+        "score --input a --output b --shard 0/4",
+        "score --input a --output b --shard 5/4",
+        "score --input a --output b --shard 1",
+        "score --input a --output b --rejected b",
+        "score --input a --output b --port 8000",
+    ] {
+        assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
+    }
+}
+
+#[test]
+fn every_line_is_in_one_shard() {
+    let shards: Vec<Shard> = (1..=4).map(|index| Shard { index, count: 4 }).collect();
+    for line in 1..=20 {
+        assert_eq!(shards.iter().filter(|shard| shard.has(line)).count(), 1);
+    }
+    assert_eq!((1..=10).filter(|line| shards[1].has(*line)).collect::<Vec<_>>(), [2, 6, 10]);
+    assert!((1..=10).all(|line| Shard::WHOLE.has(line)));
+}
+
+#[test]
+fn health_asks_the_server_that_it_is_told() {
+    let tcp = |host: &str, port| Listen::Tcp { host: host.to_owned(), port };
+    let of = |listen| Some(HealthOptions::of(listen));
+    for (line, expected) in [
+        ("health", None),
+        ("health --port 9000", of(tcp("0.0.0.0", 9000))),
+        ("health --uds /run/i.sock", of(Listen::Unix("/run/i.sock".into()))),
+        ("health --url http://h:81", of(tcp("h", 81))),
+        ("health --url http://[::1]:81/", of(tcp("[::1]", 81))),
+        (
+            "health --url https://h/x/health?a=1",
+            Some(HealthOptions { listen: tcp("h", 443), tls: true, path: "/x/health?a=1".to_owned() }),
+        ),
+    ] {
+        assert_eq!(run(line, &[]), Command::Health(expected), "{line}");
+    }
+}

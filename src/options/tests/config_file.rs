@@ -1,0 +1,56 @@
+//! Configuration files, good and bad.
+
+use super::*;
+
+#[test]
+fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("c.yaml");
+    let flag = format!("--config {}", path.display());
+    let write = |yaml: &str| std::fs::write(&path, yaml).expect("written");
+    let good: &[(&str, &str, &[&str], Change)] = &[
+        ("", "m", &[], |_| {}),
+        ("# nothing\n", "m", &[], |_| {}),
+        ("model: m\nmax_model_len: 8K\n", "serve", &[], |o| o.engine.max_model_len = Some(8192)),
+        ("model: n\n", "m", &["--model n is overruled"], |_| {}),
+        ("max-model-len: 512\n", "m --max-model-len 1k", &[], |o| o.engine.max_model_len = Some(1000)),
+        ("served-model-name: [a, b]\n", "m", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
+        ("served-model-name: [a, b]\n", "m --served-model-name c", &[], |o| {
+            o.server.served_model_names = texts(&["c"]);
+        }),
+        ("api-key: []\nuds: null\n", "m", &[], |_| {}),
+        ("allowed-origins: [\"https://a.example\"]\n", "m", &[], |o| {
+            o.server.cors.allowed_origins = texts(&["https://a.example"]);
+        }),
+        ("enable-prefix-caching: false\nno-pin: true\n", "m", &[], |o| {
+            (o.engine.prefix_cache_bytes, o.engine.pin) = (Some(0), false);
+        }),
+        ("enable-log-requests: true\n", "m --no-enable-log-requests", &[], |_| {}),
+        ("enforce-eager: yes\nseed: -1\n", "m", &["--enforce-eager", "--seed"], |_| {}),
+        ("hf-overrides:\n  classifier_from_token: [no, yes]\n", "m --hf-overrides.num_labels 1", &[], |o| {
+            overrides(o, json!({"classifier_from_token": ["no", "yes"], "num_labels": 1}));
+        }),
+        ("pooler-config: {use_activation: false}\n", "m", &[], |o| o.server.pooling.use_activation = false),
+    ];
+    for (yaml, line, notices, change) in good {
+        write(yaml);
+        // The flag's own place does not matter.
+        check(&format!("{line} {flag}"), &[], notices, *change);
+    }
+    write("port: 9\n");
+    check(&format!("serve {flag} m"), &[], &[], |o| {
+        o.server.listen = Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: 9 };
+    });
+    let bad = [
+        ("prot: 9\n", "--port"),
+        ("port: 70000\n", "70000"),
+        ("- port\n", "not a YAML mapping"),
+        ("port: [\n", "not a YAML mapping"),
+        ("config: other.yaml\n", "cannot name another"),
+        ("enforce-eager: maybe\n", "--enforce-eager"),
+    ];
+    for (yaml, named) in bad {
+        write(yaml);
+        refused(&format!("serve m {flag}"), &[], named);
+    }
+}

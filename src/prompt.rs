@@ -142,7 +142,7 @@ impl PromptEncoder {
     fn from_bytes(json: &[u8], name: &str, max_model_len: usize) -> Result<Self> {
         let refuse = |what: String| Error::new(ErrorKind::Checkpoint, format!("{name} {what}."));
         let one_line = |e: tokenizers::Error| e.to_string().replace(['\n', '\r'], " ");
-        // By name of the model's type: `Tokenizer::from_bytes` finds the type out first and takes 1.6 times as long.
+        // The type of the model is named here: `Tokenizer::from_bytes` finds it out first, and takes 1.6 times as long.
         let read: TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper> =
             serde_json::from_slice(json)
                 .map_err(|e| refuse(format!("is not a BPE tokenizer: {}", one_line(e.into()))))?;

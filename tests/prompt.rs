@@ -376,3 +376,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_tokenizer_that_is_none_of_qwens_is_refused_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    let word_piece = r#"{"version": "1.0", "added_tokens": [], "model": {"type": "WordPiece", "unk_token": "[UNK]",
+        "continuing_subword_prefix": "-", "max_input_chars_per_word": 9, "vocab": {"[UNK]": 0}}}"#;
+    let empty = r#"{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}"#;
+    for (json, reason) in [
+        ("<html>", "is not a BPE tokenizer: expected value at line 1 column 1"),
+        (word_piece, "is not a BPE tokenizer: invalid value: string \"WordPiece\""),
+        (empty, "has no token <|im_start|>"),
+    ] {
+        std::fs::write(&path, json).unwrap();
+        let said = PromptEncoder::open(dir.path(), 512).err().expect("it is refused").to_string();
+        assert!(said.starts_with(&format!("{} {reason}", path.display())), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}

@@ -36,7 +36,7 @@ pub struct KvPiece {
 }
 
 /// Keys and values of one layer in blocks of [`KV_BLOCK`] positions, per key head. Each is the left operand of its
-/// product, laid out as an [`Lhs`]: keys in tiles of `MR` positions by `d` steps, values in tiles of `MR` channels by
+/// product, laid out as an [`Lhs`](crate::Lhs): keys in tiles of `MR` positions by `d` steps, values in tiles of `MR` channels by
 /// [`KV_BLOCK`] steps, so that a register tile reads one stretch of memory.
 pub struct KvBlocks {
     keys: Buffer,

@@ -13,7 +13,7 @@ use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::health;
 use ironrank::options::{
-    self, BenchOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen, LogOptions, Options,
+    self, ApiKeys, BenchOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen, LogOptions, Options,
     ScoreOptions, ServerOptions,
 };
 use ironrank::prompt::Template;
@@ -120,6 +120,10 @@ fn serve(options: &Options) -> Result<()> {
         Some(template) => encoder.with_template(template)?,
         None => encoder,
     };
+    let encoder = match options.server.instruction.clone() {
+        Some(instruction) => encoder.with_instruction(instruction),
+        None => encoder,
+    };
     let settings = settings(options, max_model_len, engine.prefix_cache_limit_bytes());
     let names = settings.served_model_names.join(", ");
     let state = State::new(settings, engine, Arc::new(encoder))?;
@@ -130,6 +134,10 @@ fn serve(options: &Options) -> Result<()> {
         let stop = stop_signal(drain_delay)?;
         let url = reserved.url();
         let listening = reserved.listen()?;
+        match &options.server.api_keys {
+            ApiKeys { keys, .. } if keys.is_empty() => {}
+            ApiKeys { keys, from } => tracing::info!("the API asks for a key: {} in force, from {from}", keys.len()),
+        }
         tracing::info!("ready: serving {names} on {url}");
         server::run(state, listening, lifecycle, stop).await?;
         tracing::info!("stopped");
@@ -158,7 +166,7 @@ fn settings(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) 
         served_model_names: server.served_model_names,
         root: options.engine.model_name(),
         max_model_len,
-        api_keys: server.api_keys,
+        api_keys: server.api_keys.keys,
         skip_model_name_validation: server.skip_model_name_validation,
         max_body_bytes: server.max_body_bytes,
         receive_timeout: server.receive_timeout,
@@ -192,8 +200,9 @@ fn config(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) ->
         "max_connections": server.max_connections,
         "root_path": server.root_path,
         "allowed_origins": server.cors.allowed_origins,
+        "instruction": server.instruction,
         "use_activation": server.pooling.use_activation,
-        "has_api_key": !server.api_keys.is_empty(),
+        "has_api_key": !server.api_keys.keys.is_empty(),
         "has_tls": server.tls.is_some(),
         "has_chat_template": server.chat_template.is_some(),
     });

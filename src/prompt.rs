@@ -22,6 +22,7 @@ use flate2::read::GzDecoder;
 use model_card::{PREFIX, SUFFIX, formatted};
 use plain_text::PlainText;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 use templated::Templated;
@@ -99,6 +100,7 @@ pub struct PromptEncoder {
     plain: PlainText,
     control: ControlTokens,
     template: Option<Template>,
+    instruction: Option<String>,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     max_model_len: usize,
@@ -157,7 +159,7 @@ impl PromptEncoder {
         let control = ControlTokens::of(&tokenizer)?;
         let plain = PlainText::new(tokenizer);
         let (prefix, suffix) = (Vec::new(), Vec::new());
-        let mut encoder = Self { plain, control, template: None, prefix, suffix, max_model_len };
+        let mut encoder = Self { plain, control, template: None, instruction: None, prefix, suffix, max_model_len };
         encoder.prefix = encoder.encode_parsed(PREFIX, usize::MAX)?;
         encoder.suffix = encoder.encode_parsed(SUFFIX, usize::MAX)?;
         Ok(encoder)
@@ -177,6 +179,26 @@ impl PromptEncoder {
         }
         self.template = Some(template);
         Ok(self)
+    }
+
+    /// The same with an operator's instruction for texts that bring none: in the place of the model card's, and as the
+    /// variable of a template.
+    #[must_use]
+    pub fn with_instruction(self, instruction: String) -> Self {
+        Self { instruction: Some(instruction), ..self }
+    }
+
+    /// `options`, with the operator's instruction if they have none.
+    fn instructed<'o>(&self, options: &'o PromptOptions) -> Cow<'o, PromptOptions> {
+        match &self.instruction {
+            Some(instruction) if options.instruction.as_deref().is_none_or(str::is_empty) => {
+                let mut options = options.clone();
+                options.template_kwargs.insert("instruction".to_owned(), instruction.clone().into());
+                options.instruction = Some(instruction.clone());
+                Cow::Owned(options)
+            }
+            _ => Cow::Borrowed(options),
+        }
     }
 
     /// The id of a token that is in the vocabulary as a whole, such as `yes`.
@@ -206,6 +228,7 @@ impl PromptEncoder {
     }
 
     fn encode_within(&self, limit: Limit, query: &str, documents: &[&str], options: &PromptOptions) -> Result<Encoded> {
+        let options = &*self.instructed(options);
         let (mut wrapped_head, mut formatted_head, mut templated) = (None, None, None);
         let mut encoded = Encoded::default();
         for document in documents {

@@ -5,11 +5,12 @@
 
 use super::flags::{BenchArgs, EngineArgs, HealthArgs, LogArgs, ModelArgs, ScoreArgs, ServeArgs, ServerArgs, TlsArgs};
 use super::*;
-use super::{ignored, pooler};
+use super::{ignored, keys, pooler};
 use std::path::Path;
 
 /// Variables that `/server_info` may tell: a list of those without secrets, for one with a secret is easily forgotten.
-const TOLD: [&str; 8] = [
+const TOLD: [&str; 9] = [
+    "IRONRANK_INSTRUCTION",
     "IRONRANK_ISA",
     "RUST_LOG",
     "VLLM_CPU_OMP_THREADS_BIND",
@@ -22,14 +23,16 @@ const TOLD: [&str; 8] = [
 
 /// The options of `serve`; `ignored` are the flags that were given in vain.
 pub fn options(args: ServeArgs, ignored: Vec<String>, env: impl Fn(&str) -> Option<String>) -> Result<Options, String> {
+    let ServeArgs { config, model, score, mut server, tls, log, engine } = args;
+    let api_keys = keys::api_keys(std::mem::take(&mut server.api_key), config.as_deref(), &env)?;
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let ServeArgs { config: _, model, score, server, tls, log, engine } = args;
     let mut notices: Vec<String> =
         ignored.iter().map(|flag| format!("{flag} is accepted for vLLM's sake and has no effect here.")).collect();
     notices.extend(ignored::variables(env));
     let filter = log_filter(env, log.uvicorn_log_level);
     let engine = engine_options(model, engine, env, &mut notices)?;
     let server = server_options(server, score, tls, &log, &engine, env, &mut notices)?;
+    let server = ServerOptions { api_keys, ..server };
     Ok(Options { engine, server, log: LogOptions { filter, notices } })
 }
 
@@ -157,17 +160,14 @@ fn server_options(
     env: impl Fn(&str) -> Option<String>,
     notices: &mut Vec<String>,
 ) -> Result<ServerOptions, String> {
-    let served_model_names = match args.served_model_name {
+    let names = args.served_model_name.into_iter().filter(|name| !name.trim().is_empty());
+    let served_model_names = match names.collect::<Vec<_>>() {
         names if !names.is_empty() => names,
         _ => vec![engine.model_name()],
     };
     let keep_alive = match env("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") {
         Some(text) => values::seconds(&text).map_err(|err| format!("VLLM_HTTP_TIMEOUT_KEEP_ALIVE: {err}"))?,
         None => DEFAULT_KEEP_ALIVE,
-    };
-    let api_keys: Vec<String> = match args.api_key {
-        keys if keys.iter().any(|key| !key.is_empty()) => keys,
-        _ => env("VLLM_API_KEY").into_iter().collect(),
     };
     let listen = match given(args.uds) {
         Some(path) => Listen::Unix(PathBuf::from(path)),
@@ -189,7 +189,7 @@ fn server_options(
         served_model_names,
         listen,
         root_path: args.root_path.unwrap_or_default(),
-        api_keys: api_keys.into_iter().filter(|key| !key.is_empty()).collect(),
+        api_keys: ApiKeys::default(),
         skip_model_name_validation: env("VLLM_SKIP_MODEL_NAME_VALIDATION").is_some_and(|value| values::truthy(&value)),
         max_queued_pairs: args.max_num_queued_reqs,
         max_queued_tokens: args.max_num_queued_tokens,
@@ -201,6 +201,7 @@ fn server_options(
         },
         tls,
         chat_template: given(score.chat_template).map(|text| template(&text)).transpose()?,
+        instruction: instruction(score.instruction, &env),
         overflow: score.overflow.unwrap_or(Overflow::Error),
         pooling,
         log_requests: log.enable_log_requests,
@@ -222,6 +223,12 @@ pub(super) fn pooling(json: Option<String>, notices: &mut Vec<String>) -> Result
         Some(json) => pooler::pooling(&values::json_object("--pooler-config", &json)?, notices),
         None => Ok(pooler::DEFAULT),
     }
+}
+
+/// The instruction of texts that bring none, without the white space around it.
+pub(super) fn instruction(flag: Option<String>, env: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let text = given(flag).or_else(|| env("IRONRANK_INSTRUCTION"))?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// The variables of [`TOLD`] that are set.

@@ -98,6 +98,10 @@ pub struct ScoreArgs {
     /// File or text of a Jinja template, rendered as vLLM does [default: the model card's prompt; vLLM's: none]
     #[arg(long, value_name = "FILE|TEXT")]
     pub chat_template: Option<String>,
+    /// Instruction of texts that bring none, for clients that cannot send one; not in vLLM [default: the model card's, for
+    /// web search] [env: IRONRANK_INSTRUCTION]
+    #[arg(long, value_name = "TEXT")]
+    pub instruction: Option<String>,
     /// What becomes of a pair longer than --max-model-len: error (400, as vLLM) or truncate (its document is
     /// shortened; not in vLLM) [default: error]
     #[arg(long, value_name = "error|truncate", value_parser = values::overflow)]
@@ -128,7 +132,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "PATH", value_parser = values::root_path)]
     pub root_path: Option<String>,
     /// Keys that open the API, /score and /rerank included, which vLLM leaves open; the last flag counts, and it may
-    /// list several [env: VLLM_API_KEY]
+    /// list several. White space around a key is left out, an empty key is an error [env: VLLM_API_KEY]
     #[arg(long, value_name = "KEY", num_args = 1.., action = ArgAction::Set)]
     pub api_key: Vec<String>,
     /// Pairs that may wait or run; with so many a new request is answered with 503. vLLM also refuses a request that
@@ -263,7 +267,7 @@ pub struct HealthArgs {
 const SPELLINGS: &str = "\
 Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON
 (--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the
-log; unknown flags are errors. Not in vLLM: --overflow, --drain-delay, --max-body-mib, --receive-timeout,
+log; unknown flags are errors. Not in vLLM: --instruction, --overflow, --drain-delay, --max-body-mib, --receive-timeout,
 --max-connections, --prefix-cache-mib, --weight-cache, --threads, --no-pin, --numa, --isa. Environment: VLLM_API_KEY,
 VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
 VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG.";

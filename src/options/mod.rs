@@ -13,6 +13,7 @@ mod config_file;
 mod download;
 mod flags;
 mod ignored;
+mod keys;
 mod pooler;
 mod score;
 mod spelling;
@@ -20,6 +21,7 @@ mod values;
 
 pub use check::CheckOptions;
 pub use download::{DEFAULT_ENDPOINT, DEFAULT_PATIENCE, DownloadOptions, Patience, Token};
+pub use keys::ApiKeys;
 pub use score::{ScoreOptions, Shard};
 
 use clap::FromArgMatches;
@@ -141,8 +143,8 @@ pub struct ServerOptions {
     pub listen: Listen,
     /// Prefix that a proxy puts before every path: empty, or `/` and more without a `/` at the end.
     pub root_path: String,
-    /// Keys that open the API; empty leaves it open to all.
-    pub api_keys: Vec<String>,
+    /// Keys that open the API.
+    pub api_keys: ApiKeys,
     /// Whether a request may name any model.
     pub skip_model_name_validation: bool,
     /// Pairs that may wait or run before new requests are refused.
@@ -155,6 +157,8 @@ pub struct ServerOptions {
     pub tls: Option<Tls>,
     /// Text of a Jinja template; `None` is the model card's prompt.
     pub chat_template: Option<String>,
+    /// The instruction of requests that bring none; `None` is the model card's.
+    pub instruction: Option<String>,
     /// What becomes of a pair that is too long.
     pub overflow: Overflow,
     /// How a logit becomes a score.

@@ -3,7 +3,7 @@
 //! The flags that only this command has and what is made of them stand here; model, speed and scores are the groups of
 //! `flags`. Called by `options::parse`.
 
-use super::build::{engine_options, given, log_filter, pooling, template};
+use super::build::{engine_options, given, instruction, log_filter, pooling, template};
 use super::flags::{EngineArgs, ModelArgs, ScoreArgs};
 use super::{EngineOptions, LogOptions, Overflow, Pooling};
 use clap::{Args, Command};
@@ -81,9 +81,6 @@ pub struct OfflineArgs {
     /// Score every N-th line, from line I on, so that N processes share a file: 1/N to N/N [default: 1/1]
     #[arg(long, value_name = "I/N", value_parser = shard, help_heading = "Files")]
     pub shard: Option<Shard>,
-    /// Instruction of rows without one [default: the model card's, for web search]
-    #[arg(long, value_name = "TEXT", help_heading = "Scores")]
-    pub instruction: Option<String>,
     #[command(flatten)]
     pub score: ScoreArgs,
     #[command(flatten)]
@@ -112,7 +109,7 @@ pub fn command() -> Command {
 /// The options of `score`.
 pub fn options(args: OfflineArgs, env: impl Fn(&str) -> Option<String>) -> Result<ScoreOptions, String> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let OfflineArgs { input, output, rejected, shard, instruction, score, model, engine } = args;
+    let OfflineArgs { input, output, rejected, shard, score, model, engine } = args;
     let file = |path: String| (path != "-").then(|| PathBuf::from(path));
     let (input, output) = (file(input), file(output));
     let rejected = given(rejected).map(PathBuf::from).or_else(|| output.as_deref().map(ScoreOptions::beside));
@@ -129,7 +126,7 @@ pub fn options(args: OfflineArgs, env: impl Fn(&str) -> Option<String>) -> Resul
         output,
         rejected,
         shard: shard.unwrap_or(Shard::WHOLE),
-        instruction: instruction.filter(|text| !text.is_empty()),
+        instruction: instruction(score.instruction, env),
         chat_template: given(score.chat_template).map(|text| template(&text)).transpose()?,
         overflow: score.overflow.unwrap_or(Overflow::Error),
         pooling,

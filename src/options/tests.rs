@@ -52,6 +52,10 @@ fn texts(items: &[&str]) -> Vec<String> {
     items.iter().map(|&item| item.to_owned()).collect()
 }
 
+fn keys(options: &mut Options, from: &str, keys: &[&str]) {
+    options.server.api_keys = ApiKeys { keys: texts(keys), from: from.to_owned() };
+}
+
 fn overrides(options: &mut Options, value: Value) {
     options.engine.hf_overrides = value.as_object().expect("an object").clone();
 }
@@ -124,9 +128,10 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     ("serve m --host ::1", &[], |o| o.server.listen = Listen::Tcp { host: "::1".to_owned(), port: DEFAULT_PORT }),
     ("serve m --uds /run/i.sock --port 9", &[], |o| o.server.listen = Listen::Unix("/run/i.sock".into())),
     ("serve m --served-model-name a b --port 8000", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
+    ("serve m --served-model-name=", &[], |_| {}),
     ("serve --served-model-name a b --model m", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
-    ("serve m --api-key k1 k2", &[], |o| o.server.api_keys = texts(&["k1", "k2"])),
-    ("serve m --api-key k1 --api-key k2", &[], |o| o.server.api_keys = texts(&["k2"])),
+    ("serve m --api-key k1 k2", &[], |o| keys(o, "--api-key", &["k1", "k2"])),
+    ("serve m --api-key k1 --api-key k2", &[], |o| keys(o, "--api-key", &["k2"])),
     ("serve m --root-path /reranker/", &[], |o| o.server.root_path = "/reranker".to_owned()),
     ("serve m --allowed-origins [\"*\"]", &[], |o| o.server.cors.allowed_origins = texts(&["*"])),
     ("serve m --allowed-methods [\"GET\",\"POST\"] --allowed-headers []", &[], |o| {
@@ -246,6 +251,7 @@ const BAD: &[(&str, &str)] = &[
     ("serve m --hf-overrides. 1", "a key is missing"),
     ("serve m --rope-scaling linear", "--rope-scaling is not valid JSON"),
     ("serve m --served-model-name", "--served-model-name"),
+    ("serve m --api-key=", "A key of --api-key is empty"),
     ("serve m --allowed-origins *", "JSON list"),
     ("serve m --root-path reranker", "begins with a slash"),
     ("serve m --overflow cut", "error or truncate"),
@@ -285,9 +291,15 @@ fn no_line_of_the_tables_stands_there_twice() {
 #[test]
 fn variables_say_what_flags_do_not() {
     let good: &[(Env, &str, &[&str], Change)] = &[
-        (&[("VLLM_API_KEY", "k3")], "m", &[], |o| o.server.api_keys = texts(&["k3"])),
-        (&[("VLLM_API_KEY", "k3")], "m --api-key k1", &[], |o| o.server.api_keys = texts(&["k1"])),
-        (&[("VLLM_API_KEY", " ")], "m", &[], |_| {}),
+        (&[("VLLM_API_KEY", "k3\n")], "m", &[], |o| keys(o, "VLLM_API_KEY", &["k3"])),
+        (&[("VLLM_API_KEY", "k3")], "m --api-key k1", &[], |o| keys(o, "--api-key", &["k1"])),
+        (&[("IRONRANK_INSTRUCTION", " Find laws.\n")], "m", &[], |o| {
+            o.server.instruction = Some("Find laws.".to_owned());
+        }),
+        (&[("IRONRANK_INSTRUCTION", "Find laws.")], "m --instruction Find!", &[], |o| {
+            o.server.instruction = Some("Find!".to_owned());
+        }),
+        (&[("IRONRANK_INSTRUCTION", " ")], "m --instruction=", &[], |_| {}),
         (&[("VLLM_HF_OVERRIDES", OVERRIDES)], "m", &[], |o| {
             overrides(
                 o,
@@ -300,7 +312,7 @@ fn variables_say_what_flags_do_not() {
         }),
         (&[("VLLM_HF_OVERRIDES", OVERRIDES)], "m --hf-overrides.a 1", &[], |o| overrides(o, json!({"a": 1}))),
         (&[("VLLM_SERVER_DEV_MODE", "1"), ("VLLM_API_KEY", "k3"), ("IRONRANK_ISA", "avx2")], "m", &[], |o| {
-            o.server.api_keys = texts(&["k3"]);
+            keys(o, "VLLM_API_KEY", &["k3"]);
             o.engine.isa = Some("avx2".to_owned());
             o.server.server_info = json!({"IRONRANK_ISA": "avx2", "VLLM_SERVER_DEV_MODE": "1"}).as_object().cloned();
         }),
@@ -347,6 +359,8 @@ fn variables_say_what_flags_do_not() {
         check(line, env, notices, *change);
     }
     let bad: &[(Env, &str, &str)] = &[
+        (&[("VLLM_API_KEY", "")], "m", "A key of VLLM_API_KEY is empty"),
+        (&[("VLLM_API_KEY", " \n")], "m", "A key of VLLM_API_KEY is empty"),
         (&[("VLLM_HF_OVERRIDES", "nonsense")], "m", "VLLM_HF_OVERRIDES is not valid JSON"),
         (&[("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "long")], "m", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE: 'long'"),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "3-1")], "m", "VLLM_CPU_OMP_THREADS_BIND=3-1 is not understood"),

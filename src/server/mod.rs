@@ -18,6 +18,7 @@ mod intake;
 mod invocations;
 mod listen;
 pub mod metrics;
+mod names;
 mod openapi;
 mod pooling;
 mod request_log;
@@ -119,14 +120,14 @@ impl Settings {
         }
     }
 
-    /// Accepts a served name, also with RAGFlow's `___PROVIDER` behind it, and no name at all.
+    /// Accepts what means a served name, and no name at all; a refusal lists the names.
     fn check_model(&self, name: &str) -> std::result::Result<(), ApiError> {
-        let served = |name: &str| self.served_model_names.iter().any(|served| served == name);
-        let stripped = name.split_once("___").map_or(name, |(stripped, _)| stripped);
-        if name.is_empty() || self.skip_model_name_validation || served(name) || served(stripped) {
+        if name.is_empty() || self.skip_model_name_validation || names::means_one_of(&self.served_model_names, name) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::UnknownModel, format!("The model `{name}` does not exist.")).into())
+        let served = self.served_model_names.join(", ");
+        let sentence = format!("The model `{name}` does not exist. Valid aliases: {served}.");
+        Err(Error::new(ErrorKind::UnknownModel, sentence).into())
     }
 }
 

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 /// A resource of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
-    /// Ranks documents: every path that ends in `rerank`.
+    /// Ranks documents: every path that ends in `rerank`, or as DashScope's in `reranks` or `text-rerank`.
     Rerank,
     /// Scores pairs: every path that ends in `score`.
     Score,
@@ -78,7 +78,7 @@ impl Resource {
             ["invocations"] => Some(Self::Invocations),
             ["tokenize"] => Some(Self::Tokenize),
             ["detokenize"] => Some(Self::Detokenize),
-            [.., "rerank"] => Some(Self::Rerank),
+            [.., "rerank" | "reranks" | "text-rerank"] => Some(Self::Rerank),
             [.., "score"] => Some(Self::Score),
             _ => None,
         }
@@ -119,9 +119,13 @@ impl Resource {
         self.methods().split(", ").any(|name| name == method.as_str())
     }
 
-    /// Whether it is open to all, also when a key is configured.
+    /// Whether it is open to all, also when a key is configured: what tells nothing of anybody's texts and is asked by
+    /// programs that know no key, such as a browser at the description of the API.
     pub fn is_open(&self) -> bool {
-        matches!(self, Self::Health | Self::Ping | Self::Version | Self::ClusterAuth | Self::Metrics)
+        matches!(
+            self,
+            Self::Health | Self::Ping | Self::Version | Self::ClusterAuth | Self::Metrics | Self::OpenApi | Self::Docs
+        )
     }
 
     /// The `handler` label of the HTTP metrics, from a bounded set whatever paths clients invent; `None` is not
@@ -170,6 +174,9 @@ mod tests {
             "/rerank/v1/rerank",
             "/v1/v1/rerank",
             "/api/rerank",
+            "/compatible-api/v1/reranks",
+            "/api/v1/services/rerank/text-rerank/text-rerank",
+            "/api/v1/services/rerank/text-rerank/text-rerank/",
         ] {
             assert_eq!(Resource::at(path), Some(Resource::Rerank), "{path}");
         }
@@ -187,7 +194,9 @@ mod tests {
 
     #[test]
     fn other_paths_mean_nothing() {
-        for path in ["/nope", "/v1/embeddings", "/v1/chat/completions", "/x/health", "/reranks", "/rerank/x"] {
+        for path in
+            ["/nope", "/v1/embeddings", "/v1/chat/completions", "/x/health", "/rerankss", "/rerank/x", "/text-rerank/x"]
+        {
             assert_eq!(Resource::at(path), None, "{path}");
         }
     }

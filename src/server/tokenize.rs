@@ -91,11 +91,9 @@ fn text(state: &State, bytes: &[u8]) -> Result<DetokenizeResponse, ApiError> {
     Ok(DetokenizeResponse { prompt: state.encoder.text(&ids)? })
 }
 
-/// As on the scoring routes, but vLLM says more here.
+/// As on the scoring routes, but vLLM names the parameter here.
 fn check_model(state: &State, model: Option<&str>) -> Result<(), ApiError> {
-    let names = state.settings.served_model_names.join(", ");
-    let checked = state.settings.check_model(model.unwrap_or(""));
-    checked.map_err(|refused| refused.and(&format!("Valid aliases: {names}.")).with_param("model"))
+    state.settings.check_model(model.unwrap_or("")).map_err(|refused| refused.with_param("model"))
 }
 
 /// Answer of `POST /tokenize`.

@@ -1,6 +1,7 @@
 //! The HTTP contract, in process through the server's own application builder, over the synthetic `tiny` model that
 //! the exchanges with vLLM were recorded with.
 
+mod access;
 mod clients;
 mod contract;
 mod cors;
@@ -42,11 +43,19 @@ pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
 
 /// The same with vLLM's score template, as `template` and `api-key` were recorded.
 pub fn subject_with_template(template: &str, change: impl FnOnce(&mut Settings)) -> Data<State> {
+    let template = Template::parse(template).expect("the template is one");
+    subject_with_encoder(|encoder| encoder.with_template(template).expect("the tokenizer takes templates"), change)
+}
+
+/// The server as it was recorded, with other prompts.
+pub fn subject_with_encoder(
+    encoder: impl FnOnce(PromptEncoder) -> PromptEncoder,
+    change: impl FnOnce(&mut Settings),
+) -> Data<State> {
     static SHARED: OnceLock<Engine> = OnceLock::new();
     let engine = SHARED.get_or_init(|| engine(Limits::default()).0).clone();
-    let template = Template::parse(template).expect("the template is one");
-    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).and_then(|encoder| encoder.with_template(template));
-    subject_over((engine, Arc::new(encoder.expect("the tokenizer opens"))), change)
+    let builtin = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
+    subject_over((engine, Arc::new(encoder(builtin))), change)
 }
 
 /// The server as it was recorded, with an engine that no other test uses.

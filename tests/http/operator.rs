@@ -1,13 +1,14 @@
 //! What the operator's settings do to answers: a proxy's prefix, the pooler, a full queue, pairs that are too long, a
 //! template.
 
-use super::{subject, subject_that_is_full, subject_with, subject_with_template};
+use super::{subject, subject_that_is_full, subject_with, subject_with_encoder, subject_with_template};
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::test as service_test;
 use actix_web::test::TestRequest;
 use actix_web::web::Data;
 use ironrank::options::{Overflow, Pooling};
+use ironrank::prompt::{PromptEncoder, Template};
 use ironrank::server::{State, app};
 use serde_json::{Value, json};
 
@@ -161,5 +162,60 @@ async fn pairs_that_bring_the_model_cards_prompt_score_as_its_goldens() {
             assert!((score - golden.score).abs() < 1e-6, "{score}, not {}: {}", golden.score, golden.query);
             assert_eq!(answer["usage"]["prompt_tokens"], golden.token_ids.len());
         }
+    }
+}
+
+#[actix_web::test]
+async fn the_operators_instruction_is_that_of_requests_which_bring_none_on_every_route() {
+    type Encoders = (fn(PromptEncoder) -> PromptEncoder, fn(PromptEncoder) -> PromptEncoder);
+    fn templated(encoder: PromptEncoder) -> PromptEncoder {
+        let template = Template::parse(super::replay::TEMPLATE).expect("a template");
+        encoder.with_template(template).expect("it takes one")
+    }
+    let with: fn(PromptEncoder) -> PromptEncoder = |encoder| encoder.with_instruction("Find laws".to_owned());
+    let rows: [Encoders; 2] =
+        [(|encoder| encoder, with), (templated, |encoder| templated(encoder).with_instruction("Find laws".to_owned()))];
+    for (plain, instructed) in rows {
+        let (plain, subject) = (&subject_with_encoder(plain, |_| {}), &subject_with_encoder(instructed, |_| {}));
+        let expected = score(plain, json!({"instruction": "Find laws"})).await;
+        let other = score(plain, json!({"instruction": "Find songs"})).await;
+        let usual = score(plain, json!({})).await;
+        assert!(expected != other && expected != usual);
+        for none in [
+            json!({}),
+            json!({"instruction": null}),
+            json!({"instruction": ""}),
+            json!({"chat_template_kwargs": {"instruction": ""}}),
+            json!({"chat_template_kwargs": {"other": "x"}}),
+        ] {
+            assert_eq!(score(subject, none.clone()).await, expected, "{none}");
+        }
+        for own in [
+            json!({"instruction": "Find songs"}),
+            json!({"chat_template_kwargs": {"instruction": "Find songs"}}),
+            json!({"chat_template_kwargs": {"instruct": "Find songs"}}),
+        ] {
+            assert_eq!(score(subject, own.clone()).await, other, "{own}");
+        }
+        let messages = |system: &str| {
+            let mut messages =
+                json!([{"role": "query", "content": "a query"}, {"role": "document", "content": "a document"}]);
+            if !system.is_empty() {
+                messages.as_array_mut().expect("a list").push(json!({"role": "system", "content": system}));
+            }
+            json!({"messages": messages})
+        };
+        let (_, _, said) = send(subject, "/classify", messages("")).await;
+        assert_eq!(said["data"][0]["probs"][0], expected);
+        let (_, _, said) = send(subject, "/classify", messages("Find songs")).await;
+        assert_eq!(said["data"][0]["probs"][0], other, "a system message is the request's own");
+        let (_, _, tokens) = send(subject, "/tokenize", messages("")).await;
+        let mut asked = messages("");
+        asked["instruction"] = "Find laws".into();
+        let (_, _, same) = send(plain, "/tokenize", asked).await;
+        assert_eq!(tokens["tokens"], same["tokens"]);
+        let ranked = json!({"query": "a query", "documents": ["a document"]});
+        let (_, _, said) = send(subject, "/v1/rerank", ranked).await;
+        assert_eq!(said["results"][0]["relevance_score"], expected);
     }
 }

@@ -34,6 +34,7 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
     assert_eq!((full.input, full.output), (Some("a".into()), Some("b".into())));
     assert_eq!((full.rejected, full.shard), (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 }));
     assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2", &[]).engine);
+    assert_eq!(score("score --input - --output - --instruction Find!").instruction.as_deref(), Some("Find!"));
     for line in [
         "score --input a",
         "score --output b",

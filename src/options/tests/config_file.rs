@@ -19,6 +19,9 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
             o.server.served_model_names = texts(&["c"]);
         }),
         ("api-key: []\nuds: null\n", "m", &[], |_| {}),
+        ("served-model-name: \"\"\ninstruction: |\n  Find laws.\n", "m", &[], |o| {
+            o.server.instruction = Some("Find laws.".to_owned());
+        }),
         ("allowed-origins: [\"https://a.example\"]\n", "m", &[], |o| {
             o.server.cors.allowed_origins = texts(&["https://a.example"]);
         }),
@@ -41,8 +44,13 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
     check(&format!("serve {flag} m"), &[], &[], |o| {
         o.server.listen = Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: 9 };
     });
+    write("api-key: |\n  k1\n");
+    let keys = options(&format!("serve m {flag}"), &[]).server.api_keys;
+    assert_eq!((keys.keys, keys.from), (texts(&["k1"]), format!("--api-key or {}", path.display())));
     let bad = [
         ("prot: 9\n", "--port"),
+        ("api-key: \"\"\n", "is empty"),
+        ("api-key: [k1, \" \"]\n", "is empty"),
         ("port: 70000\n", "70000"),
         ("- port\n", "not a YAML mapping"),
         ("port: [\n", "not a YAML mapping"),

@@ -11,6 +11,7 @@ use super::error::{ErrorBody, TextsErrorBody, UnauthorizedBody};
 use super::info::{ClusterAuth, Info, Load, ModelCard, ModelList, Version};
 use super::pooling::PoolingResponse;
 use super::rerank::{OutputResponse, RerankResponse, TextRanks};
+use super::route::Resource;
 use super::tokenize::{DetokenizeResponse, TokenizeResponse};
 use super::wire::ScoreResponse;
 use actix_web::HttpResponse;
@@ -210,7 +211,7 @@ fn operation(route: &Route, request: Option<&requests::Request>, settings: &Sett
         operation = operation.parameter(id);
     }
     operation = operation.response("200", success(&route.answer));
-    let is_open = ["/health", "/ping", "/version", "/metrics", "/v1/cluster/auth"].contains(&route.path);
+    let is_open = Resource::at(route.path).is_some_and(|resource| resource.is_open());
     for status in route.statuses {
         let ranks = matches!(&route.answer, Answer::Json(names) if names.contains(&"TextRanks"));
         operation = operation.response(status.to_string(), failure(*status, ranks));

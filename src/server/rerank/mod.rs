@@ -1,4 +1,4 @@
-//! Every path that ends in `rerank`: one query, many documents, best first.
+//! Every path that ends in `rerank`, `reranks` or `text-rerank`: one query, many documents, best first.
 
 mod request;
 

@@ -1,0 +1,88 @@
+//! The keys of the API as the operator meant them, from a flag, the `--config` file or a variable.
+//!
+//! Invariants: a key is what a client can send in a header, without the white space and the byte order mark that files
+//! and secrets have around it; one that is empty ends the start, for the server would be open to all where its
+//! operator thinks it closed; no sentence holds a key. Called by `options::build`.
+
+/// The variable.
+const VARIABLE: &str = "VLLM_API_KEY";
+/// The flag.
+const FLAG: &str = "--api-key";
+
+/// Keys, and where they were given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiKeys {
+    /// Empty leaves the API open to all.
+    pub keys: Vec<String>,
+    /// For people; empty without keys.
+    pub from: String,
+}
+
+/// The keys of `flag`, where `config` is the file that it may have come from, else that of the variable.
+pub fn api_keys(
+    flag: Vec<String>,
+    config: Option<&str>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<ApiKeys, String> {
+    let (given, from) = match (flag, env(VARIABLE)) {
+        (flag, _) if !flag.is_empty() => match config {
+            Some(file) => (flag, format!("{FLAG} or {file}")),
+            None => (flag, FLAG.to_owned()),
+        },
+        (_, Some(key)) => (vec![key], VARIABLE.to_owned()),
+        (_, None) => return Ok(ApiKeys::default()),
+    };
+    let keys = given.iter().map(|key| one(key, &from)).collect::<Result<_, _>>()?;
+    Ok(ApiKeys { keys, from })
+}
+
+fn one(given: &str, from: &str) -> Result<String, String> {
+    let key = given.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    if key.is_empty() {
+        return Err(format!(
+            "A key of {from} is empty, which would open the API to all; give it a key, or leave {from} out."
+        ));
+    }
+    if key.chars().any(char::is_control) {
+        return Err(format!(
+            "A key of {from} has a line break or another control character in it, which no client can send."
+        ));
+    }
+    Ok(key.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::api_keys;
+
+    fn keys(flag: &[&str], variable: Option<&str>) -> Result<(Vec<String>, String), String> {
+        let flag = flag.iter().map(|&key| key.to_owned()).collect();
+        api_keys(flag, None, |_| variable.map(str::to_owned)).map(|keys| (keys.keys, keys.from))
+    }
+
+    #[test]
+    fn what_files_have_around_a_key_is_no_part_of_it() {
+        for given in ["k", "k\n", "k\r\n", " k ", "\u{feff}k", "\u{feff}k\n", "\tk"] {
+            assert_eq!(keys(&[given], None), Ok((vec!["k".to_owned()], "--api-key".to_owned())), "{given:?}");
+            assert_eq!(keys(&[], Some(given)), Ok((vec!["k".to_owned()], "VLLM_API_KEY".to_owned())), "{given:?}");
+        }
+        assert_eq!(keys(&["k"], Some("")).expect("the variable is not looked at").0, ["k"]);
+        assert_eq!(keys(&["a b"], None).expect("a space may stand inside").0, ["a b"]);
+    }
+
+    #[test]
+    fn an_empty_key_never_opens_the_server() {
+        for given in ["", " ", "\n", "\u{feff}", "\u{feff}\n"] {
+            for said in [keys(&[given], Some("k")), keys(&["secret", given], None), keys(&[], Some(given))] {
+                let said = said.expect_err("refused");
+                assert!(said.contains("empty") && !said.contains("secret"), "{given:?}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_hold_is_refused_without_being_told() {
+        let said = keys(&["sec\nret"], None).expect_err("refused");
+        assert!(said.contains("line break") && !said.contains("sec"), "{said}");
+    }
+}

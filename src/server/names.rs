@@ -1,0 +1,65 @@
+//! Which served name a request means. Clients write one name in several ways, and all of them mean the model that is here.
+//!
+//! Invariant: a name means nothing but what ends like a served one: nothing is guessed from its middle. Called by
+//! `Settings::check_model`.
+
+/// Whether `asked` means one of `served`: the name itself; one with RAGFlow's `___PROVIDER` behind it, where the name may
+/// hold `___` too, since ModelScope's directories do (`Qwen3-Reranker-0___6B`); or a path whose last part is the same.
+pub fn means_one_of(served: &[String], asked: &str) -> bool {
+    served.iter().any(|served| served == asked || readings(asked).any(|reading| same(served, reading)))
+}
+
+/// `asked` without the slashes at its end, and what stands before each `___` of it, the last one first.
+fn readings(asked: &str) -> impl Iterator<Item = &str> {
+    let whole = asked.trim_end_matches('/');
+    std::iter::once(whole).chain(whole.rmatch_indices("___").map(|(at, _)| &whole[..at]))
+}
+
+/// Whether the last parts of two paths are one name.
+fn same(served: &str, reading: &str) -> bool {
+    let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    !last(reading).is_empty() && last(served) == last(reading)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::means_one_of;
+
+    #[track_caller]
+    fn check(served: &str, asked: &[&str], others: &[&str]) {
+        let served = [served.to_owned()];
+        for asked in asked {
+            assert!(means_one_of(&served, asked), "{asked} is {served:?}");
+        }
+        for other in others {
+            assert!(!means_one_of(&served, other), "{other} is not {served:?}");
+        }
+    }
+
+    #[test]
+    fn a_providers_suffix_is_taken_off_a_name_that_holds_underscores_itself() {
+        check(
+            "Qwen3-Reranker-0___6B",
+            &["Qwen3-Reranker-0___6B", "Qwen3-Reranker-0___6B___VLLM", "Qwen/Qwen3-Reranker-0___6B___OpenAI-API"],
+            &["Qwen3-Reranker-0", "Qwen3-Reranker-0___8B", "___VLLM", "Qwen3-Reranker-0.6B"],
+        );
+        check(
+            "tiny",
+            &["tiny___VLLM", "tiny___OpenAI___API", "tiny___", "tiny____VLLM"],
+            &["tiny__VLLM", "tin___VLLM"],
+        );
+        check("a___b", &["a___b___c", "a___b___c___d", "a___b"], &["a", "a___c", "b"]);
+    }
+
+    #[test]
+    fn a_path_is_known_by_its_last_part_and_with_slashes_at_its_end() {
+        check(
+            "/models/x",
+            &["/models/x", "/models/x/", "/models/x//", "x", "x/", "models/x", "org/x", "x___VLLM", "x/___VLLM", "/x"],
+            &["y", "models", "/models", "/models/", "x/y", "/", "//", "", "/models/x/y"],
+        );
+        check("/models/x/", &["/models/x/", "/models/x", "x", "./x", "x/___VLLM"], &["models", "y"]);
+        check("x", &["/models/x", "org/x", "x/"], &["org/y", "xx", "X"]);
+        check("0___6B/x", &["0___6B/x", "x", "0___6B/x___LocalAI"], &["0", "0___6B", "6B/y"]);
+    }
+}

@@ -3,7 +3,7 @@
 //!
 //! Invariant: only memory of the process's own has to fit. What is mapped from files (the checkpoint, the packed-weight
 //! file) is the system's cache, which it takes back when it must; where that will cost speed, a line of the log says
-//! so. Called by [`crate::startup`].
+//! so. Called by [`crate::startup`]; `bench` and the metrics ask what is [`Resident`].
 
 use crate::error::{Error, ErrorKind, Result};
 use ironrank_kernels::Machine;
@@ -29,6 +29,30 @@ impl Need {
     pub fn private(&self) -> u64 {
         let weights = if self.in_memory.is_some() { self.weights } else { 0 };
         weights + self.buffers + self.prefix_cache + BASE
+    }
+}
+
+/// Resident memory in bytes, as Linux counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resident {
+    /// The most that was resident at any time.
+    pub peak: u64,
+    /// What now belongs to this process alone; the rest is mapped files.
+    pub private: u64,
+}
+
+impl Resident {
+    /// That of this process; `None` where there is no `/proc`.
+    pub fn of_this_process() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/self/status").ok()?)
+    }
+
+    fn parse(status: &str) -> Option<Self> {
+        let bytes = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        Some(Self { peak: bytes("VmHWM")?, private: bytes("RssAnon")? })
     }
 }
 
@@ -126,6 +150,13 @@ mod tests {
         let said = check(&machine(Some(64 << 20), false), &need(None)).expect_err("too little").to_string();
         assert!(said.contains("this machine's memory is 0.07 GB") && !said.contains("weights"), "{said}");
         assert!(!said.contains("--weight-cache"), "{said}");
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\tironrank\nVmHWM:\t 1898144 kB\nRssAnon:\t  153256 kB\n";
+        assert_eq!(Resident::parse(status), Some(Resident { peak: 1_898_144 * 1024, private: 153_256 * 1024 }));
+        assert_eq!(Resident::parse("Name:\tironrank\n"), None);
     }
 
     #[test]

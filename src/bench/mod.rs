@@ -6,11 +6,12 @@
 mod report;
 mod workload;
 
-pub use report::{Limits, Memory, Passages, Report};
+pub use report::{Limits, Passages, Report};
 
 use crate::checkpoint::Config;
 use crate::engine::{self, Engine, Work};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::Resident;
 use crate::options::{BenchOptions, EngineOptions};
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
 use crate::startup::{self, Loaded};
@@ -57,7 +58,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
         measure(&engine, &timed, workload.name()).await
     })?;
     let passages = passages(&engine, &encoder, &measured, &mut source, &runtime)?;
-    let memory = Memory::of_this_process();
+    let memory = Resident::of_this_process();
     let cpu = startup::cpu(options)?;
     let (isa, threads) = (cpu.isa().name(), cpu.threads());
     drop(cpu);

@@ -1,5 +1,6 @@
 //! What a benchmark found, as a table for people and as JSON.
 
+use crate::memory::Resident;
 use serde_json::{Value, json};
 use std::fmt;
 use std::time::Duration;
@@ -20,30 +21,6 @@ impl Limits {
             gflops: self.gflops.zip(other.gflops).map(|(one, other)| one.max(other)),
             gigabytes_per_s: self.gigabytes_per_s.max(other.gigabytes_per_s),
         }
-    }
-}
-
-/// Resident memory in bytes, as Linux counts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// The most that was resident at any time.
-    pub peak: u64,
-    /// What now belongs to this process alone; the rest is mapped files.
-    pub private: u64,
-}
-
-impl Memory {
-    /// That of this process; `None` where there is no `/proc`.
-    pub fn of_this_process() -> Option<Self> {
-        Self::parse(&std::fs::read_to_string("/proc/self/status").ok()?)
-    }
-
-    fn parse(status: &str) -> Option<Self> {
-        let bytes = |name: &str| {
-            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-        };
-        Some(Self { peak: bytes("VmHWM")?, private: bytes("RssAnon")? })
     }
 }
 
@@ -94,7 +71,7 @@ pub struct Report {
     /// Measured before and after; the higher figures.
     pub limits: Limits,
     /// After the run.
-    pub memory: Option<Memory>,
+    pub memory: Option<Resident>,
     /// The answer to a common question.
     pub passages: Passages,
 }
@@ -221,7 +198,7 @@ mod tests {
             latencies: [400, 100, 200, 300].map(Duration::from_millis).to_vec(),
             ready: Duration::from_millis(250),
             limits: Limits { gflops: Some(50.0), gigabytes_per_s: 20.0 },
-            memory: Some(Memory { peak: 2_000_000_000, private: 500_000_000 }),
+            memory: Some(Resident { peak: 2_000_000_000, private: 500_000_000 }),
             passages: Passages { count: 64, tokens: 512, seconds: 30.0, measured: true },
         }
     }
@@ -254,12 +231,5 @@ mod tests {
         let portable = Report { limits: limits.or_better(limits), ..report() };
         assert!(portable.to_json()["work_share_of_peak"].is_null());
         assert!(!portable.to_string().contains("of the peak"), "{portable}");
-    }
-
-    #[test]
-    fn memory_is_read_in_bytes() {
-        let status = "Name:\tironrank\nVmHWM:\t 1898144 kB\nRssAnon:\t  153256 kB\n";
-        assert_eq!(Memory::parse(status), Some(Memory { peak: 1_898_144 * 1024, private: 153_256 * 1024 }));
-        assert_eq!(Memory::parse("Name:\tironrank\n"), None);
     }
 }

@@ -152,13 +152,14 @@ services:
 YAML
   compose+=(-p "$project" -f compose.yaml -f "$work/override.yaml")
   check "compose.yaml is valid" "${compose[@]}" config -q
+  check "and sets no limit of CPUs by itself" is "$(env -u CPUS "${compose[@]}" config | grep -cE 'cpus: .*[1-9]')" 0
   if [ -n "$bridge" ]; then
     check "compose starts the service" "${compose[@]}" up -d --no-build ironrank
     service=$("${compose[@]}" ps -q ironrank)
     check "the service becomes healthy" eventually 60 healthy "$service"
     check "it answers on its port" has "$(curl -fsS "$url/v1/models")" qwen3-reranker-0.6b
-    limits=$(inspect "$service" '{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.ShmSize}} {{.HostConfig.ReadonlyRootfs}}')
-    check "its limits are those of the file" is "$limits" "1000000000 1073741824 4294967296 true"
+    limits=$(inspect "$service" '{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.ReadonlyRootfs}}')
+    check "its limits are those of the file" is "$limits" "1000000000 1073741824 true"
     started=$(date +%s)
     check "compose stops it" "${compose[@]}" stop ironrank
     check "within its grace period" test $(($(date +%s) - started)) -lt 45

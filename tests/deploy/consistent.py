@@ -59,7 +59,23 @@ for file in ["compose.yaml", "deploy/stack.yaml"]:
         else:
             command = service["command"]
             args = command.split() if isinstance(command, str) else command
+            limits = service["deploy"]["resources"]["limits"]
+            expect(limits["cpus"] == "${CPUS:-0}", f"{file}, {name}: a machine with fewer CPUs than a fixed limit refuses it")
             grace(f"{file}, {name}", int(service["stop_grace_period"].rstrip("s")), args)
+# What docs/coming-from-vllm.md says to do nothing here has no place in a file of ours.
+for file in ["compose.yaml", "deploy/stack.yaml", "deploy/kubernetes.yaml"]:
+    text = (ROOT / file).read_text()
+    for noise in ["--task", "--dtype", "--trust-remote-code", "HF_OVERRIDES", "shm_size", "SYS_NICE", "seccomp=unconfined"]:
+        expect(noise not in text, f"{file}: {noise} has no effect")
+
+rules = yaml.safe_load((ROOT / "deploy/alert-rules.yaml").read_text())["groups"][0]["rules"]
+tested = (ROOT / "tests/deploy/alerts.yaml").read_text()
+for rule in rules:
+    name = rule["alert"]
+    expect(rule["labels"]["severity"] in ["critical", "warning"], f"{name}: no severity")
+    expect(f'alertname="{name}"' in tested, f"{name}: alerts.yaml does not raise it")
+    for page in re.findall(r"docs/[\w-]+\.md", str(rule["annotations"])):
+        expect((ROOT / page).is_file(), f"{name}: there is no {page}")
 expect(f"ARG VERSION={VERSION}" in (ROOT / "Dockerfile").read_text(), f"Dockerfile: VERSION is not {VERSION}")
 
 print("\n".join(problems))

@@ -11,7 +11,11 @@ mod http;
 pub use http::Exchange;
 
 use crate::engine::{Answer, Engine};
+use crate::memory::Resident;
+use family::{Sample, family};
 use http::Http;
+use ironrank_kernels::Machine;
+use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -48,6 +52,8 @@ pub struct Metrics {
     model_name: String,
     /// Seconds since 1970 when the server started.
     started: f64,
+    /// Bytes of memory that the process may use, if the system says.
+    memory_limit: Option<u64>,
     registry: Registry,
     histograms: Vec<(Histogram, Observation)>,
     finished: IntCounterVec,
@@ -74,6 +80,7 @@ impl Metrics {
         let metrics = Self {
             model_name: model_name.to_owned(),
             started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            memory_limit: Machine::here().memory,
             histograms,
             finished: IntCounterVec::new(
                 vllm("request_success_total", "Number of pairs by how they ended."),
@@ -121,7 +128,18 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(engine::families(engine, &self.model_name));
         families.extend(self.http.sizes());
+        families.extend(self.memory());
         family::text(families, self.started)
+    }
+
+    /// What is used of the memory, where the system says.
+    fn memory(&self) -> impl Iterator<Item = MetricFamily> {
+        let gauge = |name, help, bytes: u64| family(name, help, [(Vec::new(), Sample::Gauge(bytes as f64))]);
+        let help = "Bytes of memory that the process may use: the machine's or its cgroup's.";
+        let limit = self.memory_limit.map(|bytes| gauge("ironrank_memory_limit_bytes", help, bytes));
+        let help = "Bytes of memory of the process alone, mapped weights not among them.";
+        let private = Resident::of_this_process().map(|now| gauge("ironrank_private_memory_bytes", help, now.private));
+        limit.into_iter().chain(private)
     }
 }
 

@@ -9,16 +9,21 @@ pub fn means_one_of(served: &[String], asked: &str) -> bool {
     served.iter().any(|served| served == asked || readings(asked).any(|reading| same(served, reading)))
 }
 
-/// `asked` without the slashes at its end, and what stands before each `___` of it, the last one first.
+/// `asked` without the slashes at its end, what stands before each `___` of it from the right, and before the first.
 fn readings(asked: &str) -> impl Iterator<Item = &str> {
     let whole = asked.trim_end_matches('/');
-    std::iter::once(whole).chain(whole.rmatch_indices("___").map(|(at, _)| &whole[..at]))
+    // Of four underscores and more, the two directions find different ones.
+    let places = whole.rmatch_indices("___").chain(whole.match_indices("___").take(1));
+    std::iter::once(whole).chain(places.map(|(at, _)| &whole[..at]))
 }
 
 /// Whether the last parts of two paths are one name.
 fn same(served: &str, reading: &str) -> bool {
-    let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
     !last(reading).is_empty() && last(served) == last(reading)
+}
+
+fn last(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]

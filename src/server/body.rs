@@ -27,8 +27,8 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match value(bytes)? {
         Value::Object(map) => Ok(map),
-        Value::Null => Err(fields::refuse(&[Issue::missing_body()])),
-        other => Err(fields::refuse(&[Issue::not_an_object(&other)])),
+        Value::Null => Err(fields::refuse(Issue::missing_body())),
+        other => Err(fields::refuse(Issue::not_an_object(&other))),
     }
 }
 
@@ -59,7 +59,7 @@ fn syntax_error(text: &str, err: &serde_json::Error) -> ApiError {
         let before: usize = text.split_inclusive('\n').take(err.line().saturating_sub(1)).map(str::len).sum();
         before + err.column().saturating_sub(1)
     };
-    fields::refuse(&[Issue::json(offset, &reason)])
+    fields::refuse(Issue::json(offset, &reason))
 }
 
 /// Python clients can send the bare words NaN and Infinity, which are not JSON. As strings they reach the reader of

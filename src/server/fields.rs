@@ -1,11 +1,12 @@
 //! Typed readers for the fields of a JSON object, with the messages and the lax conversions of vLLM's validation.
 //!
 //! A reader never stops at the first mistake: it notes an [`Issue`] and goes on with a default, so that one answer
-//! names all mistakes. Called by `wire`.
+//! counts all mistakes and names the first. Invariant: a body with a million mistakes takes no more memory than one with
+//! [`MAX_LISTED`]. Called by `wire`.
 
 use super::error::{ApiError, Refusal};
 use serde_json::{Map, Value};
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// At most this many issues are spelled out in one answer.
 const MAX_LISTED: usize = 10;
@@ -52,10 +53,46 @@ impl Issue {
     }
 }
 
+/// The mistakes in a body: how many there are, and the first of them.
+#[derive(Debug, Default)]
+pub struct Issues {
+    count: usize,
+    listed: Vec<Issue>,
+}
+
+impl Issues {
+    /// One more, which is only made if it is listed.
+    fn add(&mut self, issue: impl FnOnce() -> Issue) {
+        self.count += 1;
+        if self.listed.len() < MAX_LISTED {
+            self.listed.push(issue());
+        }
+    }
+
+    /// These, and then `more`.
+    pub fn extend(&mut self, more: Self) {
+        self.count += more.count;
+        self.listed.extend(more.listed);
+        self.listed.truncate(MAX_LISTED);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl From<Issue> for Issues {
+    fn from(issue: Issue) -> Self {
+        Self { count: 1, listed: vec![issue] }
+    }
+}
+
 /// The answer to a body with `issues`, of which the first names the parameter.
-pub fn refuse(issues: &[Issue]) -> ApiError {
-    let mut message = format!("{} validation error{}:", issues.len(), if issues.len() == 1 { "" } else { "s" });
-    for issue in issues.iter().take(MAX_LISTED) {
+pub fn refuse(issues: impl Into<Issues>) -> ApiError {
+    let Issues { count, listed } = issues.into();
+    let mut message = format!("{count} validation error{}:", if count == 1 { "" } else { "s" });
+    for issue in &listed {
         let Issue { kind, loc, msg, input, ctx } = issue;
         // Writing to a string cannot fail.
         let _ = write!(
@@ -71,7 +108,7 @@ pub fn refuse(issues: &[Issue]) -> ApiError {
         message.push('}');
     }
     let error = ApiError::new(Refusal::Malformed, message);
-    match issues.first() {
+    match listed.first() {
         Some(first) => error.with_param(first.loc.clone()),
         None => error,
     }
@@ -82,7 +119,7 @@ pub struct Fields<'a> {
     map: &'a Map<String, Value>,
     /// Where it stands, with a dot behind it.
     place: String,
-    issues: Vec<Issue>,
+    issues: Issues,
 }
 
 impl<'a> Fields<'a> {
@@ -94,7 +131,7 @@ impl<'a> Fields<'a> {
     /// A reader of `map`, the field `name` of the body, or the body itself if that is empty.
     pub fn within(map: &'a Map<String, Value>, name: &str) -> Self {
         let place = if name.is_empty() { "body.".to_owned() } else { format!("body.{name}.") };
-        Self { map, place, issues: Vec::new() }
+        Self { map, place, issues: Issues::default() }
     }
 
     /// Whatever a field holds.
@@ -103,7 +140,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Everything that was wrong so far.
-    pub fn into_issues(self) -> Vec<Issue> {
+    pub fn into_issues(self) -> Issues {
         self.issues
     }
 
@@ -113,19 +150,19 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes a mistake in field `loc` of the object.
-    pub fn note(&mut self, kind: &'static str, loc: &str, msg: &str, input: &Value) {
-        self.issues.push(Issue::new(kind, format!("{}{loc}", self.place), msg, input));
+    pub fn note(&mut self, kind: &'static str, loc: impl Display, msg: &str, input: &Value) {
+        self.issues.add(|| Issue::new(kind, format!("{}{loc}", self.place), msg, input));
     }
 
     /// The value of a field that must be there.
     pub fn required(&mut self, name: &str) -> Option<&'a Value> {
         let value = self.map.get(name);
         if value.is_none() {
-            let issue = Issue {
+            let loc = || format!("{}{name}", self.place);
+            self.issues.add(|| Issue {
                 input: dict_summary(self.map.len()),
-                ..Issue::new("missing", "", "Field required", &Value::Null)
-            };
-            self.issues.push(Issue { loc: format!("{}{name}", self.place), ..issue });
+                ..Issue::new("missing", loc(), "Field required", &Value::Null)
+            });
         }
         value
     }
@@ -166,9 +203,10 @@ impl<'a> Fields<'a> {
         if let Some(comma) = expected.rfind(", ") {
             expected.replace_range(comma..comma + 2, " or ");
         }
-        let issue =
-            Issue::new("literal_error", format!("{}{name}", self.place), format!("Input should be {expected}"), value);
-        self.issues.push(issue.with_ctx(format!("{{'expected': {}}}", quoted(&expected))));
+        self.issues.add(|| {
+            let (loc, msg) = (format!("{}{name}", self.place), format!("Input should be {expected}"));
+            Issue::new("literal_error", loc, msg, value).with_ctx(format!("{{'expected': {}}}", quoted(&expected)))
+        });
         None
     }
 
@@ -234,9 +272,12 @@ impl<'a> Fields<'a> {
         if number >= least {
             return Some(number);
         }
-        let msg = format!("Input should be greater than or equal to {least}");
-        let issue = Issue::new("greater_than_equal", format!("{}{name}", self.place), msg, self.present(name)?);
-        self.issues.push(issue.with_ctx(format!("{{'ge': {least}}}")));
+        let value = self.present(name)?;
+        self.issues.add(|| {
+            let (loc, msg) =
+                (format!("{}{name}", self.place), format!("Input should be greater than or equal to {least}"));
+            Issue::new("greater_than_equal", loc, msg, value).with_ctx(format!("{{'ge': {least}}}"))
+        });
         None
     }
 }
@@ -296,4 +337,37 @@ fn quoted(text: &str) -> String {
     }
     out.push(quote);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Counts how often it is written.
+    struct Place<'a>(&'a Cell<usize>);
+
+    impl Display for Place<'_> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.set(self.0.get() + 1);
+            f.write_str("documents")
+        }
+    }
+
+    #[test]
+    fn every_mistake_counts_and_only_those_that_are_shown_are_made() {
+        let (map, written) = (Map::new(), Cell::new(0));
+        let mut issues = Issues::default();
+        for _shape in 0..4 {
+            let mut fields = Fields::new(&map);
+            for _ in 0..100_000 {
+                fields.note("string_type", Place(&written), "Input should be a valid string", &Value::Null);
+            }
+            issues.extend(fields.into_issues());
+        }
+        assert_eq!((issues.count, issues.listed.len(), written.get()), (400_000, MAX_LISTED, 4 * MAX_LISTED));
+        let said = refuse(issues).message().to_owned();
+        assert!(said.starts_with("400000 validation errors:\n"), "{said}");
+        assert_eq!(said.lines().count(), 1 + MAX_LISTED);
+    }
 }

@@ -9,6 +9,7 @@ use super::scoring::{Client, PromptRequest};
 use super::wire::{self, Common};
 use crate::prompt::{Encoded, Message, PromptEncoder, PromptOptions};
 use serde_json::{Map, Value};
+use std::fmt::Display;
 
 /// Prompts that are made before looking again whether the client still waits.
 const PROMPTS_AT_A_TIME: usize = 16;
@@ -33,7 +34,7 @@ impl PromptRequest for InputRequest {
         let mut fields = Fields::new(body);
         match Self::from_fields(&mut fields, body)? {
             Some(request) => Ok(request),
-            None => Err(fields::refuse(&fields.into_issues())),
+            None => Err(fields::refuse(fields.into_issues())),
         }
     }
 
@@ -124,17 +125,17 @@ pub fn messages(fields: &mut Fields<'_>) -> Option<Vec<Message>> {
         return None;
     };
     let messages: Vec<Option<Message>> =
-        items.iter().enumerate().map(|(i, item)| message(fields, &format!("messages.{i}"), item)).collect();
+        items.iter().enumerate().map(|(i, item)| message(fields, format_args!("messages.{i}"), item)).collect();
     messages.into_iter().collect()
 }
 
-fn message(fields: &mut Fields<'_>, loc: &str, item: &Value) -> Option<Message> {
+fn message(fields: &mut Fields<'_>, loc: impl Display, item: &Value) -> Option<Message> {
     let Value::Object(map) = item else {
         fields.note("dict_type", loc, "Input should be a valid dictionary", item);
         return None;
     };
     let Some(Value::String(role)) = map.get("role") else {
-        fields.note("string_type", &format!("{loc}.role"), "Input should be a valid string", item);
+        fields.note("string_type", format_args!("{loc}.role"), "Input should be a valid string", item);
         return None;
     };
     let content = match map.get("content") {
@@ -146,13 +147,13 @@ fn message(fields: &mut Fields<'_>, loc: &str, item: &Value) -> Option<Message> 
                 Some(texts) => texts.join("\n"),
                 None => {
                     let msg = "Input should be a list of text parts";
-                    fields.note("string_type", &format!("{loc}.content"), msg, item);
+                    fields.note("string_type", format_args!("{loc}.content"), msg, item);
                     return None;
                 }
             }
         }
         Some(other) => {
-            fields.note("string_type", &format!("{loc}.content"), "Input should be a valid string", other);
+            fields.note("string_type", format_args!("{loc}.content"), "Input should be a valid string", other);
             return None;
         }
     };
@@ -178,9 +179,9 @@ fn input(fields: &mut Fields<'_>, value: &Value) -> Option<Input> {
                 .iter()
                 .enumerate()
                 .map(|(i, item)| match item {
-                    Value::Array(ids) => token_ids(fields, &format!("input.{i}"), ids),
+                    Value::Array(ids) => token_ids(fields, format_args!("input.{i}"), ids),
                     _ => {
-                        fields.note("list_type", &format!("input.{i}"), "Input should be a valid list", item);
+                        fields.note("list_type", format_args!("input.{i}"), "Input should be a valid list", item);
                         None
                     }
                 })
@@ -191,7 +192,7 @@ fn input(fields: &mut Fields<'_>, value: &Value) -> Option<Input> {
         Some(_) => match items.iter().enumerate().find(|(_, item)| !item.is_string()) {
             None => Some(Input::Texts(items.iter().filter_map(Value::as_str).map(str::to_owned).collect())),
             Some((i, item)) => {
-                fields.note("string_type", &format!("input.{i}"), "Input should be a valid string", item);
+                fields.note("string_type", format_args!("input.{i}"), "Input should be a valid string", item);
                 None
             }
         },
@@ -199,7 +200,7 @@ fn input(fields: &mut Fields<'_>, value: &Value) -> Option<Input> {
 }
 
 /// Token ids; one that no vocabulary of 32 bits can have becomes the largest, which none has either.
-pub fn token_ids(fields: &mut Fields<'_>, loc: &str, items: &[Value]) -> Option<Vec<u32>> {
+pub fn token_ids(fields: &mut Fields<'_>, loc: impl Display, items: &[Value]) -> Option<Vec<u32>> {
     let id = |item: &Value| match item.as_u64() {
         Some(id) => Some(u32::try_from(id).unwrap_or(u32::MAX)),
         None => item.as_f64().filter(|id| *id >= 0.0 && id.fract() == 0.0).map(|id| id as u32),
@@ -208,13 +209,13 @@ pub fn token_ids(fields: &mut Fields<'_>, loc: &str, items: &[Value]) -> Option<
     match items.get(ids.len()) {
         None => Some(ids),
         Some(wrong) => {
-            let loc = format!("{loc}.{}", ids.len());
+            let loc = format_args!("{loc}.{}", ids.len());
             match wrong.is_number() {
                 true => {
                     let msg = "Input should be an integer greater than or equal to 0";
-                    fields.note("greater_than_equal", &loc, msg, wrong);
+                    fields.note("greater_than_equal", loc, msg, wrong);
                 }
-                false => fields.note("int_type", &loc, "Input should be a valid integer", wrong),
+                false => fields.note("int_type", loc, "Input should be a valid integer", wrong),
             }
             None
         }

@@ -39,7 +39,7 @@ impl PromptRequest for PoolingRequest {
         // Then the mistake is the task, whatever else is missing.
         let input = if is_plugin { None } else { InputRequest::from_fields(&mut fields, body)? };
         if !fields.is_clean() {
-            return Err(fields::refuse(&fields.into_issues()));
+            return Err(fields::refuse(fields.into_issues()));
         }
         if dimensions.is_some() {
             let sentence = "dimensions is currently not supported (parameter=dimensions)";

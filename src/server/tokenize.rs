@@ -41,7 +41,7 @@ fn tokens(state: &State, bytes: &[u8]) -> Result<TokenizeResponse, ApiError> {
     let (instruction, template_kwargs) = wire::instructions(&mut fields);
     let source = source(&mut fields, &body)?;
     let Some(source) = source.filter(|_| fields.is_clean()) else {
-        return Err(fields::refuse(&fields.into_issues()));
+        return Err(fields::refuse(fields.into_issues()));
     };
     check_model(state, model.as_deref())?;
     let tokens = match source {
@@ -85,7 +85,7 @@ fn text(state: &State, bytes: &[u8]) -> Result<DetokenizeResponse, ApiError> {
         None => None,
     };
     let Some(ids) = ids.filter(|_| fields.is_clean()) else {
-        return Err(fields::refuse(&fields.into_issues()));
+        return Err(fields::refuse(fields.into_issues()));
     };
     check_model(state, model.as_deref())?;
     Ok(DetokenizeResponse { prompt: state.encoder.text(&ids)? })

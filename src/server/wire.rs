@@ -3,10 +3,11 @@
 //! Invariant: a request that was read breaks no rule of a single field; rules between fields are `scoring`'s.
 
 use super::error::{ApiError, ErrorForm};
-use super::fields::{self, Fields, Issue};
+use super::fields::{self, Fields, Issues};
 use crate::prompt::TruncationSide;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::fmt::Display;
 use utoipa::ToSchema;
 
 /// What the rerank and the score requests have in common. Unknown fields are ignored, as vLLM does.
@@ -87,7 +88,7 @@ const SCORE_SHAPES: [(&str, &str); 4] =
 
 impl PairRequest for ScoreRequest {
     fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
-        let mut issues: Vec<Issue> = Vec::new();
+        let mut issues = Issues::default();
         for (left, right) in SCORE_SHAPES {
             let mut fields = Fields::new(body);
             let common = common(&mut fields);
@@ -100,7 +101,7 @@ impl PairRequest for ScoreRequest {
                 (_, _, found) => issues.extend(found),
             }
         }
-        Err(fields::refuse(&issues))
+        Err(fields::refuse(issues))
     }
 
     fn common(&self) -> &Common {
@@ -183,7 +184,7 @@ fn the_instruction(field: Option<String>, kwargs: Option<&Map<String, Value>>) -
 }
 
 /// A string, `{"text": string}`, or an object with `content`.
-pub(super) fn one_text(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Text> {
+pub(super) fn one_text(fields: &mut Fields<'_>, loc: impl Display, value: &Value) -> Option<Text> {
     match value {
         Value::String(text) => return Some(Text::Plain(text.clone())),
         Value::Object(map) => {
@@ -196,11 +197,12 @@ pub(super) fn one_text(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Opt
         }
         _ => {}
     }
-    fields.note("string_type", loc, "Input should be a valid string", value);
+    fields.note("string_type", &loc, "Input should be a valid string", value);
     if value.is_object() {
-        fields.note("missing", &format!("{loc}.ScoreMultiModalParam.content"), "Field required", value);
+        fields.note("missing", format_args!("{loc}.ScoreMultiModalParam.content"), "Field required", value);
     } else {
-        fields.note("dict_type", &format!("{loc}.ScoreMultiModalParam"), "Input should be a valid dictionary", value);
+        let msg = "Input should be a valid dictionary";
+        fields.note("dict_type", format_args!("{loc}.ScoreMultiModalParam"), msg, value);
     }
     None
 }
@@ -211,12 +213,12 @@ pub(super) fn texts(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option
         return one_text(fields, loc, value).map(|text| vec![text]);
     };
     if items.iter().all(is_text) {
-        return items.iter().enumerate().map(|(i, item)| one_text(fields, &format!("{loc}.{i}"), item)).collect();
+        return items.iter().enumerate().map(|(i, item)| one_text(fields, format_args!("{loc}.{i}"), item)).collect();
     }
     // vLLM complains about the list as a whole first, and names the list as the parameter.
     one_text(fields, loc, value);
     for (i, item) in items.iter().enumerate().filter(|(_, item)| !is_text(item)) {
-        one_text(fields, &format!("{loc}.{i}"), item);
+        one_text(fields, format_args!("{loc}.{i}"), item);
     }
     None
 }

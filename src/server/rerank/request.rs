@@ -8,6 +8,7 @@ use super::super::fields::{self, Fields};
 use super::super::wire::{Common, PairRequest, Text, common, one_text, texts};
 use crate::prompt::TruncationSide;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 
 /// Whose words a body is in, and what that client wants back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl PairRequest for RerankRequest {
             Dialect::Input { .. } => {
                 let issues = fields.into_issues();
                 if !issues.is_empty() {
-                    return Err(fields::refuse(&issues));
+                    return Err(fields::refuse(issues));
                 }
                 (Fields::within(object("input"), "input"), Fields::within(object("parameters"), "parameters"))
             }
@@ -91,12 +92,13 @@ impl PairRequest for RerankRequest {
         });
         // Clients send null, 0 and -1 for "all".
         let top_n = options_in.integer("top_n").and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-        let issues = [texts_in.into_issues(), options_in.into_issues()].concat();
+        let mut issues = texts_in.into_issues();
+        issues.extend(options_in.into_issues());
         match (query, documents) {
             (Some(query), Some(documents)) if issues.is_empty() => {
                 Ok(Self { common, query: [query], documents, top_n, dialect })
             }
-            _ => Err(fields::refuse(&issues)),
+            _ => Err(fields::refuse(issues)),
         }
     }
 
@@ -127,26 +129,35 @@ fn truncation(fields: &mut Fields<'_>, common: &mut Common) {
     }
 }
 
-/// Cohere's documents that are objects: their `text`, or the fields that `rank_fields` names, one to a line.
+/// Cohere's documents that are objects: their `text`, or the fields that `rank_fields` names, one to a line. A name
+/// counts once, so that no text is longer than its document's JSON.
 fn ranked_fields(body: &Map<String, Value>, documents: &Value) -> Option<Vec<Text>> {
-    let names: Vec<&str> = body.get("rank_fields")?.as_array()?.iter().filter_map(Value::as_str).collect();
-    let documents = documents.as_array()?;
+    let mut places = HashMap::new();
+    for name in body.get("rank_fields")?.as_array()?.iter().filter_map(Value::as_str) {
+        let next = places.len();
+        places.entry(name).or_insert(next);
+    }
+    let text_counts = places.is_empty() || places.len() == 1 && places.contains_key("text");
     let text = |document: &Value| match document {
         Value::String(text) => Some(Text::Plain(text.clone())),
         Value::Object(fields) => {
-            if let Some(Value::String(text)) = fields.get("text").filter(|_| names.is_empty() || names == ["text"]) {
+            if let Some(Value::String(text)) = fields.get("text").filter(|_| text_counts) {
                 return Some(Text::Plain(text.clone()));
             }
-            let line = |name: &&str| match fields.get(*name)? {
-                Value::String(text) => Some(format!("{name}: {text}")),
-                other => Some(format!("{name}: {other}")),
+            // A document has few fields, but a request may have many names.
+            let place = |(name, value)| places.get(String::as_str(name)).map(|&place| (place, name, value));
+            let mut named: Vec<(usize, &String, &Value)> = fields.iter().filter_map(place).collect();
+            named.sort_unstable_by_key(|&(place, ..)| place);
+            let line = |(_, name, value): &(usize, &String, &Value)| match value {
+                Value::String(text) => format!("{name}: {text}"),
+                other => format!("{name}: {other}"),
             };
-            let lines: Vec<String> = names.iter().filter_map(line).collect();
+            let lines: Vec<String> = named.iter().map(line).collect();
             (!lines.is_empty()).then(|| Text::Plain(lines.join("\n")))
         }
         _ => None,
     };
-    documents.iter().map(text).collect()
+    documents.as_array()?.iter().map(text).collect()
 }
 
 #[cfg(test)]
@@ -198,6 +209,7 @@ mod tests {
         assert_eq!(plain(&of(json!(["title", "year"]))), ["title: T\nyear: 3", "plain", "title: U"]);
         assert_eq!(plain(&of(json!(["text"]))), ["x", "plain", "y"]);
         assert_eq!(plain(&of(json!(null))), ["x", "plain", "y"]);
+        assert_eq!(plain(&of(json!(["year", "title", "year", "title"]))), ["year: 3\ntitle: T", "plain", "title: U"]);
         let neither = json!({"query": "q", "documents": [{"a": "b"}], "rank_fields": ["c"]});
         assert!(RerankRequest::read(neither.as_object().expect("an object")).is_err());
     }

@@ -6,12 +6,14 @@ ARG BUILD_IMAGE=rust:1.95-slim-bookworm
 ARG FINAL_IMAGE=scratch
 
 FROM ${BUILD_IMAGE} AS build
+# The commit, which the program says in its log: there is no git here.
+ARG REVISION=unknown
 WORKDIR /build
 COPY . .
 # Built for the platform of the image itself (amd64 or arm64); libc is linked into the binary.
 RUN set -eu; \
     target=$(rustc -vV | sed -n 's/^host: //p'); \
-    RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$target"; \
+    IRONRANK_REVISION="$REVISION" RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$target"; \
     mkdir -p /image /cache; \
     cp "target/$target/release/ironrank" LICENSE /image/; \
     strip --strip-debug /image/ironrank; \

@@ -24,6 +24,7 @@
 //! - [`download`]: the files of a model, from the hub into a directory.
 //! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
+//! - [`logging`] and [`progress`]: lines and bars, which share stderr.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
 //! A request crosses each arrow once. The one async boundary is the channel into the engine's thread. There is no
@@ -38,11 +39,19 @@ pub mod download;
 pub mod engine;
 pub mod error;
 pub mod health;
+pub mod logging;
 pub mod memory;
 pub mod model;
 pub mod options;
 pub mod prefix_cache;
+pub mod progress;
 pub mod prompt;
 pub mod score;
 pub mod server;
 pub mod startup;
+
+/// The program's version, with the revision that it was built from where that is known: `0.1.0 (0123456789ab)`.
+pub fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    option_env!("IRONRANK_BUILT_FROM").map_or_else(|| version.to_owned(), |revision| format!("{version} ({revision})"))
+}

@@ -12,6 +12,7 @@ use ironrank::download;
 use ironrank::engine::Limits;
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::health;
+use ironrank::logging;
 use ironrank::options::{
     self, ApiKeys, BenchOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen, LogOptions, Options,
     ScoreOptions, ServerOptions,
@@ -25,7 +26,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
@@ -49,7 +49,8 @@ fn main() -> ExitCode {
 
 /// Runs a command with the log open; what goes wrong is the log's last line and the exit code.
 fn run(log: &LogOptions, command: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
-    start_logging(log);
+    logging::start(log);
+    tracing::info!("ironrank {}", ironrank::version());
     match command() {
         Ok(code) => code,
         Err(err) => {
@@ -61,7 +62,7 @@ fn run(log: &LogOptions, command: impl FnOnce() -> Result<ExitCode>) -> ExitCode
 
 /// Says whether a model will load, by the exit code too.
 fn check_model(options: &CheckOptions) -> ExitCode {
-    start_logging(&options.log);
+    logging::start(&options.log);
     let report = check::run(options);
     match options.json {
         true => println!("{}", report.to_json()),
@@ -224,19 +225,4 @@ fn stop_signal(drain_delay: Duration) -> Result<impl Future<Output = ()>> {
             delay => tracing::info!("stopping: not healthy from now on, no new connections in {delay} s"),
         }
     })
-}
-
-/// One line per event on stderr, with plain text where nobody watches; first what the options gave notice of.
-fn start_logging(log: &LogOptions) {
-    let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new(options::DEFAULT_LOG_LEVEL));
-    tracing_subscriber::fmt()
-        .compact()
-        .with_target(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(filter)
-        .init();
-    for notice in &log.notices {
-        tracing::warn!("{notice}");
-    }
 }

@@ -13,9 +13,9 @@ use crate::engine::{self, Engine, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Resident;
 use crate::options::{BenchOptions, EngineOptions};
+use crate::progress;
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
 use crate::startup::{self, Loaded};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use workload::{Request, Requests};
@@ -102,9 +102,8 @@ struct Measured {
 /// Sends requests one after the other.
 async fn measure(engine: &Engine, requests: &[Vec<Prompt>], name: &str) -> Result<Measured> {
     let tokens: usize = requests.iter().flatten().map(|prompt| prompt.token_ids.len()).sum();
-    let bar = ProgressBar::new(tokens as u64).with_message(name.to_owned()).with_style(
-        ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} tokens, {eta} left").expect("the template is right"),
-    );
+    let bar = progress::bar(Some(tokens as u64), "{msg} {wide_bar} {pos}/{len} tokens, {eta} left");
+    bar.set_message(name.to_owned());
     let before = engine.work();
     let mut latencies = Vec::with_capacity(requests.len());
     for request in requests {

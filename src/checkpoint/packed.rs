@@ -12,7 +12,7 @@
 use super::tensor::{Source, Tensor};
 use super::{Checkpoint, fail};
 use crate::error::{Error, Result};
-use indicatif::ProgressBar;
+use crate::progress;
 use ironrank_kernels::{Cpu, MappedFile, NR, Weights};
 use rustix::fs::statfs;
 use std::fs::{self, File};
@@ -34,6 +34,9 @@ const FIXED_WORDS: usize = 6;
 /// Words of a part in the table: first byte, a matrix's depth and outputs or the embedding's rows and their bytes,
 /// checksum.
 const ENTRY_WORDS: usize = 4;
+
+/// What is seen of the packing.
+const PROGRESS: &str = "packing the weights {wide_bar} {pos}/{len} matrices, {eta} left";
 
 /// tmpfs and ramfs, as `statfs` calls them.
 const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58F6];
@@ -106,7 +109,7 @@ pub fn load(
             ),
         }
     }
-    let progress = ProgressBar::new(shapes.len() as u64).with_message("packing weights");
+    let progress = progress::bar(Some(shapes.len() as u64), PROGRESS);
     let matrices = (0..shapes.len()).map(|i| pack(i).inspect(|_| progress.inc(1))).collect::<Result<_>>()?;
     progress.finish_and_clear();
     let embedding = match embedding.stored() {
@@ -206,7 +209,7 @@ impl PackedFile<'_> {
     }
 
     fn make(&self, path: &Path, pack: &impl Fn(usize) -> Result<Weights>) -> std::result::Result<(), Failure> {
-        let progress = ProgressBar::new(self.shapes.len() as u64 + 1).with_message("packing weights");
+        let progress = progress::bar(Some(self.shapes.len() as u64 + 1), PROGRESS);
         tracing::info!("packing the weights into {}, once", self.path.display());
         let mut out = BufWriter::new(File::create(path)?);
         let mut start = self.header_bytes();

@@ -1,6 +1,7 @@
 //! How far a file is: a bar on a terminal, now and then a line of the log elsewhere.
 
-use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
+use crate::progress;
+use indicatif::{DecimalBytes, ProgressBar};
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -22,10 +23,9 @@ impl Progress {
     /// `verb` is what is done with the file.
     pub fn new(verb: &str, name: &str, size: u64) -> Self {
         let what = format!("{verb} {name}");
-        let style = ProgressStyle::with_template(
-            "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left",
-        );
-        let bar = ProgressBar::new(size).with_message(what.clone()).with_style(style.expect("the template is right"));
+        let template = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left";
+        let bar = progress::bar(Some(size), template);
+        bar.set_message(what.clone());
         let now = Instant::now();
         Self { bar, what, from: 0, start: now, last_line: now }
     }
@@ -48,14 +48,14 @@ impl Progress {
         }
     }
 
-    /// Says what is to be known, without disturbing the bar.
+    /// Says what is to be known.
     pub fn note(&self, what: impl Display) {
-        self.bar.suspend(|| tracing::info!("{}: {what}", self.what));
+        tracing::info!("{}: {what}", self.what);
     }
 
-    /// Says what went wrong, without disturbing the bar.
+    /// Says what went wrong.
     pub fn warn(&self, what: impl Display) {
-        self.bar.suspend(|| tracing::warn!("{}: {what}", self.what));
+        tracing::warn!("{}: {what}", self.what);
     }
 
     /// All `done` bytes are there, and right.

@@ -3,7 +3,9 @@
 //! Invariant: a flag wins over a variable, a variable over a default; an empty value and vLLM's `None` are no value.
 //! Called by `options::parse`.
 
-use super::flags::{BenchArgs, EngineArgs, HealthArgs, LogArgs, ModelArgs, ScoreArgs, ServeArgs, ServerArgs, TlsArgs};
+use super::flags::{
+    BenchArgs, EngineArgs, HealthArgs, LogArgs, LogFormatArgs, ModelArgs, ScoreArgs, ServeArgs, ServerArgs, TlsArgs,
+};
 use super::*;
 use super::{ignored, keys, pooler};
 use std::path::Path;
@@ -29,20 +31,19 @@ pub fn options(args: ServeArgs, ignored: Vec<String>, env: impl Fn(&str) -> Opti
     let mut notices: Vec<String> =
         ignored.iter().map(|flag| format!("{flag} is accepted for vLLM's sake and has no effect here.")).collect();
     notices.extend(ignored::variables(env));
-    let filter = log_filter(env, log.uvicorn_log_level);
     let engine = engine_options(model, engine, env, &mut notices)?;
     let server = server_options(server, score, tls, &log, &engine, env, &mut notices)?;
     let server = ServerOptions { api_keys, ..server };
-    Ok(Options { engine, server, log: LogOptions { filter, notices } })
+    Ok(Options { engine, server, log: log_options(log.format, log.uvicorn_log_level, env, notices) })
 }
 
 /// The options of `bench`.
 pub fn bench_options(args: BenchArgs, env: impl Fn(&str) -> Option<String>) -> Result<BenchOptions, String> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let BenchArgs { workload, requests, json, model, engine } = args;
+    let BenchArgs { workload, requests, json, model, engine, log } = args;
     let mut notices = Vec::new();
     let engine = engine_options(model, engine, env, &mut notices)?;
-    let log = LogOptions { filter: log_filter(env, None), notices };
+    let log = log_options(log, None, env, notices);
     Ok(BenchOptions { engine, log, workload: workload.unwrap_or(Workload::Rag), requests, json })
 }
 
@@ -57,8 +58,17 @@ pub fn health_options(args: HealthArgs) -> Result<Option<HealthOptions>, String>
     })
 }
 
-pub fn log_filter(env: impl Fn(&str) -> Option<String>, http: Option<&str>) -> String {
-    env("RUST_LOG").unwrap_or_else(|| values::log_filter(env("VLLM_LOGGING_LEVEL").as_deref(), http))
+/// What is logged, and how; `http` is the level of the HTTP server's own lines.
+pub fn log_options(
+    args: LogFormatArgs,
+    http: Option<&str>,
+    env: impl Fn(&str) -> Option<String>,
+    notices: Vec<String>,
+) -> LogOptions {
+    let filter = env("RUST_LOG").unwrap_or_else(|| values::log_filter(env("VLLM_LOGGING_LEVEL").as_deref(), http));
+    // https://no-color.org
+    let colours = env("NO_COLOR").is_none() && env("TERM").is_none_or(|terminal| terminal != "dumb");
+    LogOptions { filter, format: args.log_format.unwrap_or(LogFormat::Text), colours, notices }
 }
 
 /// The part of the options that every command has.

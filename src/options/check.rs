@@ -2,7 +2,7 @@
 //!
 //! Called by `options::parse`.
 
-use super::flags::{EngineArgs, ModelArgs};
+use super::flags::{EngineArgs, LogFormatArgs, ModelArgs};
 use super::{EngineOptions, LogOptions, build};
 use clap::Args;
 
@@ -27,14 +27,16 @@ pub struct CheckArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub log: LogFormatArgs,
 }
 
 /// The options of `check`.
 pub fn options(args: CheckArgs, env: impl Fn(&str) -> Option<String>) -> Result<CheckOptions, String> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let CheckArgs { json, model, engine } = args;
+    let CheckArgs { json, model, engine, log } = args;
     let mut notices = Vec::new();
     let engine = build::engine_options(model, engine, env, &mut notices)?;
-    let log = LogOptions { filter: build::log_filter(env, None), notices };
+    let log = build::log_options(log, None, env, notices);
     Ok(CheckOptions { engine, log, json })
 }

@@ -3,6 +3,7 @@
 //!
 //! Called by `options::parse`; the token file is the one file read here.
 
+use super::flags::LogFormatArgs;
 use super::{LogOptions, build, values};
 use actix_web::http::Uri;
 use clap::Args;
@@ -21,9 +22,6 @@ pub const DEFAULT_PATIENCE: Patience = Patience {
     longest_wait: Duration::from_secs(300),
     silence: Duration::from_secs(60),
 };
-
-/// What the HTTP client may log at most: below that it writes all that goes over the wire, the token included.
-const QUIET: &str = "ureq=debug,ureq_proto=debug,ureq_proto::util=debug";
 
 /// What is fetched, where from and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +83,8 @@ pub struct DownloadArgs {
     /// Branch, tag or commit [default: main]
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
+    #[command(flatten)]
+    pub log: LogFormatArgs,
 }
 
 /// What help says of the environment.
@@ -115,7 +115,7 @@ pub fn options(args: DownloadArgs, env: impl Fn(&str) -> Option<String>) -> Resu
     let endpoint = env("HF_ENDPOINT").map_or_else(|| Ok(DEFAULT_ENDPOINT.to_owned()), |text| endpoint(&text))?;
     let proxy = if endpoint.starts_with("https:") { either("HTTPS_PROXY") } else { either("HTTP_PROXY") };
     let no_proxy = either("NO_PROXY").unwrap_or_default();
-    let log = LogOptions { filter: format!("{},{QUIET}", build::log_filter(env, None)), notices: Vec::new() };
+    let log = build::log_options(args.log, None, env, Vec::new());
     Ok(DownloadOptions {
         repo,
         revision,

@@ -198,10 +198,21 @@ pub struct TlsArgs {
     pub ssl_cert_reqs: Option<super::ClientCertificates>,
 }
 
-/// What is written to the log.
+/// How every command writes its log.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogFormatArgs {
+    /// text, or json: an object a line, for what collects logs [default: text; not in vLLM]
+    #[arg(long, value_name = "text|json", value_parser = values::log_format)]
+    pub log_format: Option<super::LogFormat>,
+}
+
+/// What a server writes to the log.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
+    #[command(flatten)]
+    pub format: LogFormatArgs,
     /// One line per request, without its texts
     #[arg(long)]
     pub enable_log_requests: bool,
@@ -248,6 +259,8 @@ pub struct BenchArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub log: LogFormatArgs,
 }
 
 /// The arguments of `health`.
@@ -268,9 +281,9 @@ const SPELLINGS: &str = "\
 Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON
 (--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the
 log; unknown flags are errors. Not in vLLM: --instruction, --overflow, --drain-delay, --max-body-mib, --receive-timeout,
---max-connections, --prefix-cache-mib, --weight-cache, --threads, --no-pin, --numa, --isa. Environment: VLLM_API_KEY,
-VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG.";
+--max-connections, --prefix-cache-mib, --weight-cache, --threads, --no-pin, --numa, --isa, --log-format. Environment:
+VLLM_API_KEY, VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
+VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG, NO_COLOR.";
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -302,7 +315,7 @@ pub fn command() -> Command {
         )
         .args_override_self(true);
     Command::new("ironrank")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(crate::version())
         .about("Serves Qwen3 rerankers on ordinary CPUs, behind vLLM's score and rerank API")
         .after_help("`ironrank MODEL --flags` is `ironrank serve MODEL --flags`.")
         .arg_required_else_help(true)

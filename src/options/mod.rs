@@ -73,8 +73,21 @@ pub struct Options {
 pub struct LogOptions {
     /// A level, or `RUST_LOG` syntax.
     pub filter: String,
+    /// Who reads it.
+    pub format: LogFormat,
+    /// Whether levels may be coloured, where the log is a terminal.
+    pub colours: bool,
     /// One sentence for each thing that was accepted but means nothing here, to be logged first.
     pub notices: Vec<String>,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object, for what collects logs.
+    Json,
 }
 
 /// Which model, and how the machine is used for it.

@@ -3,8 +3,8 @@
 //! The flags that only this command has and what is made of them stand here; model, speed and scores are the groups of
 //! `flags`. Called by `options::parse`.
 
-use super::build::{engine_options, given, instruction, log_filter, pooling, template};
-use super::flags::{EngineArgs, ModelArgs, ScoreArgs};
+use super::build::{engine_options, given, instruction, log_options, pooling, template};
+use super::flags::{EngineArgs, LogFormatArgs, ModelArgs, ScoreArgs};
 use super::{EngineOptions, LogOptions, Overflow, Pooling};
 use clap::{Args, Command};
 use std::ffi::OsString;
@@ -87,6 +87,8 @@ pub struct OfflineArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub log: LogFormatArgs,
 }
 
 const RULES: &str = "\
@@ -109,7 +111,7 @@ pub fn command() -> Command {
 /// The options of `score`.
 pub fn options(args: OfflineArgs, env: impl Fn(&str) -> Option<String>) -> Result<ScoreOptions, String> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let OfflineArgs { input, output, rejected, shard, score, model, engine } = args;
+    let OfflineArgs { input, output, rejected, shard, score, model, engine, log } = args;
     let file = |path: String| (path != "-").then(|| PathBuf::from(path));
     let (input, output) = (file(input), file(output));
     let rejected = given(rejected).map(PathBuf::from).or_else(|| output.as_deref().map(ScoreOptions::beside));
@@ -121,7 +123,7 @@ pub fn options(args: OfflineArgs, env: impl Fn(&str) -> Option<String>) -> Resul
     let engine = engine_options(model, engine, env, &mut notices)?;
     Ok(ScoreOptions {
         engine,
-        log: LogOptions { filter: log_filter(env, None), notices },
+        log: log_options(log, None, env, notices),
         input,
         output,
         rejected,

@@ -3,7 +3,7 @@
 //! Every function is pure; called by `options::build`, `options::spelling` and, as clap's value parsers, by
 //! `options::flags`.
 
-use super::{ClientCertificates, DEFAULT_LOG_LEVEL, HealthOptions, Listen, Overflow};
+use super::{ClientCertificates, DEFAULT_LOG_LEVEL, HealthOptions, Listen, LogFormat, Overflow};
 use actix_web::http::Uri;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -174,6 +174,15 @@ pub fn overflow(text: &str) -> Result<Overflow, String> {
         "error" => Ok(Overflow::Error),
         "truncate" => Ok(Overflow::Truncate),
         _ => Err(format!("'{text}' is not known; use error or truncate.")),
+    }
+}
+
+/// `--log-format`.
+pub fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("'{text}' is not known; use text or json.")),
     }
 }
 

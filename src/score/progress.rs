@@ -3,7 +3,8 @@
 
 use super::source::Place;
 use crate::engine::{Engine, Work};
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use crate::progress;
+use indicatif::{HumanCount, HumanDuration, ProgressBar};
 use std::time::{Duration, Instant};
 
 /// How often the bar moves.
@@ -38,11 +39,8 @@ pub(super) struct Progress {
 impl Progress {
     /// Begins to count.
     pub fn new(engine: Engine, size: Option<u64>, report_all: bool) -> Self {
-        let (bar, template) = match size {
-            Some(size) => (ProgressBar::new(size), "{wide_bar} {percent} %, {msg}, {eta} left"),
-            None => (ProgressBar::new_spinner(), "{spinner} {msg}, {elapsed} so far"),
-        };
-        let bar = bar.with_style(ProgressStyle::with_template(template).expect("the template is right"));
+        let template = if size.is_some() { "{wide_bar} {msg}" } else { "{spinner} {msg}, {elapsed} so far" };
+        let bar = progress::bar(size, template);
         let (before, now) = (engine.work(), Instant::now());
         Self {
             bar,
@@ -86,8 +84,6 @@ impl Progress {
         self.at = place.bytes;
         if self.from.is_none() {
             self.from = Some((place.bytes, Instant::now()));
-            self.bar.set_position(place.bytes);
-            self.bar.reset_eta();
         }
     }
 
@@ -96,26 +92,23 @@ impl Progress {
         if self.unsaid.is_empty() {
             return;
         }
-        let unsaid = std::mem::take(&mut self.unsaid);
-        self.bar.suspend(|| {
-            for (line, reason) in unsaid {
-                tracing::warn!("line {line} is rejected: {reason}");
-            }
-            if !self.report_all && self.rejected >= REPORTED {
-                tracing::warn!("further rejected rows are only set aside");
-            }
-        });
+        for (line, reason) in std::mem::take(&mut self.unsaid) {
+            tracing::warn!("line {line} is rejected: {reason}");
+        }
+        if !self.report_all && self.rejected >= REPORTED {
+            tracing::warn!("further rejected rows are only set aside");
+        }
     }
 
     /// Moves the bar, or says how far it is.
     pub fn tick(&mut self) {
-        self.bar.set_message(format!("{}, {}", self.rows(), self.rate()));
-        self.bar.set_position(self.at.min(self.size.unwrap_or(u64::MAX)));
+        let far = format!("{}, {}{}", self.rows(), self.rate(), self.left().unwrap_or_default());
         if self.bar.is_hidden() && self.logged.elapsed() >= LOG_INTERVAL {
             self.logged = Instant::now();
-            let far = self.left().unwrap_or_default();
-            tracing::info!("{}, {}{far}", self.rows(), self.rate());
+            tracing::info!("{far}");
         }
+        self.bar.set_message(far);
+        self.bar.set_position(self.at.min(self.size.unwrap_or(u64::MAX)));
     }
 
     /// Takes the bar away.

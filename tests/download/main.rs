@@ -8,7 +8,7 @@ mod support;
 use hub::{COMMIT, Fault, Hub, Seen};
 use ironrank::download;
 use ironrank::error::Result;
-use ironrank::options::{DEFAULT_PATIENCE, DownloadOptions, LogOptions, Patience, Token};
+use ironrank::options::{DEFAULT_PATIENCE, DownloadOptions, LogFormat, LogOptions, Patience, Token};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ fn options(hub: &Hub, dir: &Path) -> DownloadOptions {
         no_proxy: Vec::new(),
         authorities: None,
         patience: IMPATIENT,
-        log: LogOptions { filter: "off".to_owned(), notices: Vec::new() },
+        log: LogOptions { filter: "off".to_owned(), format: LogFormat::Text, colours: false, notices: Vec::new() },
     }
 }
 
@@ -353,7 +353,6 @@ fn the_command_prints_the_directory_and_keeps_the_token_to_itself() {
             .env_clear()
             .env("HF_ENDPOINT", format!("http://127.0.0.1:{}/", hub.port))
             .env("HF_TOKEN", "hf_secret")
-            .env("RUST_LOG", "trace")
             .envs(more.iter().copied())
             .output()
             .unwrap()
@@ -363,6 +362,18 @@ fn the_command_prints_the_directory_and_keeps_the_token_to_itself() {
     assert!(String::from_utf8_lossy(&offline.stderr).contains("HF_HUB_OFFLINE=1 forbids the network"));
     assert!(hub.seen("").is_empty());
 
+    // Neither level opens what the HTTP client says of the bytes on the wire.
+    for filter in ["trace", "info,ureq=trace,ureq::run=trace,ureq_proto=trace,ureq_proto::util=trace"] {
+        let said = String::from_utf8(run(&[("RUST_LOG", filter)]).stderr).unwrap();
+        assert!(said.contains("DEBUG") && !said.contains("TRACE ureq") && !said.contains("hf_secret"), "{said}");
+    }
+    for env in [&[][..], &[("VLLM_LOGGING_LEVEL", "WARNING")], &[("RUST_LOG", "error")]] {
+        fs::remove_dir_all(temporary.path().join("Model")).unwrap();
+        let said = String::from_utf8(run(env).stderr).unwrap();
+        assert!(!said.contains("DEBUG") && !said.contains("TRACE") && said.is_empty() != env.is_empty(), "{said}");
+    }
+
+    fs::remove_dir_all(temporary.path().join("Model")).unwrap();
     let output = run(&[]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");

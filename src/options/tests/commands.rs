@@ -76,3 +76,32 @@ fn health_asks_the_server_that_it_is_told() {
         assert_eq!(run(line, &[]), Command::Health(expected), "{line}");
     }
 }
+
+#[test]
+fn every_command_says_its_log_in_the_form_that_is_asked_for() {
+    let log = |line: &str, env: Env| match run(line, env) {
+        Command::Serve(options) => options.log,
+        Command::Bench(options) => options.log,
+        Command::Check(options) => options.log,
+        Command::Download(options) => options.log,
+        Command::Score(options) => options.log,
+        other => panic!("'{line}' gave {other:?}"),
+    };
+    for line in ["serve /m", "/m", "bench /m", "check /m", "download a/b", "score /m --input - --output -"] {
+        let plain = log(line, &[]);
+        assert_eq!((plain.format, plain.colours), (LogFormat::Text, true), "{line}");
+        assert_eq!(
+            plain.filter, "info,actix_server=warn,actix_http=off",
+            "{line}: nothing opens a library's own lines"
+        );
+        assert_eq!(log(&format!("{line} --log-format json"), &[]).format, LogFormat::Json, "{line}");
+        assert_eq!(log(&format!("{line} --log-format json --log_format=text"), &[]).format, LogFormat::Text, "{line}");
+        refused(&format!("{line} --log-format xml"), &[], "'xml' is not known; use text or json");
+        for env in [("NO_COLOR", "1"), ("NO_COLOR", "false"), ("TERM", "dumb")] {
+            assert!(!log(line, &[env]).colours, "{line} {env:?}");
+        }
+        for env in [("NO_COLOR", ""), ("TERM", "xterm-256color")] {
+            assert!(log(line, &[env]).colours, "{line} {env:?}");
+        }
+    }
+}

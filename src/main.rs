@@ -14,8 +14,8 @@ use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::health;
 use ironrank::logging;
 use ironrank::options::{
-    self, ApiKeys, BenchOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen, LogOptions, Options,
-    ScoreOptions, ServerOptions,
+    self, ApiKeys, BenchOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen, LoadFormat, LogOptions,
+    Options, ScoreOptions, ServerOptions,
 };
 use ironrank::prompt::Template;
 use ironrank::score::{self, Outcome, Stop};
@@ -139,7 +139,11 @@ fn serve(options: &Options) -> Result<()> {
             ApiKeys { keys, .. } if keys.is_empty() => {}
             ApiKeys { keys, from } => tracing::info!("the API asks for a key: {} in force, from {from}", keys.len()),
         }
-        tracing::info!("ready: serving {names} on {url}");
+        let meaning = match options.engine.load_format {
+            LoadFormat::Dummy => " (made-up weights: scores carry no meaning)",
+            LoadFormat::Safetensors => "",
+        };
+        tracing::info!("ready: serving {names} on {url}{meaning}");
         server::run(state, listening, lifecycle, stop).await?;
         tracing::info!("stopped");
         Ok(())
@@ -166,6 +170,7 @@ fn settings(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) 
     Settings {
         served_model_names: server.served_model_names,
         root: options.engine.model_name(),
+        dummy: options.engine.load_format == LoadFormat::Dummy,
         max_model_len,
         api_keys: server.api_keys.keys,
         skip_model_name_validation: server.skip_model_name_validation,

@@ -71,6 +71,17 @@ pub fn log_options(
     LogOptions { filter, format: args.log_format.unwrap_or(LogFormat::Text), colours, notices }
 }
 
+/// An error where `command` would go on with made-up weights that nobody has asked for.
+pub fn needs_model(command: &str, model: &ModelArgs) -> Result<(), String> {
+    let named = model.model_tag.is_some() || model.model.is_some();
+    match named || model.load_format.as_deref() == Some("dummy") {
+        true => Ok(()),
+        false => Err(format!(
+            "`ironrank {command}` needs a MODEL directory; --load-format dummy takes made-up weights, without meaning."
+        )),
+    }
+}
+
 /// The part of the options that every command has.
 pub fn engine_options(
     model: ModelArgs,
@@ -83,6 +94,14 @@ pub fn engine_options(
     }
     if model.trust_remote_code {
         notices.push("--trust-remote-code has no effect: no code of a model is ever run.".to_owned());
+    }
+    for (place, text) in [("MODEL", &model.model_tag), ("--model", &model.model)] {
+        if let Some(text) = text.as_deref().filter(|text| text.trim().is_empty() || *text == "None") {
+            return Err(format!(
+                "{place} is '{text}', which names no model: perhaps a variable is not set. Give a model directory; without \
+                 any MODEL, `serve` and `bench` take a built-in dummy."
+            ));
+        }
     }
     let dir = match (given(model.model_tag), given(model.model)) {
         (Some(positional), Some(flag)) if positional != flag => {

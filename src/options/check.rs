@@ -35,6 +35,7 @@ pub struct CheckArgs {
 pub fn options(args: CheckArgs, env: impl Fn(&str) -> Option<String>) -> Result<CheckOptions, String> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
     let CheckArgs { json, model, engine, log } = args;
+    build::needs_model("check", &model)?;
     let mut notices = Vec::new();
     let engine = build::engine_options(model, engine, env, &mut notices)?;
     let log = build::log_options(log, None, env, notices);

@@ -45,6 +45,8 @@ fn flag(key: &str, value: Value, command: &Command) -> Result<Vec<String>, Strin
         _ => None,
     };
     Ok(match value {
+        // What a variable that is not set leaves behind.
+        Value::Null if name == "model" => return Err("--config: model is empty, which names no model.".to_owned()),
         Value::Null => Vec::new(),
         _ if is_switch && switched == Some(true) => vec![flag],
         _ if is_switch && switched == Some(false) => vec![format!("--{}", flags::twin(name))],

@@ -3,7 +3,7 @@
 //! The flags that only this command has and what is made of them stand here; model, speed and scores are the groups of
 //! `flags`. Called by `options::parse`.
 
-use super::build::{engine_options, given, instruction, log_options, pooling, template};
+use super::build::{engine_options, given, instruction, log_options, needs_model, pooling, template};
 use super::flags::{EngineArgs, LogFormatArgs, ModelArgs, ScoreArgs};
 use super::{EngineOptions, LogOptions, Overflow, Pooling};
 use clap::{Args, Command};
@@ -118,6 +118,7 @@ pub fn options(args: OfflineArgs, env: impl Fn(&str) -> Option<String>) -> Resul
     if rejected.is_some() && rejected == output {
         return Err("--output and --rejected name the same file.".to_owned());
     }
+    needs_model("score", &model)?;
     let mut notices = Vec::new();
     let pooling = pooling(score.pooler_config, &mut notices)?;
     let engine = engine_options(model, engine, env, &mut notices)?;

@@ -18,7 +18,7 @@ pub async fn answer(
     request_id: Option<&str>,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, prompt_tokens, shortened } = scoring::score::<InputRequest>(state, body).await?;
+    let Scored { request, scores, prompt_tokens, shortened, .. } = scoring::score::<InputRequest>(state, body).await?;
     let class = |(index, score)| Class { index, label: LABEL, probs: [f64::from(score)], num_classes: 1 };
     Ok(scoring::ok(shortened).json(ClassifyResponse {
         id: scoring::prefixed_id("classify", request_id, request.common()),

@@ -49,6 +49,7 @@ pub fn info(state: &State) -> HttpResponse {
         model_id: state.settings.model_name(),
         model_sha: None,
         model_dtype: "float32",
+        load_format: state.settings.load_format(),
         model_type: ModelType { reranker: labels, rerank: Map::new() },
         served_model_path: root,
         max_input_length: *max_model_len,
@@ -124,6 +125,7 @@ fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
         }],
         context_length: max_model_len,
         model_type: "rerank",
+        load_format: state.settings.load_format(),
     }
 }
 
@@ -138,6 +140,9 @@ pub(super) struct Info<'a> {
     #[schema(value_type = Option<String>)]
     model_sha: Option<()>,
     model_dtype: &'static str,
+    /// `dummy` where the weights are made up and scores carry no meaning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load_format: Option<&'static str>,
     model_type: ModelType,
     served_model_path: &'a str,
     max_input_length: usize,
@@ -171,7 +176,7 @@ pub(super) struct ModelList<'a> {
     data: Vec<ModelCard<'a>>,
 }
 
-/// vLLM's card; the last two fields are what RAGFlow and Xinference's clients look for.
+/// vLLM's card; `context_length` and `model_type` are what RAGFlow and Xinference's clients look for.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ModelCard<'a> {
     id: &'a str,
@@ -185,6 +190,9 @@ pub(super) struct ModelCard<'a> {
     permission: [Permission; 1],
     context_length: usize,
     model_type: &'static str,
+    /// `dummy` where the weights are made up and scores carry no meaning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load_format: Option<&'static str>,
 }
 
 #[derive(Serialize, ToSchema)]

@@ -61,6 +61,8 @@ pub struct Settings {
     pub served_model_names: Vec<String>,
     /// Where the model came from, as the model cards say it.
     pub root: String,
+    /// Whether the weights are made up, so that scores carry no meaning.
+    pub dummy: bool,
     /// Longest prompt in tokens.
     pub max_model_len: usize,
     /// Keys that open the API; empty leaves it open to all.
@@ -101,6 +103,11 @@ pub struct ServerInfo {
 impl Settings {
     fn model_name(&self) -> &str {
         self.served_model_names.first().map_or("", String::as_str)
+    }
+
+    /// What answers about the model say of its weights: nothing where they are a model's.
+    fn load_format(&self) -> Option<&'static str> {
+        self.dummy.then_some("dummy")
     }
 
     /// Whether the operator wants this resource to be there.

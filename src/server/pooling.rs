@@ -87,7 +87,8 @@ pub async fn answer(
     request_id: Option<&str>,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, prompt_tokens, shortened } = scoring::score::<PoolingRequest>(state, body).await?;
+    let Scored { request, scores, prompt_tokens, shortened, .. } =
+        scoring::score::<PoolingRequest>(state, body).await?;
     let PoolingRequest { format, encoding, .. } = request;
     let id = scoring::prefixed_id("pooling", request_id, request.common());
     let (created, model) = (unix_time(), state.settings.model_name());

@@ -13,7 +13,7 @@ pub async fn answer(
     request_id: Option<&str>,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, prompt_tokens, shortened } = scoring::score::<ScoreRequest>(state, body).await?;
+    let Scored { request, scores, prompt_tokens, shortened, .. } = scoring::score::<ScoreRequest>(state, body).await?;
     let datum = |(index, score)| ScoreDatum { index, object: "score", score: f64::from(score) };
     Ok(scoring::ok(shortened).json(ScoreResponse {
         id: scoring::answer_id(request_id, request.common()),

@@ -29,6 +29,8 @@ pub struct Scored<R> {
     pub request: R,
     /// One score per pair, in order.
     pub scores: Vec<f32>,
+    /// What the scores were made of, which tells apart what the sigmoid rounds to one number.
+    pub margins: Vec<f32>,
     /// Tokens of all pairs.
     pub prompt_tokens: usize,
     /// Documents that were shortened to fit.
@@ -76,7 +78,8 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     let pooling = &state.settings.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
     let scores = answers.iter().map(|answer| answer.score(pooling, use_activation)).collect();
-    Ok(Scored { request, scores, prompt_tokens: lengths.iter().sum(), shortened })
+    let margins = answers.iter().map(|answer| answer.margin).collect();
+    Ok(Scored { request, scores, margins, prompt_tokens: lengths.iter().sum(), shortened })
 }
 
 /// A good answer, with a header if `shortened` documents were cut.

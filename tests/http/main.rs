@@ -82,6 +82,7 @@ fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Set
     let mut settings = Settings {
         served_model_names: vec!["tiny".to_owned(), "tiny-alias".to_owned()],
         root: "/models/tiny".to_owned(),
+        dummy: false,
         max_model_len: MAX_MODEL_LEN,
         api_keys: Vec::new(),
         skip_model_name_validation: false,

@@ -64,6 +64,44 @@ async fn the_pooler_says_what_becomes_of_a_logit_when_the_request_does_not() {
 }
 
 #[actix_web::test]
+async fn the_order_is_that_of_the_logits_where_all_scores_round_to_one_number() {
+    let documents: Vec<String> = (0..9).map(|i| format!("document {i} of some about mountains")).collect();
+    let ranked = async |subject: &Data<State>, fields: Value| {
+        let mut bodies = Vec::new();
+        for (path, list) in [("/rerank", "documents"), ("/rerank", "texts"), ("/v2/rerank", "documents")] {
+            let mut body = json!({"query": "mountains", list: documents});
+            body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            let (status, _, answer) = send(subject, path, body).await;
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            let results = answer["results"].as_array().or(answer.as_array()).unwrap().clone();
+            bodies.push(results.iter().map(|result| result["index"].as_u64().unwrap()).collect::<Vec<_>>());
+        }
+        bodies
+    };
+    let right = ranked(&subject(&[]), json!({"use_activation": false})).await;
+    for mean in [-1000.0, 1000.0] {
+        let flat = subject_with(|settings| settings.pooling.logit_mean = mean);
+        assert_eq!(ranked(&flat, json!({})).await, right, "all scores are one number");
+        let best = ranked(&flat, json!({"top_n": 1})).await;
+        assert_eq!((best[0][0], best[0].len()), (right[0][0], 1));
+    }
+}
+
+#[actix_web::test]
+async fn made_up_weights_are_told_of_wherever_the_model_is_described() {
+    let dummy = subject_with(|settings| settings.dummy = true);
+    let read = async |subject: &Data<State>, path: &str| -> Value {
+        let service = service_test::init_service(app(subject.clone())).await;
+        service_test::call_and_read_body_json(&service, TestRequest::get().uri(path).to_request()).await
+    };
+    assert_eq!(read(&dummy, "/v1/models").await["data"][0]["load_format"], "dummy");
+    assert_eq!(read(&dummy, "/v1/models/tiny").await["load_format"], "dummy");
+    assert_eq!(read(&dummy, "/info").await["load_format"], "dummy");
+    assert_eq!(read(&subject(&[]), "/info").await.get("load_format"), None);
+    assert_eq!(read(&subject(&[]), "/v1/models").await["data"][0].get("load_format"), None);
+}
+
+#[actix_web::test]
 async fn a_full_queue_is_a_503_that_says_when_to_come_back() {
     let service = service_test::init_service(app(subject_that_is_full())).await;
     let request = TestRequest::post().uri("/v1/rerank").set_json(json!({"query": "q", "documents": ["a", "b"]}));

@@ -26,7 +26,7 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
         Command::Score(score) => *score,
         other => panic!("'{line}' gave {other:?}"),
     };
-    let plain = score("score --input - --output -");
+    let plain = score("score --load-format dummy --input - --output -");
     assert_eq!((&plain.input, &plain.output, &plain.rejected), (&None, &None, &None));
     assert_eq!((plain.shard, plain.overflow, plain.instruction), (Shard::WHOLE, Overflow::Error, None));
     assert_eq!(plain.engine, options("serve", &[]).engine);
@@ -34,17 +34,41 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
     assert_eq!((full.input, full.output), (Some("a".into()), Some("b".into())));
     assert_eq!((full.rejected, full.shard), (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 }));
     assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2", &[]).engine);
-    assert_eq!(score("score --input - --output - --instruction Find!").instruction.as_deref(), Some("Find!"));
+    assert_eq!(score("score m --input - --output - --instruction Find!").instruction.as_deref(), Some("Find!"));
     for line in [
-        "score --input a",
-        "score --output b",
-        "score --input a --output b --shard 0/4",
-        "score --input a --output b --shard 5/4",
-        "score --input a --output b --shard 1",
-        "score --input a --output b --rejected b",
-        "score --input a --output b --port 8000",
+        "score m --input a",
+        "score m --output b",
+        "score m --input a --output b --shard 0/4",
+        "score m --input a --output b --shard 5/4",
+        "score m --input a --output b --shard 1",
+        "score m --input a --output b --rejected b",
+        "score m --input a --output b --port 8000",
     ] {
         assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
+    }
+}
+
+#[test]
+fn a_model_that_is_mistyped_or_forgotten_is_refused_before_it_gives_meaningless_scores() {
+    for line in ["score --input - --output -", "check", "check --json", "score --load-format auto --input - --output -"]
+    {
+        refused(line, &[], "needs a MODEL directory; --load-format dummy");
+    }
+    for command in ["serve", "check", "bench", "score --input - --output -"] {
+        refused(&format!("{command} --model="), &[], "--model is '', which names no model");
+        refused(&format!("{command} --model None"), &[], "--model is 'None', which names no model");
+    }
+    for empty in ["", "  ", "None"] {
+        for command in ["serve", "check", "bench"] {
+            let args = ["ironrank", command, empty].map(str::to_owned);
+            match parse(args, |_| None) {
+                Command::Say { text, code: 2 } => assert!(text.contains("MODEL is '"), "{command} '{empty}': {text}"),
+                other => panic!("{command} '{empty}' gave {other:?}"),
+            }
+        }
+    }
+    for line in ["check --load-format dummy", "check m", "score --model m --input - --output -", "bench", "serve"] {
+        assert!(!matches!(run(line, &[]), Command::Say { .. }), "'{line}' was refused");
     }
 }
 

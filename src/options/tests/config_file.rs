@@ -52,6 +52,8 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
         ("api-key: \"\"\n", "is empty"),
         ("api-key: [k1, \" \"]\n", "is empty"),
         ("port: 70000\n", "70000"),
+        ("model:\n", "model is empty, which names no model"),
+        ("model: \"\"\n", "--model is '', which names no model"),
         ("- port\n", "not a YAML mapping"),
         ("port: [\n", "not a YAML mapping"),
         ("config: other.yaml\n", "cannot name another"),

@@ -20,10 +20,11 @@ pub async fn answer(
     documents: Documents,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, prompt_tokens, shortened } = scoring::score::<RerankRequest>(state, body).await?;
+    let Scored { request, scores, margins, prompt_tokens, shortened } =
+        scoring::score::<RerankRequest>(state, body).await?;
     let text = |index: usize| request.documents[index].plain().unwrap_or("");
     let id = || scoring::answer_id(request_id, request.common());
-    let ranked = ranking(&scores)
+    let ranked = ranking(&margins)
         .into_iter()
         .take(request.top_n.unwrap_or(usize::MAX))
         .map(|index| (index, f64::from(scores[index])));
@@ -70,11 +71,12 @@ pub enum Documents {
     LeftOut,
 }
 
-/// Indices by falling score; equal scores keep their order.
-fn ranking(scores: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
+/// Indices by falling margin; equal margins keep their order. Scores rise with margins (`logit_sigma` is positive, and so
+/// are the slopes of all activations), but many margins round to one score.
+fn ranking(margins: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..margins.len()).collect();
     // Adding zero makes -0.0 equal to 0.0 under the total order.
-    order.sort_by(|a, b| (scores[*b] + 0.0).total_cmp(&(scores[*a] + 0.0)));
+    order.sort_by(|a, b| (margins[*b] + 0.0).total_cmp(&(margins[*a] + 0.0)));
     order
 }
 
@@ -182,7 +184,7 @@ mod tests {
     use super::ranking;
 
     #[test]
-    fn equal_scores_keep_their_order() {
+    fn equal_margins_keep_their_order() {
         assert_eq!(ranking(&[0.5, 0.9, 0.5, -0.0, 0.0, 0.9]), [1, 5, 0, 2, 3, 4]);
         assert_eq!(ranking(&[]), [0; 0]);
     }

@@ -7,7 +7,7 @@ use super::flags::{
     BenchArgs, EngineArgs, HealthArgs, LogArgs, LogFormatArgs, ModelArgs, ScoreArgs, ServeArgs, ServerArgs, TlsArgs,
 };
 use super::*;
-use super::{ignored, keys, pooler};
+use super::{ignored, json, keys, pooler};
 use std::path::Path;
 
 /// Variables that `/server_info` may tell: a list of those without secrets, for one with a secret is easily forgotten.
@@ -121,12 +121,12 @@ pub fn engine_options(
         (_, None) => return Err("--load-format safetensors needs a MODEL directory to read from.".to_owned()),
     };
     let mut hf_overrides = match (given(model.hf_overrides), env("VLLM_HF_OVERRIDES")) {
-        (Some(json), _) => values::json_object("--hf-overrides", &json)?,
-        (None, Some(json)) => values::json_object("VLLM_HF_OVERRIDES", &json)?,
+        (Some(json), _) => json::object("--hf-overrides", &json)?,
+        (None, Some(json)) => json::object("VLLM_HF_OVERRIDES", &json)?,
         (None, None) => Map::new(),
     };
     if let Some(json) = given(model.rope_scaling) {
-        hf_overrides.insert("rope_scaling".to_owned(), values::json_object("--rope-scaling", &json)?.into());
+        hf_overrides.insert("rope_scaling".to_owned(), json::object("--rope-scaling", &json)?.into());
     }
     if let Some(theta) = model.rope_theta {
         hf_overrides.insert("rope_theta".to_owned(), theta.into());
@@ -209,8 +209,8 @@ fn server_options(
     if tls.is_some() && matches!(listen, Listen::Unix(_)) {
         return Err("--uds and --ssl-certfile do not go together: a Unix socket never leaves the machine.".to_owned());
     }
-    let list = |list: Option<values::StringList>, default: &[&str]| match list {
-        Some(values::StringList(items)) => items,
+    let list = |list: Option<json::StringList>, default: &[&str]| match list {
+        Some(json::StringList(items)) => items,
         None => default.iter().map(|&item| item.to_owned()).collect(),
     };
     let pooling = pooling(score.pooler_config, notices)?;
@@ -249,7 +249,7 @@ fn server_options(
 /// How `--pooler-config` makes scores.
 pub(super) fn pooling(json: Option<String>, notices: &mut Vec<String>) -> Result<Pooling, String> {
     match given(json) {
-        Some(json) => pooler::pooling(&values::json_object("--pooler-config", &json)?, notices),
+        Some(json) => pooler::pooling(&json::object("--pooler-config", &json)?, notices),
         None => Ok(pooler::DEFAULT),
     }
 }

@@ -3,7 +3,7 @@
 //! Invariants: no default stands here (they are in `options`); every switch has a `--no-...` twin, of which the last
 //! one given counts. Called by `options::parse`.
 
-use super::{Workload, check, download, ignored, score, values};
+use super::{Workload, check, download, ignored, json, score, values};
 use clap::{Arg, ArgAction, Args, Command};
 use std::time::Duration;
 
@@ -167,14 +167,14 @@ pub struct ServerArgs {
     #[arg(long)]
     pub disable_fastapi_docs: bool,
     /// Origins of web pages that may call the API, as a JSON list; ["*"] is any [default: []]
-    #[arg(long, value_name = "JSON", value_parser = values::string_list)]
-    pub allowed_origins: Option<values::StringList>,
+    #[arg(long, value_name = "JSON", value_parser = json::string_list)]
+    pub allowed_origins: Option<json::StringList>,
     /// Methods that such pages may use [default: ["*"]]
-    #[arg(long, value_name = "JSON", value_parser = values::string_list)]
-    pub allowed_methods: Option<values::StringList>,
+    #[arg(long, value_name = "JSON", value_parser = json::string_list)]
+    pub allowed_methods: Option<json::StringList>,
     /// Headers that such pages may send [default: ["*"]]
-    #[arg(long, value_name = "JSON", value_parser = values::string_list)]
-    pub allowed_headers: Option<values::StringList>,
+    #[arg(long, value_name = "JSON", value_parser = json::string_list)]
+    pub allowed_headers: Option<json::StringList>,
     /// Whether such pages may send cookies
     #[arg(long)]
     pub allow_credentials: bool,

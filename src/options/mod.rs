@@ -2,10 +2,11 @@
 //! written here.
 //!
 //! Invariant: an [`Options`] holds only values that make sense together; what is wrong is said in a sentence before
-//! anything is loaded. The way is: arguments -> `spelling` (one spelling for each flag, `config_file` included) ->
-//! `flags` and `ignored` (clap) -> `values` (units, JSON) -> `build` (`Options`). The environment comes in as a
-//! function, so that tests need not change it; of files, only those are read that a flag names and that are options
-//! themselves (`--config`, `--chat-template`), and the token of the hub. Called by `main`; imports nothing of the rest.
+//! anything is loaded. The way is: arguments -> `launcher` (what stands before them) -> `spelling` (one spelling for each
+//! flag, `config_file` included) -> `flags` and `ignored` (clap) -> `values` (units) and `json` -> `build` (`Options`).
+//! The environment comes in as a function, so that tests need not change it; of files, only those are read that a flag
+//! names and that are options themselves (`--config`, `--chat-template`), and the token of the hub. Called by `main`;
+//! imports nothing of the rest.
 
 mod build;
 mod check;
@@ -13,7 +14,9 @@ mod config_file;
 mod download;
 mod flags;
 mod ignored;
+mod json;
 mod keys;
+mod launcher;
 mod pooler;
 mod score;
 mod spelling;

@@ -4,8 +4,7 @@
 //! from: the `--config` file's keys go before the command line's flags, which therefore win. Called by
 //! `options::parse`.
 
-use super::values;
-use super::{config_file, flags};
+use super::{config_file, flags, json, launcher, values};
 use serde_json::{Map, Value};
 
 /// Commands; anything else in the first place means `serve`.
@@ -40,10 +39,10 @@ const SHORT: [(&str, &str); 22] = [
 
 /// Rewrites the command line, `args[0]` being the program.
 pub fn normalise(args: Vec<String>) -> Result<Vec<String>, String> {
-    let mut args: Vec<String> = args.into_iter().map(|arg| flag_name(&arg)).collect();
-    if args.is_empty() {
-        args.push("ironrank".to_owned());
-    }
+    let mut args = args.into_iter();
+    let program = args.next().unwrap_or_else(|| "ironrank".to_owned());
+    let behind = launcher::unwrap(args.collect(), &COMMANDS)?;
+    let mut args: Vec<String> = std::iter::once(program).chain(behind.iter().map(|arg| flag_name(arg))).collect();
     // `docker run IMAGE MODEL --port 8000` and `python -m ... --model MODEL` become `serve` without saying so.
     if args.get(1).is_some_and(|first| !COMMANDS.contains(&first.as_str())) {
         args.insert(1, "serve".to_owned());
@@ -112,7 +111,7 @@ fn merge_dotted(args: Vec<String>) -> Result<Vec<String>, String> {
         insert(&mut objects[at].1, keys, &value).map_err(|why| format!("{name} {value}: {why}"))?;
     }
     for (flag, object) in objects {
-        let whole = value_of(&rest, &flag)?.and_then(|json| values::json_object(&flag, &json).ok());
+        let whole = value_of(&rest, &flag)?.map(|text| json::object(&flag, &text)).transpose()?;
         let mut merged = whole.unwrap_or_default();
         merge(&mut merged, object);
         rest.push(format!("{flag}={}", Value::Object(merged)));

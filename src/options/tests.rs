@@ -2,6 +2,8 @@
 
 mod commands;
 mod config_file;
+mod json;
+mod launcher;
 mod without_effect;
 
 use super::*;

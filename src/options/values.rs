@@ -1,11 +1,11 @@
-//! Values of flags and variables: human sizes, seconds, JSON, names of choices. Errors are sentences.
+//! Values of flags and variables: human sizes, seconds, names of choices. Errors are sentences.
 //!
 //! Every function is pure; called by `options::build`, `options::spelling` and, as clap's value parsers, by
 //! `options::flags`.
 
 use super::{ClientCertificates, DEFAULT_LOG_LEVEL, HealthOptions, Listen, LogFormat, Overflow};
 use actix_web::http::Uri;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::time::Duration;
 
 /// A count with vLLM's suffixes: `8k` is 8000, `8K` is 8192, `8.5k` is 8500; a fraction of a binary unit is refused.
@@ -134,29 +134,9 @@ pub fn health_url(text: &str) -> Result<HealthOptions, String> {
     Ok(HealthOptions { listen: Listen::Tcp { host, port }, tls, path })
 }
 
-/// A JSON object out of a flag or a variable called `name`; it may span several lines.
-pub fn json_object(name: &str, text: &str) -> Result<Map<String, Value>, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(format!("{name} must be a JSON object such as {{\"num_labels\": 1}}.")),
-        Err(err) => Err(format!("{name} is not valid JSON: {err}.")),
-    }
-}
-
 /// The value of a dotted key: JSON, a human size, or else a text.
 pub fn json_or_text(text: &str) -> Value {
     serde_json::from_str(text).ok().or_else(|| human_count(text).ok().map(Value::from)).unwrap_or_else(|| text.into())
-}
-
-/// A list of texts that is one value of a flag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StringList(pub Vec<String>);
-
-/// Reads a [`StringList`] from JSON, as vLLM asks for it.
-pub fn string_list(text: &str) -> Result<StringList, String> {
-    serde_json::from_str(text)
-        .map(StringList)
-        .map_err(|_| format!("'{text}' is not a JSON list of texts; write it as [\"*\"] or [\"https://example.org\"]."))
 }
 
 /// `--root-path`: empty, or with a `/` before and none behind.

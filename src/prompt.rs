@@ -19,12 +19,13 @@ pub use template::Template;
 use crate::error::{Error, ErrorKind, Result};
 use control::{ControlTokens, Marked};
 use flate2::read::GzDecoder;
-use model_card::{PREFIX, SUFFIX, formatted};
+use model_card::{Heads, PREFIX, SUFFIX, formatted};
 use plain_text::PlainText;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use templated::Templated;
 use tokenizers::models::bpe::BPE;
 use tokenizers::{
@@ -36,13 +37,54 @@ static BUILTIN_TOKENIZER: &[u8] = include_bytes!("../assets/tokenizer.json.gz");
 /// A tokenizer file larger than this is not one: Qwen3's has 11 MB.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
-/// Token ids of one query-document pair, template included.
+/// Token ids of one query-document pair, template included. The prompts of a query share what precedes the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
+    head: Arc<[u32]>,
+    tail: Box<[u32]>,
+}
+
+impl Prompt {
+    /// `head`, which other prompts begin with too, and what comes behind it; one of them may be empty.
+    pub fn new(head: Arc<[u32]>, tail: impl Into<Box<[u32]>>) -> Self {
+        Self { head, tail: tail.into() }
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many tokens come before the last and before the document: other prompts are likely to begin with them too.
+    pub fn prefix(&self) -> usize {
+        self.head.len().min(self.len().saturating_sub(1))
+    }
+
+    /// Tokens that are this prompt's alone.
+    pub fn own(&self) -> usize {
+        self.tail.len()
+    }
+
     /// Token ids, first to last.
-    pub token_ids: Vec<u32>,
-    /// How many of them come before the document: other prompts are likely to begin with them too.
-    pub prefix: usize,
+    pub fn token_ids(&self) -> Cow<'_, [u32]> {
+        match (&*self.head, &*self.tail) {
+            ([], tail) => tail.into(),
+            (head, []) => head.into(),
+            (head, tail) => [head, tail].concat().into(),
+        }
+    }
+}
+
+impl From<Vec<u32>> for Prompt {
+    /// A prompt that shares nothing.
+    fn from(token_ids: Vec<u32>) -> Self {
+        Self::new(Arc::default(), token_ids)
+    }
 }
 
 /// What a request may say about how its pairs become prompts.
@@ -101,9 +143,19 @@ pub struct PromptEncoder {
     control: ControlTokens,
     template: Option<Template>,
     instruction: Option<String>,
-    prefix: Vec<u32>,
+    prefix: Arc<[u32]>,
     suffix: Vec<u32>,
     max_model_len: usize,
+}
+
+/// Makes the prompts of one query: what precedes the document is encoded once, and shared by all of them.
+pub struct ForQuery<'e> {
+    encoder: &'e PromptEncoder,
+    query: &'e str,
+    options: Cow<'e, PromptOptions>,
+    limit: Limit,
+    heads: Heads,
+    templated: Option<Templated<'e>>,
 }
 
 /// How many tokens a prompt may have, and whether its document is cut to reach that.
@@ -158,9 +210,9 @@ impl PromptEncoder {
         }
         let control = ControlTokens::of(&tokenizer)?;
         let plain = PlainText::new(tokenizer);
-        let (prefix, suffix) = (Vec::new(), Vec::new());
+        let (prefix, suffix) = (Arc::default(), Vec::new());
         let mut encoder = Self { plain, control, template: None, instruction: None, prefix, suffix, max_model_len };
-        encoder.prefix = encoder.encode_parsed(PREFIX, usize::MAX)?;
+        encoder.prefix = encoder.encode_parsed(PREFIX, usize::MAX)?.into();
         encoder.suffix = encoder.encode_parsed(SUFFIX, usize::MAX)?;
         Ok(encoder)
     }
@@ -211,42 +263,28 @@ impl PromptEncoder {
         self.plain.vocab_size()
     }
 
-    /// The prompt of one pair. Control-token strings in the user's texts stay plain text.
-    ///
-    /// A pair that already is the whole prompt (the query starts with a system message and the document ends with the
-    /// assistant's turn) is not wrapped again; white space after its end is brought to the model card's two newlines.
-    /// Errors: [`ErrorKind::TooLong`], [`ErrorKind::InvalidRequest`].
+    /// The prompt of one pair, see [`ForQuery::prompt`].
     pub fn encode(&self, query: &str, document: &str, options: &PromptOptions) -> Result<Prompt> {
-        let mut encoded = self.encode_many(query, &[document], options)?;
-        encoded.prompts.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "One document gave no prompt."))
+        Ok(self.for_query(query, options)?.prompt(document)?.0)
     }
 
-    /// The prompts of one query and many documents, equal to [`Self::encode`] of each; the part before the document is
-    /// encoded once. The first document that does not fit fails the whole request, as with vLLM.
+    /// The prompts of one query and many documents, equal to [`Self::encode`] of each. The first document that does not
+    /// fit fails the whole request, as with vLLM.
     pub fn encode_many(&self, query: &str, documents: &[&str], options: &PromptOptions) -> Result<Encoded> {
-        self.encode_within(self.limit(options)?, query, documents, options)
+        let mut made = self.for_query(query, options)?;
+        let mut encoded = Encoded::default();
+        documents.iter().try_for_each(|document| made.prompt(document).map(|prompt| encoded.push(prompt)))?;
+        Ok(encoded)
     }
 
-    fn encode_within(&self, limit: Limit, query: &str, documents: &[&str], options: &PromptOptions) -> Result<Encoded> {
-        let options = &*self.instructed(options);
-        let (mut wrapped_head, mut formatted_head, mut templated) = (None, None, None);
-        let mut encoded = Encoded::default();
-        for document in documents {
-            let (prompt, shortened) = match (formatted(query, document), &self.template) {
-                (Some(pair), _) => self.formatted(pair, &mut formatted_head, options, limit)?,
-                (None, Some(template)) => {
-                    let make = || Templated::new(self, template, query, options, limit);
-                    once(&mut templated, make)?.prompt(document)?
-                }
-                (None, None) => {
-                    let head = once(&mut wrapped_head, || self.wrapped_head(query, options, limit))?;
-                    self.wrapped(head, document, options, limit)?
-                }
-            };
-            encoded.prompts.push(prompt);
-            encoded.shortened += usize::from(shortened);
-        }
-        Ok(encoded)
+    /// Begins the prompts of `query`.
+    pub fn for_query<'e>(&'e self, query: &'e str, options: &'e PromptOptions) -> Result<ForQuery<'e>> {
+        Ok(self.for_query_within(self.limit(options)?, query, options))
+    }
+
+    fn for_query_within<'e>(&'e self, limit: Limit, query: &'e str, options: &'e PromptOptions) -> ForQuery<'e> {
+        let options = self.instructed(options);
+        ForQuery { encoder: self, query, options, limit, heads: Heads::default(), templated: None }
     }
 
     /// Checks the limits of a request against the model length, in vLLM's words.
@@ -276,7 +314,7 @@ impl PromptEncoder {
 
     /// The tokens of a text whose control tokens count, if they are at most `limit`; else at least the first `limit + 1`.
     fn encode_parsed(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
-        let guard = ControlTokens::guard_for(&[text])?;
+        let guard = ControlTokens::guard_for(&ControlTokens::guards_for(&[]), text)?;
         self.encode_marked(&self.control.parse(text, guard), 0, limit)
     }
 
@@ -319,6 +357,33 @@ impl PromptEncoder {
             ),
         )
         .with_param("input_tokens")
+    }
+}
+
+impl ForQuery<'_> {
+    /// The prompt of the query and `document`, and whether something was cut off to keep within a limit of the whole.
+    /// Control-token strings in the user's texts stay plain text.
+    ///
+    /// A pair that already is the whole prompt (the query starts with a system message and the document ends with the
+    /// assistant's turn) is not wrapped again; white space after its end is brought to the model card's two newlines.
+    /// Errors: [`ErrorKind::TooLong`], [`ErrorKind::InvalidRequest`].
+    pub fn prompt(&mut self, document: &str) -> Result<(Prompt, bool)> {
+        let Self { encoder, query, options, limit, heads, templated } = self;
+        match (formatted(query, document), &encoder.template) {
+            (Some(pair), _) => encoder.formatted(pair, heads, options, *limit),
+            (None, Some(template)) => {
+                once(templated, || Templated::new(encoder, template, query, options, *limit))?.prompt(document)
+            }
+            (None, None) => encoder.wrapped(query, document, heads, options, *limit),
+        }
+    }
+}
+
+impl Encoded {
+    /// Adds what [`ForQuery::prompt`] made.
+    pub fn push(&mut self, (prompt, shortened): (Prompt, bool)) {
+        self.prompts.push(prompt);
+        self.shortened += usize::from(shortened);
     }
 }
 

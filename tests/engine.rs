@@ -128,12 +128,12 @@ impl Bench {
 
 /// Prompts of one token each.
 fn prompts(ids: impl IntoIterator<Item = u32>) -> Vec<Prompt> {
-    ids.into_iter().map(|id| Prompt { token_ids: vec![id], prefix: 0 }).collect()
+    ids.into_iter().map(|id| vec![id].into()).collect()
 }
 
 /// Prompts of `len` tokens that begin and end with their id.
 fn long_prompts(ids: impl IntoIterator<Item = u32>, len: usize) -> Vec<Prompt> {
-    ids.into_iter().map(|id| Prompt { token_ids: vec![id; len], prefix: 0 }).collect()
+    ids.into_iter().map(|id| vec![id; len].into()).collect()
 }
 
 fn bulk<const N: usize>(ids: [u32; N]) -> Call {

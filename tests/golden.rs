@@ -36,7 +36,10 @@ fn prompts(cases: &[Golden]) -> Vec<Prompt> {
     // The system prompt and a little more, which is about where a query ends.
     cases
         .iter()
-        .map(|case| Prompt { token_ids: case.token_ids.clone(), prefix: case.token_ids.len().min(80) - 1 })
+        .map(|case| {
+            let (head, tail) = case.token_ids.split_at(case.token_ids.len().min(80) - 1);
+            Prompt::new(head.into(), tail)
+        })
         .collect()
 }
 
@@ -54,7 +57,7 @@ fn check_scores(shape: &str, isa: Isa, floor: f64) {
     for case in &cases {
         let options = PromptOptions { instruction: case.instruction.clone(), ..PromptOptions::default() };
         let prompt = encoder.encode(&case.query, &case.document, &options).unwrap();
-        assert_eq!(prompt.token_ids, case.token_ids, "token ids of '{}'", case.query);
+        assert_eq!(*prompt.token_ids(), case.token_ids, "token ids of '{}'", case.query);
     }
     let margins = model.margins(Batch::of(&prompts(&cases)));
     for (case, margin) in cases.iter().zip(margins) {

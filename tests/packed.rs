@@ -28,8 +28,12 @@ fn margins(dir: &Path, cache: Option<&Path>) -> Vec<u32> {
 }
 
 fn margins_of(model: &mut dyn Model) -> Vec<u32> {
-    let prompts: Vec<Prompt> =
-        (1..4).map(|i| Prompt { token_ids: (0..40 * i).map(|t| 1000 + 7 * t).collect(), prefix: 5 }).collect();
+    let prompts: Vec<Prompt> = (1..4)
+        .map(|i| {
+            let ids: Vec<u32> = (0..40 * i).map(|t| 1000 + 7 * t).collect();
+            Prompt::new(ids[..5].into(), &ids[5..])
+        })
+        .collect();
     model.margins(Batch::of(&prompts)).into_iter().map(f32::to_bits).collect()
 }
 

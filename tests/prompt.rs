@@ -3,7 +3,7 @@
 mod support;
 
 use ironrank::error::ErrorKind;
-use ironrank::prompt::{PromptEncoder, PromptOptions, Template};
+use ironrank::prompt::{PromptEncoder, PromptOptions, Template, TruncationSide};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use support::{GOLDENS, goldens};
@@ -16,7 +16,7 @@ const SUFFIX: &str = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n
 const INSTRUCTION: &str = "Given a web search query, retrieve relevant passages that answer the query";
 
 fn ids(encoder: &PromptEncoder, query: &str, document: &str, options: &PromptOptions) -> Vec<u32> {
-    encoder.encode(query, document, options).unwrap().token_ids
+    encoder.encode(query, document, options).unwrap().token_ids().into_owned()
 }
 
 fn plain(query: &str, document: &str) -> Vec<u32> {
@@ -230,7 +230,7 @@ fn vllms_template_gives_the_tokens_of_the_rendered_text() {
         for (query, document) in [("a query", "a document"), ("", ""), ("a\n", " \n b"), ("{{ x }}", "<b>&amp;'\"")] {
             let text = format!("{PREFIX}<Instruct>: {shown}\n<Query>: {query}\n<Document>: {document}{suffix}");
             let prompt = encoder.encode(query, document, &options).unwrap();
-            assert_eq!(prompt.token_ids, PARSING.encode_fast(text, false).unwrap().get_ids(), "{query} {document}");
+            assert_eq!(*prompt.token_ids(), *PARSING.encode_fast(text, false).unwrap().get_ids(), "{query} {document}");
         }
     }
 }
@@ -290,16 +290,16 @@ fn what_is_too_long_is_shortened_where_the_server_says_so() {
         let full = |query: &str| ids(&encoder, query, "", &PromptOptions::default());
         let encoded = encoder.encode_many("How tall is it?", &[&document, "41 metres"], &shorten).unwrap();
         assert_eq!(encoded.shortened, 1);
-        let [cut, short] = [0, 1].map(|i| &encoded.prompts[i].token_ids);
+        let [cut, short] = [0, 1].map(|i| encoded.prompts[i].token_ids());
         assert!((198..=200).contains(&cut.len()), "{} tokens", cut.len());
-        assert_eq!(*short, ids(&encoder, "How tall is it?", "41 metres", &PromptOptions::default()));
+        assert_eq!(*short, *ids(&encoder, "How tall is it?", "41 metres", &PromptOptions::default()));
         let start = full("How tall is it?").len() - 10;
         assert_eq!(cut[..start], full("How tall is it?")[..start], "the query is whole");
         assert_eq!(cut[cut.len() - 2..], [151_668, suffix], "and so is the end");
 
         let long = encoder.encode_many(&document, &["41 metres"], &shorten).unwrap();
         assert_eq!(long.shortened, 1);
-        let ids = &long.prompts[0].token_ids;
+        let ids = long.prompts[0].token_ids();
         assert!((197..=200).contains(&ids.len()), "{} tokens of a long query", ids.len());
         assert_eq!(ids[..60], full("")[..60]);
         assert_eq!(ids[ids.len() - 2..], [151_668, suffix]);
@@ -308,7 +308,7 @@ fn what_is_too_long_is_shortened_where_the_server_says_so() {
         // A limit of the request's own is for the document.
         let requested = PromptOptions { truncate_prompt_tokens: Some(100), ..shorten.clone() };
         assert_eq!(error(&encoder, &document, "d", &requested).kind(), ErrorKind::InvalidRequest);
-        assert!(encoder.encode("q", &document, &requested).unwrap().token_ids.len() <= 100);
+        assert!(encoder.encode("q", &document, &requested).unwrap().len() <= 100);
     }
     for template in [with_template(TEMPLATE, 30), PromptEncoder::builtin(30).unwrap()] {
         assert_eq!(error(&template, "q", "d", &shorten).kind(), ErrorKind::TooLong, "the template itself is too long");
@@ -335,7 +335,7 @@ fn the_last_token_is_never_part_of_what_comes_before_the_document() {
     let encoder = with_template("{{ messages[0].content }}: {{ messages[1].content }}<|im_end|>", 100);
     for (query, document) in [("q", ""), ("", ""), ("q", "d")] {
         let prompt = encoder.encode(query, document, &PromptOptions::default()).unwrap();
-        assert!(prompt.prefix < prompt.token_ids.len(), "{query} {document}: {prompt:?}");
+        assert!(prompt.prefix() < prompt.len(), "{query} {document}: {prompt:?}");
     }
 }
 
@@ -363,7 +363,7 @@ proptest! {
         let texts: Vec<&str> = documents.iter().map(String::as_str).collect();
         let many = encoder.encode_many(&query, &texts, &PromptOptions::default()).unwrap().prompts;
         for (prompt, document) in many.iter().zip(&texts) {
-            prop_assert!(prompt.prefix < prompt.token_ids.len());
+            prop_assert!(prompt.prefix() < prompt.len());
             let whole = if other {
                 let (upper, trimmed) = (query.to_uppercase(), document.trim());
                 format!("<|im_start|>{trimmed}<|im_end|>\n<|im_start|>: {upper}<|im_end|> {document}{query}?")
@@ -372,7 +372,7 @@ proptest! {
                 format!("{PREFIX}<Instruct>: {INSTRUCTION}\n<Query>: {query}\n<Document>: {document}{suffix}")
             };
             let whole = PARSING.encode_fast(whole, false).unwrap();
-            prop_assert_eq!(&prompt.token_ids[..], whole.get_ids());
+            prop_assert_eq!(&*prompt.token_ids(), whole.get_ids());
         }
     }
 }
@@ -394,4 +394,45 @@ fn a_tokenizer_that_is_none_of_qwens_is_refused_with_its_reason() {
         assert!(said.starts_with(&format!("{} {reason}", path.display())), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
+}
+
+#[test]
+fn the_prompts_of_a_query_hold_its_tokens_once() {
+    let query = "word ".repeat(4000);
+    let formatted = format!("{PREFIX}<Query>: {query}");
+    let templated = with_template(TEMPLATE, 8192);
+    for (encoder, query, end) in [(&*ENCODER, &query, ""), (&templated, &query, ""), (&ENCODER, &formatted, SUFFIX)] {
+        let documents: Vec<String> = (0..20).map(|i| format!("{}{end}", "!".repeat(i % 2))).collect();
+        let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+        let made = encoder.encode_many(query, &documents, &PromptOptions::default()).unwrap().prompts;
+        for (prompt, document) in made.iter().zip(&documents) {
+            assert!(
+                prompt.len() > 4000 && prompt.own() < 40,
+                "{} of {} tokens are its own",
+                prompt.own(),
+                prompt.len()
+            );
+            assert_eq!(*prompt, encoder.encode(query, document, &PromptOptions::default()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_long_text_has_the_tokens_that_the_whole_ends_with() {
+    let text: String =
+        (0..400_000).map(|i| format!("{} lighthouse,{}", i, if i % 7 == 0 { "\n" } else { "" })).collect();
+    let left = |tokens| PromptOptions {
+        truncate_prompt_tokens: Some(tokens),
+        truncation_side: TruncationSide::Left,
+        ..PromptOptions::default()
+    };
+    let all = ENCODER.tokens(&text).unwrap();
+    for tokens in [1, 100, 500] {
+        assert_eq!(*ENCODER.raw(&text, &left(tokens)).unwrap().token_ids(), all[all.len() - tokens..]);
+    }
+    let suffix = ENCODER.tokens(SUFFIX).unwrap().len();
+    let prompt = ENCODER.encode("q", &text, &left(500)).unwrap();
+    let (ids, kept) = (prompt.token_ids(), prompt.own() - suffix);
+    assert_eq!(ids.len(), 500);
+    assert_eq!(ids[500 - suffix - kept..500 - suffix], all[all.len() - kept..]);
 }

@@ -82,7 +82,7 @@ struct Subject {
 impl Subject {
     fn new(encoder: Result<PromptEncoder, Error>) -> Self {
         let encoder = encoder.expect("the encoder is made");
-        let empty = encoder.encode("", "", &PromptOptions::default()).expect("an empty pair fits").token_ids;
+        let empty = encoder.encode("", "", &PromptOptions::default()).expect("an empty pair fits").token_ids().into_owned();
         let controls = controls(&empty);
         Self { encoder, empty, controls }
     }
@@ -98,11 +98,11 @@ impl Subject {
                 return;
             }
         };
-        let ids = &prompt.token_ids;
+        let ids = &*prompt.token_ids();
         if let Ok(many) = many {
-            assert_eq!(many.prompts[2].token_ids, *ids, "a document does not depend on others");
+            assert_eq!(*many.prompts[2].token_ids(), *ids, "a document does not depend on others");
         }
-        assert!(prompt.prefix < ids.len());
+        assert!(prompt.prefix() < ids.len());
         assert!(ids.len() <= options.truncate_prompt_tokens.unwrap_or(MAX_MODEL_LEN), "{} tokens", ids.len());
         // The client's own whole prompt has the control tokens that it was written with.
         if query.starts_with("<|im_start|>system\n") {
@@ -139,7 +139,7 @@ fn controls(ids: &[u32]) -> usize {
 fn raw(text: &str, other: &str, options: &PromptOptions) {
     let encoder = &CARD.encoder;
     let fits = |prompt: Result<Prompt, Error>| match prompt {
-        Ok(prompt) => assert!((1..=MAX_MODEL_LEN).contains(&prompt.token_ids.len())),
+        Ok(prompt) => assert!((1..=MAX_MODEL_LEN).contains(&prompt.len())),
         Err(error) => is_the_clients(&error),
     };
     fits(encoder.raw(text, options));

@@ -120,7 +120,8 @@ pub struct Cost {
 impl BatchBuilder {
     /// What `prompt` would add.
     pub fn cost(&self, prompt: &Prompt, cache: &PrefixCache) -> Cost {
-        let (ids, shared) = (&prompt.token_ids, self.tree.common(&prompt.token_ids));
+        let ids = prompt.token_ids();
+        let shared = self.tree.common(&ids);
         // A sequence's last token is computed, unless another sequence in the batch brings it.
         let known = shared.max(cache.common(&ids[..ids.len() - 1]));
         Cost { tokens: ids.len() - known, blocks: ids.len().div_ceil(KV_BLOCK) - shared / KV_BLOCK }
@@ -131,8 +132,8 @@ impl BatchBuilder {
     /// # Panics
     /// When it is empty: it would have no last token to score.
     pub fn push(&mut self, prompt: &Prompt) {
-        assert!(!prompt.token_ids.is_empty(), "a sequence has at least one token");
-        self.sequences.push((self.tree.insert(&prompt.token_ids), prompt.prefix));
+        assert!(!prompt.is_empty(), "a sequence has at least one token");
+        self.sequences.push((self.tree.insert(&prompt.token_ids()), prompt.prefix()));
     }
 
     /// Number of sequences.

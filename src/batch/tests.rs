@@ -4,7 +4,7 @@ use ironrank_kernels::Buffer;
 use proptest::prelude::*;
 
 fn prompt(ids: &[u32], prefix: usize) -> Prompt {
-    Prompt { token_ids: ids.to_vec(), prefix }
+    Prompt::new(ids[..prefix].into(), &ids[prefix..])
 }
 
 /// What the blocks hold, slot by slot: a position and the token there.

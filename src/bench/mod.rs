@@ -76,7 +76,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
         tokens: measured.work.tokens,
         computed_tokens: measured.work.computed_tokens,
         flop: measured.work.flop,
-        naive_flop: timed.iter().flatten().map(|prompt| naive_flop(&config, prompt.token_ids.len())).sum(),
+        naive_flop: timed.iter().flatten().map(|prompt| naive_flop(&config, prompt.len())).sum(),
         latencies: measured.latencies,
         ready,
         limits,
@@ -101,7 +101,7 @@ struct Measured {
 
 /// Sends requests one after the other.
 async fn measure(engine: &Engine, requests: &[Vec<Prompt>], name: &str) -> Result<Measured> {
-    let tokens: usize = requests.iter().flatten().map(|prompt| prompt.token_ids.len()).sum();
+    let tokens: usize = requests.iter().flatten().map(Prompt::len).sum();
     let bar = progress::bar(Some(tokens as u64), "{msg} {wide_bar} {pos}/{len} tokens, {eta} left");
     bar.set_message(name.to_owned());
     let before = engine.work();

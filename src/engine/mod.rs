@@ -219,7 +219,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        let tokens = prompts.iter().map(|prompt| prompt.token_ids.len()).sum();
+        let tokens = prompts.iter().map(Prompt::len).sum();
         let pending = Pending::admit(prompts.len(), tokens, &self.limits, &self.state)?;
         let arrival = Instant::now();
         self.requests.send(Request { prompts, priority, arrival, reply, pending }).map_err(|_| stopped())?;

@@ -189,7 +189,7 @@ mod tests {
         let prompts = (0..count)
             .map(|i| {
                 let start = first + i * tokens;
-                Prompt { token_ids: (start..start + tokens).collect(), prefix: 0 }
+                Prompt::from((start..start + tokens).collect::<Vec<u32>>())
             })
             .collect();
         let (reply, answer) = oneshot::channel();

@@ -55,9 +55,14 @@ impl ControlTokens {
         self.unruly.as_deref()
     }
 
-    /// A guard that none of `texts` contains; an error if they contain all there are.
-    pub fn guard_for(texts: &[&str]) -> Result<char> {
-        GUARDS.into_iter().find(|&guard| !texts.iter().any(|text| text.contains(guard))).ok_or_else(|| {
+    /// The guards that none of `texts` contains.
+    pub fn guards_for(texts: &[&str]) -> Vec<char> {
+        GUARDS.filter(|&guard| !texts.iter().any(|text| text.contains(guard))).collect()
+    }
+
+    /// The first of `guards` that `text` does not contain; an error if it contains all of them.
+    pub fn guard_for(guards: &[char], text: &str) -> Result<char> {
+        guards.iter().copied().find(|&guard| !text.contains(guard)).ok_or_else(|| {
             let sentence = "The texts contain all of Unicode's noncharacters from U+FDD0 to U+FDEF, which no text may.";
             Error::new(ErrorKind::InvalidRequest, sentence)
         })

@@ -6,7 +6,7 @@
 
 use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
 use crate::error::Result;
-use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Start of the model card's prompt; its control tokens are parsed.
 pub(super) const PREFIX: &str = "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the \
@@ -36,11 +36,31 @@ pub(super) struct Formatted<'t> {
 
 /// All that precedes the document, as text and as tokens.
 pub(super) struct Head {
-    start: Vec<u32>,
+    start: Arc<[u32]>,
+    /// What stands behind the start.
     text: String,
-    ids: Vec<u32>,
+    /// The start's tokens and the text's.
+    ids: Arc<[u32]>,
+    /// The start's tokens and those of the text's first so many bytes, where the document may change the others.
+    beginning: (usize, Arc<[u32]>),
     /// Whether the query was shortened.
     cut: bool,
+}
+
+impl Head {
+    /// Tokens of the text.
+    fn len(&self) -> usize {
+        self.ids.len() - self.start.len()
+    }
+}
+
+/// The heads that a query has had until now.
+#[derive(Default)]
+pub(super) struct Heads {
+    wrapped: Option<Head>,
+    formatted: Option<Head>,
+    /// Of a formatted pair without the model card's mark before its document.
+    unmarked: Option<Head>,
 }
 
 /// The pair's parts, if it is a prompt already.
@@ -56,43 +76,47 @@ pub(super) fn formatted<'t>(query: &'t str, document: &'t str) -> Option<Formatt
 }
 
 impl PromptEncoder {
+    /// The prompt of a pair, and whether something was shortened.
+    pub(super) fn wrapped(
+        &self,
+        query: &str,
+        document: &str,
+        heads: &mut Heads,
+        options: &PromptOptions,
+        limit: Limit,
+    ) -> Result<(Prompt, bool)> {
+        let head = super::once(&mut heads.wrapped, || self.wrapped_head(query, options, limit))?;
+        self.behind(head, " ", document, options, limit)
+    }
+
     /// All before the document in the model card's prompt.
-    pub(super) fn wrapped_head(&self, query: &str, options: &PromptOptions, limit: Limit) -> Result<Head> {
+    fn wrapped_head(&self, query: &str, options: &PromptOptions, limit: Limit) -> Result<Head> {
         let instruction = options.instruction.as_deref().filter(|i| !i.is_empty()).unwrap_or(INSTRUCTION);
         let query = self.plain.cut(query, options.max_tokens_per_query)?;
         let text = |query: &str| format!("<Instruct>: {instruction}\n{QUERY_MARK}{query}\n{DOCUMENT_MARK}");
         self.fitting_head(self.prefix.clone(), query, text, limit)
     }
 
-    /// The prompt of a document behind `head`, and whether something was shortened.
-    pub(super) fn wrapped(
-        &self,
-        head: &Head,
-        document: &str,
-        options: &PromptOptions,
-        limit: Limit,
-    ) -> Result<(Prompt, bool)> {
-        self.behind(head, " ", document, options, limit)
-    }
-
-    /// The prompt of a formatted pair, and whether something was shortened. `known` keeps the head for other documents
-    /// of the same query.
+    /// The prompt of a formatted pair, and whether something was shortened.
     pub(super) fn formatted(
         &self,
         pair: Formatted<'_>,
-        known: &mut Option<Head>,
+        heads: &mut Heads,
         options: &PromptOptions,
         limit: Limit,
     ) -> Result<(Prompt, bool)> {
         match pair.document.strip_prefix(DOCUMENT_MARK).and_then(|document| document.strip_prefix(' ')) {
             Some(document) => {
-                let head = super::once(known, || self.formatted_head(pair, options, limit))?;
+                let head = super::once(&mut heads.formatted, || self.formatted_head(pair, options, limit))?;
                 self.behind(head, " ", document, options, limit)
             }
             // A prompt of the user's own making between our start and end: kept as it is.
             None => {
-                let head = self.head(self.start(pair.start, limit)?, pair.content.to_owned(), limit)?;
-                self.behind(&head.ok_or_else(|| self.no_room(limit))?, "", pair.document, options, limit)
+                let head = super::once(&mut heads.unmarked, || {
+                    let head = self.head(self.start(pair.start, limit)?, pair.content.to_owned(), limit)?;
+                    head.ok_or_else(|| self.no_room(limit))
+                })?;
+                self.behind(head, "", pair.document, options, limit)
             }
         }
     }
@@ -111,15 +135,21 @@ impl PromptEncoder {
         self.fitting_head(start, query, text, limit)
     }
 
-    fn start(&self, text: &str, limit: Limit) -> Result<Vec<u32>> {
+    fn start(&self, text: &str, limit: Limit) -> Result<Arc<[u32]>> {
         if text == PREFIX {
             return Ok(self.prefix.clone());
         }
-        self.encode_parsed(text, limit.tokens)
+        Ok(self.encode_parsed(text, limit.tokens)?.into())
     }
 
     /// The head that `text` makes of `query`, which is shortened where that is asked for and nothing else helps.
-    fn fitting_head(&self, start: Vec<u32>, query: &str, text: impl Fn(&str) -> String, limit: Limit) -> Result<Head> {
+    fn fitting_head(
+        &self,
+        start: Arc<[u32]>,
+        query: &str,
+        text: impl Fn(&str) -> String,
+        limit: Limit,
+    ) -> Result<Head> {
         if let Some(head) = self.head(start.clone(), text(query), limit)? {
             return Ok(head);
         }
@@ -128,7 +158,7 @@ impl PromptEncoder {
             false => None,
         };
         let empty = empty.ok_or_else(|| self.no_room(limit))?;
-        let mut tokens = self.room(&empty.start, limit) - empty.ids.len();
+        let mut tokens = self.room(&empty.start, limit) - empty.len();
         while tokens > 0 {
             if let Some(head) = self.head(start.clone(), text(self.plain.cut(query, tokens)?), limit)? {
                 return Ok(Head { cut: true, ..head });
@@ -139,13 +169,16 @@ impl PromptEncoder {
     }
 
     /// Encodes what precedes the document, unless it leaves no room for at least one token after it.
-    fn head(&self, start: Vec<u32>, text: String, limit: Limit) -> Result<Option<Head>> {
+    fn head(&self, start: Arc<[u32]>, text: String, limit: Limit) -> Result<Option<Head>> {
         let room = self.room(&start, limit);
         if self.plain.surely_exceeds(&text, room) {
             return Ok(None);
         }
         let ids = self.plain.encode(&text, room)?;
-        Ok((ids.len() < room).then_some(Head { start, text, ids, cut: false }))
+        Ok((ids.len() < room).then(|| {
+            let ids = [&*start, &ids].concat().into();
+            Head { beginning: (0, start.clone()), start, text, ids, cut: false }
+        }))
     }
 
     /// Tokens that may stand between the start and the end of the prompt.
@@ -156,7 +189,7 @@ impl PromptEncoder {
     /// The whole prompt: start, head, `border` and document, end; the document is cut to fit where that is asked for.
     fn behind(
         &self,
-        head: &Head,
+        head: &mut Head,
         border: &str,
         document: &str,
         options: &PromptOptions,
@@ -168,24 +201,34 @@ impl PromptEncoder {
         if !limit.truncate && self.plain.surely_exceeds(document, room) {
             return Err(self.no_room(limit));
         }
+        let side = options.truncation_side;
+        let from_left = limit.truncate && side == TruncationSide::Left;
         // A head that ends in `>:` and a rest that starts with a space may be encoded apart: see `separable`.
         let apart = border == " " && self.plain.separable();
-        let (known, rest): (&[u32], Cow<str>) = match apart {
-            true => (&head.ids, [border, document].concat().into()),
-            false => (&[], [&head.text, border, document].concat().into()),
+        let (shared, rest) = if apart {
+            // The end of a document is only known once all of it is encoded, but not what is cut off before that.
+            let end = if from_left { self.plain.end(document, room - head.len()) } else { document };
+            let border = if end.len() == document.len() { border } else { "" };
+            (head.ids.clone(), [border, end].concat())
+        } else {
+            let mut text = [&head.text, border, document].concat();
+            let at = self.plain.last_border(&text, 0, head.text.len()).unwrap_or(0);
+            if head.beginning.0 != at {
+                let ids = self.plain.encode(&text[..at], room)?;
+                head.beginning = (at, [&*head.start, &ids].concat().into());
+            }
+            text.drain(..at);
+            (head.beginning.1.clone(), text)
         };
-        // The end of a document is only known once all of it is encoded.
-        let from_left = limit.truncate && options.truncation_side == TruncationSide::Left;
-        let rest = self.plain.encode(&rest, if from_left { usize::MAX } else { room - known.len() })?;
-        let content = known.len() + rest.len();
-        if content > room && !limit.truncate {
+        let known = shared.len() - head.start.len();
+        let rest = self.plain.encode(&rest, if from_left { usize::MAX } else { room - known })?;
+        if known + rest.len() > room && !limit.truncate {
             return Err(self.no_room(limit));
         }
         // Where head and document were encoded as one, the head's tokens stay as well, whichever side is cut.
-        let (first, tail) = rest.split_at(rest.len().min(head.ids.len() - known.len()));
-        let kept = options.truncation_side.keep(tail, room - head.ids.len());
-        let token_ids = [&head.start, known, first, kept, &self.suffix].concat();
-        let prompt = Prompt { token_ids, prefix: head.start.len() + known.len() };
+        let (first, tail) = rest.split_at(rest.len().min(head.len().saturating_sub(known)));
+        let kept = side.keep(tail, room - head.len());
+        let prompt = Prompt::new(shared, [first, kept, &self.suffix].concat());
         Ok((prompt, head.cut || kept.len() < tail.len()))
     }
 }

@@ -104,8 +104,20 @@ impl PlainText {
         Ok(text)
     }
 
+    /// An end of `text`, from a place on where it may be parted, that has more than `tokens` tokens; or all of it. What
+    /// is before that need not be encoded to know its last `tokens` tokens.
+    pub(super) fn end<'t>(&self, text: &'t str, tokens: usize) -> &'t str {
+        let most = tokens.saturating_add(1).saturating_mul(self.longest_token).saturating_mul(NFC_SHRINKS_BY);
+        // The place is found within another `RUN_BYTES`, but for a few bytes of added tokens.
+        match text.len().checked_sub(most.saturating_add(RUN_BYTES + PIECE_BYTES)).filter(|_| self.separable) {
+            Some(from) => &text[self.border(text, from)..],
+            None => text,
+        }
+    }
+
     /// As [`Self::cut`], but the end of `text` is kept; 0 keeps nothing.
-    pub(super) fn cut_left<'t>(&self, mut text: &'t str, max: usize) -> Result<&'t str> {
+    pub(super) fn cut_left<'t>(&self, text: &'t str, max: usize) -> Result<&'t str> {
+        let mut text = self.end(text, max);
         loop {
             let tokens = self.encode(text, usize::MAX)?.len();
             if tokens <= max {

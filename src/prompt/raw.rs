@@ -26,8 +26,10 @@ impl PromptEncoder {
         if !limit.truncate && self.plain.surely_exceeds(text, limit.tokens) {
             return Err(self.no_room(limit));
         }
-        let from_left = limit.truncate && options.truncation_side == TruncationSide::Left;
-        let ids = self.encode_parsed(text, if from_left { usize::MAX } else { limit.tokens })?;
+        let ids = match limit.truncate && options.truncation_side == TruncationSide::Left {
+            true => self.encode_parsed(self.plain.end(text, limit.tokens), usize::MAX)?,
+            false => self.encode_parsed(text, limit.tokens)?,
+        };
         self.whole(&ids, options.truncation_side, limit)
     }
 
@@ -53,23 +55,24 @@ impl PromptEncoder {
         if ids.len() > limit.tokens && !limit.truncate {
             return Err(self.no_room(limit));
         }
-        Ok(Prompt { token_ids: side.keep(ids, limit.tokens).to_vec(), prefix: 0 })
+        Ok(side.keep(ids, limit.tokens).to_vec().into())
     }
 
     /// The prompt of a query and a document that come as messages; a message of the system is the instruction, unless
     /// the options have one.
     pub fn messages(&self, messages: &[Message], options: &PromptOptions) -> Result<Encoded> {
-        self.messages_within(self.limit(options)?, messages, options)
+        let mut encoded = Encoded::default();
+        encoded.push(self.messages_within(self.limit(options)?, messages, options)?);
+        Ok(encoded)
     }
 
     /// The same, however long it is: for counting tokens, not for the model.
     pub fn messages_of_any_length(&self, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
         let limit = Limit { tokens: usize::MAX, truncate: false, query_too: false, requested: false };
-        let mut encoded = self.messages_within(limit, messages, options)?;
-        encoded.prompts.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "One document gave no prompt."))
+        Ok(self.messages_within(limit, messages, options)?.0)
     }
 
-    fn messages_within(&self, limit: Limit, messages: &[Message], options: &PromptOptions) -> Result<Encoded> {
+    fn messages_within(&self, limit: Limit, messages: &[Message], options: &PromptOptions) -> Result<(Prompt, bool)> {
         let last = |role: &str| messages.iter().rev().find(|message| message.role == role);
         let (query, document) = (last("query"), last("document"));
         if query.is_none() && document.is_none() {
@@ -84,8 +87,8 @@ impl PromptEncoder {
             options.instruction = Some(system.content.clone());
             options.template_kwargs.insert("instruction".to_owned(), system.content.clone().into());
         }
-        let text = |message: Option<&Message>| message.map_or(String::new(), |message| message.content.clone());
-        self.encode_within(limit, &text(query), &[&text(document)], &options)
+        let [query, document] = [query, document].map(|message| message.map_or("", |message| &message.content));
+        self.for_query_within(limit, query, &options).prompt(document)
     }
 
     /// The tokens of `text`, control tokens parsed, however many.

@@ -9,7 +9,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
-use minijinja::{Environment, Output, State, Value, escape_formatter};
+use minijinja::{Environment, Output, State, Value, context, escape_formatter};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use serde_json::{Map, Value as Json, json};
@@ -57,21 +57,31 @@ impl Template {
         &self.source
     }
 
-    /// The text of the prompt; `kwargs` are further variables. The request is at fault where the template fails.
-    pub fn render(&self, query: &str, document: &str, kwargs: &Map<String, Json>) -> Result<String> {
+    /// The text of the prompt. The request is at fault where the template fails.
+    pub fn render(&self, query: &str, document: &str, variables: &Variables) -> Result<String> {
         let fail = |e: minijinja::Error| {
             Error::new(ErrorKind::InvalidRequest, format!("The chat template fails on this request: {e}."))
         };
+        let message = |role: &str, content: &str| context! { role, content };
+        let messages = [message("query", query), message("document", document)];
+        let template = self.environment.get_template(NAME).map_err(fail)?;
+        template.render(context! { messages, ..variables.0.clone() }).map_err(fail)
+    }
+}
+
+/// What a template knows besides the texts of a pair; made once for all pairs of a request, which may send much of it.
+pub struct Variables(Value);
+
+impl Variables {
+    /// `kwargs`, which may replace what every template knows.
+    pub fn new(kwargs: Map<String, Json>) -> Self {
         let defaults = json!({
             "tools": null, "documents": null, "add_generation_prompt": false,
             "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
         });
         let mut variables = defaults.as_object().cloned().unwrap_or_default();
-        variables.extend(kwargs.clone());
-        let messages = json!([{"role": "query", "content": query}, {"role": "document", "content": document}]);
-        variables.insert("messages".to_owned(), messages);
-        let template = self.environment.get_template(NAME).map_err(fail)?;
-        template.render(Value::from(Serde(variables))).map_err(fail)
+        variables.extend(kwargs);
+        Self(Value::from(Serde(variables)))
     }
 }
 
@@ -125,7 +135,7 @@ mod tests {
 
     fn rendered(template: &str, kwargs: Json) -> String {
         let kwargs = kwargs.as_object().cloned().unwrap_or_default();
-        Template::parse(template).unwrap().render("the query", "a <b> & \"c\"", &kwargs).unwrap()
+        Template::parse(template).unwrap().render("the query", "a <b> & \"c\"", &Variables::new(kwargs)).unwrap()
     }
 
     #[test]
@@ -159,7 +169,7 @@ mod tests {
         assert_eq!(e.kind(), ErrorKind::Options);
         assert!(e.to_string().starts_with("--chat-template is not a Jinja template: "), "{e}");
         let template = Template::parse("{{ raise_exception('no documents like ' ~ messages[1].content) }}").unwrap();
-        let e = template.render("q", "this", &Map::new()).unwrap_err();
+        let e = template.render("q", "this", &Variables::new(Map::new())).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::InvalidRequest);
         assert!(e.to_string().contains("no documents like this"), "{e}");
     }
@@ -172,11 +182,11 @@ mod tests {
             "{{ 'x' * 9999999999 }}",
             "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
         ] {
-            let e = Template::parse(template).unwrap().render("q", "d", &Map::new()).unwrap_err();
+            let e = Template::parse(template).unwrap().render("q", "d", &Variables::new(Map::new())).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::InvalidRequest, "{template}: {e}");
         }
         let text = "word ".repeat(6_000_000);
         let template = Template::parse("{{ messages[0].content | trim | upper }}{{ messages[1].content }}").unwrap();
-        assert_eq!(template.render(&text, &text, &Map::new()).unwrap().len(), 2 * text.len() - 1);
+        assert_eq!(template.render(&text, &text, &Variables::new(Map::new())).unwrap().len(), 2 * text.len() - 1);
     }
 }

@@ -8,11 +8,11 @@
 //! up to a border that `PlainText` knows; an empty document tells how far that is. Called by the prompt encoder.
 
 use super::control::{ControlTokens, Marked};
-use super::template::Template;
+use super::template::{Template, Variables};
 use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
-use std::borrow::Cow;
+use std::sync::Arc;
 
 pub(super) struct Templated<'e> {
     encoder: &'e PromptEncoder,
@@ -20,12 +20,17 @@ pub(super) struct Templated<'e> {
     query: &'e str,
     /// Whether the query was shortened.
     query_cut: bool,
-    options: &'e PromptOptions,
     limit: Limit,
+    max_tokens_per_doc: usize,
+    side: TruncationSide,
+    kwargs: Map<String, Value>,
+    /// Guards that neither the template nor the query nor the variables contain, and the variables guarded by one.
+    guards: Vec<char>,
+    variables: Option<(char, Variables)>,
     /// The prompt of an empty document, unless the template fails on that.
     empty: Option<Marked>,
     /// Tokens of the beginning of this many bytes.
-    head: (usize, Vec<u32>),
+    head: (usize, Arc<[u32]>),
 }
 
 impl<'e> Templated<'e> {
@@ -33,12 +38,26 @@ impl<'e> Templated<'e> {
         encoder: &'e PromptEncoder,
         template: &'e Template,
         query: &'e str,
-        options: &'e PromptOptions,
+        options: &PromptOptions,
         limit: Limit,
     ) -> Result<Self> {
         let query = encoder.plain.cut(query, options.max_tokens_per_query)?;
-        let head = (0, Vec::new());
-        let mut new = Self { encoder, template, query, query_cut: false, options, limit, empty: None, head };
+        let kwargs = options.template_kwargs.clone();
+        let guards = ControlTokens::guards_for(&[template.source(), query, &Value::Object(kwargs.clone()).to_string()]);
+        let mut new = Self {
+            encoder,
+            template,
+            query,
+            query_cut: false,
+            limit,
+            max_tokens_per_doc: options.max_tokens_per_doc,
+            side: options.truncation_side,
+            kwargs,
+            guards,
+            variables: None,
+            empty: None,
+            head: (0, Arc::default()),
+        };
         if limit.query_too && new.whole(query, "")?.len() > limit.tokens {
             let shortened = new.shorten(query, TruncationSide::Right, |new, query| new.whole(query, ""))?;
             new.query = shortened.ok_or_else(|| encoder.no_room(limit))?.0;
@@ -50,33 +69,35 @@ impl<'e> Templated<'e> {
 
     /// The prompt of a document, and whether something was shortened for it.
     pub fn prompt(&mut self, document: &str) -> Result<(Prompt, bool)> {
-        let document = self.encoder.plain.cut(document, self.options.max_tokens_per_doc)?;
+        let document = self.encoder.plain.cut(document, self.max_tokens_per_doc)?;
         let rendered = self.render(self.query, document)?;
-        let token_ids = self.encode(&rendered)?;
-        if token_ids.is_empty() {
+        let prompt = self.encode(&rendered)?;
+        if prompt.is_empty() {
             return Err(Error::new(ErrorKind::InvalidRequest, "The decoder prompt cannot be empty"));
         }
-        // An empty document under a template that ends with a control token is all head.
-        let prefix = self.head.1.len().min(token_ids.len() - 1);
-        if token_ids.len() <= self.limit.tokens {
-            return Ok((Prompt { token_ids, prefix }, self.query_cut));
+        if prompt.len() <= self.limit.tokens {
+            return Ok((prompt, self.query_cut));
         }
-        let (query, side) = (self.query, self.options.truncation_side);
+        let (query, side) = (self.query, self.side);
         let fitting = match self.limit.truncate {
             true => self.shorten(document, side, |this, document| this.whole(query, document))?,
             false => None,
         };
         let (_, token_ids) = fitting.ok_or_else(|| self.encoder.no_room(self.limit))?;
-        Ok((Prompt { prefix: prefix.min(token_ids.len() - 1), token_ids }, true))
+        let prompt = match token_ids.strip_prefix(&*self.head.1) {
+            Some(tail) => Prompt::new(self.head.1.clone(), tail),
+            None => token_ids.into(),
+        };
+        Ok((prompt, true))
     }
 
     /// The longest part of `text` that this tries whose prompt fits, and its tokens; `None` if not even an empty one
     /// does.
     fn shorten<'t>(
-        &self,
+        &mut self,
         text: &'t str,
         side: TruncationSide,
-        prompt: impl Fn(&Self, &str) -> Result<Vec<u32>>,
+        prompt: impl Fn(&mut Self, &str) -> Result<Vec<u32>>,
     ) -> Result<Option<(&'t str, Vec<u32>)>> {
         let plain = &self.encoder.plain;
         let part = |text: &'t str, tokens| match side {
@@ -100,25 +121,32 @@ impl<'e> Templated<'e> {
         }
     }
 
-    fn render(&self, query: &str, document: &str) -> Result<Marked> {
-        let kwargs = &self.options.template_kwargs;
-        let kwargs_text = Value::Object(kwargs.clone()).to_string();
-        let guard = ControlTokens::guard_for(&[self.template.source(), query, document, &kwargs_text])?;
+    fn render(&mut self, query: &str, document: &str) -> Result<Marked> {
+        let guard = ControlTokens::guard_for(&self.guards, document)?;
         let control = &self.encoder.control;
-        let guarded = |text: &str| control.guard(text, guard).into_owned();
-        let kwargs: Map<String, Value> =
-            kwargs.iter().map(|(key, value)| (key.clone(), map_strings(value, &guarded))).collect();
-        let (query, document): (Cow<str>, Cow<str>) = (control.guard(query, guard), control.guard(document, guard));
-        Ok(control.parse(&self.template.render(&query, &document, &kwargs)?, guard))
+        let variables = match self.variables.take().filter(|(of, _)| *of == guard) {
+            Some((_, variables)) => variables,
+            None => {
+                let guarded = |text: &str| control.guard(text, guard).into_owned();
+                let kwargs = self.kwargs.iter().map(|(key, value)| (key.clone(), map_strings(value, &guarded)));
+                Variables::new(kwargs.collect())
+            }
+        };
+        let rendered = self.template.render(&control.guard(query, guard), &control.guard(document, guard), &variables);
+        self.variables = Some((guard, variables));
+        Ok(control.parse(&rendered?, guard))
     }
 
-    /// All tokens of a prompt.
-    fn whole(&self, query: &str, document: &str) -> Result<Vec<u32>> {
-        self.encoder.encode_marked(&self.render(query, document)?, 0, usize::MAX)
+    /// All tokens of a prompt; or so many that a text of as many as the limit could be left out and the rest still would
+    /// not fit.
+    fn whole(&mut self, query: &str, document: &str) -> Result<Vec<u32>> {
+        let most = self.limit.tokens.saturating_mul(2).saturating_add(1);
+        let rendered = self.render(query, document)?;
+        self.encoder.encode_marked(&rendered, 0, most)
     }
 
     /// The tokens of a prompt, or at least one more than the limit of them.
-    fn encode(&mut self, rendered: &Marked) -> Result<Vec<u32>> {
+    fn encode(&mut self, rendered: &Marked) -> Result<Prompt> {
         let plain = &self.encoder.plain;
         let at = self.empty.as_ref().map_or(0, |empty| {
             let common = rendered.common(empty);
@@ -127,12 +155,10 @@ impl<'e> Templated<'e> {
         });
         if self.head.0 != at {
             let head = Marked { text: rendered.text[..at].to_owned(), controls: rendered.controls.clone() };
-            self.head = (at, self.encoder.encode_marked(&head, 0, self.limit.tokens)?);
+            self.head = (at, self.encoder.encode_marked(&head, 0, self.limit.tokens)?.into());
         }
         let rest = self.limit.tokens.saturating_sub(self.head.1.len());
-        let mut ids = self.head.1.clone();
-        ids.extend(self.encoder.encode_marked(rendered, at, rest)?);
-        Ok(ids)
+        Ok(Prompt::new(self.head.1.clone(), self.encoder.encode_marked(rendered, at, rest)?))
     }
 }
 

@@ -70,7 +70,7 @@ impl Flight {
     pub fn take(&mut self, item: Item) {
         let entry = match item {
             Item::Pair(prompt) => {
-                let tokens = prompt.token_ids.len();
+                let tokens = prompt.len();
                 self.tokens += tokens;
                 let engine = self.engine.clone();
                 let answer = async move { engine.answers(vec![prompt], PRIORITY).await.map(|answers| answers[0]) };

@@ -10,15 +10,12 @@ use super::metrics::Pair;
 use super::wire::{Common, PairRequest, Text};
 use crate::error::ErrorKind;
 use crate::options::Overflow;
-use crate::prompt::{Encoded, PromptEncoder, PromptOptions};
+use crate::prompt::{Encoded, Prompt, PromptEncoder, PromptOptions};
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Documents that are tokenised before looking again whether the client still waits: some milliseconds' worth.
-const DOCUMENTS_AT_A_TIME: usize = 16;
 
 /// The header that says how many documents were shortened to fit.
 const SHORTENED: &str = "x-ironrank-truncated";
@@ -66,7 +63,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     let Prepared { request, encoded: Encoded { prompts, shortened }, error_form } =
         on_a_thread(state, move || prepare::<R>(&blocking, &bytes, &client)).await?;
 
-    let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.token_ids.len()).collect();
+    let lengths: Vec<usize> = prompts.iter().map(Prompt::len).collect();
     let pairs = state.metrics.pairs_begin(lengths.len());
     let priority = request.common().priority;
     let before = started.elapsed();
@@ -140,15 +137,12 @@ impl<R: PairRequest> PromptRequest for R {
         let (queries, documents) = self.sides();
         let pairs = pair(queries, documents)?;
         let mut all = Encoded::default();
-        // Neighbours with one query share the work on the prompt's head; a few at a time, to notice when the client
-        // leaves.
-        for same_query in pairs.chunk_by(|(a, _), (b, _)| a == b) {
-            for pairs in same_query.chunks(DOCUMENTS_AT_A_TIME) {
+        // Neighbours with one query share the prompt's head.
+        for same_query in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b) || a == b) {
+            let mut made = encoder.for_query(same_query[0].0, options)?;
+            for (_, document) in same_query {
                 client.is_there()?;
-                let documents: Vec<&str> = pairs.iter().map(|(_, document)| *document).collect();
-                let encoded = encoder.encode_many(pairs[0].0, &documents, options)?;
-                all.prompts.extend(encoded.prompts);
-                all.shortened += encoded.shortened;
+                all.push(made.prompt(document)?);
             }
         }
         Ok(all)

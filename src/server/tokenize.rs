@@ -48,7 +48,7 @@ fn tokens(state: &State, bytes: &[u8]) -> Result<TokenizeResponse, ApiError> {
         Source::Prompt(text) => state.encoder.tokens(&text)?,
         Source::Messages(messages) => {
             let options = PromptOptions { instruction, template_kwargs, ..PromptOptions::default() };
-            state.encoder.messages_of_any_length(&messages, &options)?.token_ids
+            state.encoder.messages_of_any_length(&messages, &options)?.token_ids().into_owned()
         }
     };
     Ok(TokenizeResponse {

@@ -114,29 +114,53 @@ pub fn refuse(issues: impl Into<Issues>) -> ApiError {
     }
 }
 
-/// Reads the fields of one object and collects what is wrong with them.
+/// What a field holds; null counts as absent.
+pub fn given<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    map.get(name).filter(|value| !value.is_null())
+}
+
+/// Reads the fields of an object, or of several as if they were one, and collects what is wrong with them.
 pub struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    /// Where it stands, with a dot behind it.
-    place: String,
+    objects: Objects<'a>,
     issues: Issues,
+}
+
+/// What is looked through for a field, in this order, each with its place and a dot behind that.
+#[derive(Clone)]
+struct Objects<'a>(Vec<(&'a Map<String, Value>, String)>);
+
+impl Objects<'_> {
+    /// The place of a field, or of what is in it: where it stands, or where it is missed first.
+    fn place(&self, loc: impl Display) -> String {
+        let loc = loc.to_string();
+        let name = loc.split('.').next().unwrap_or_default();
+        let object = self.0.iter().find(|(map, _)| given(map, name).is_some()).or(self.0.first());
+        format!("{}{loc}", object.map_or("", |(_, place)| place))
+    }
 }
 
 impl<'a> Fields<'a> {
     /// A reader of `map`, the body of a request.
     pub fn new(map: &'a Map<String, Value>) -> Self {
-        Self::within(map, "")
+        Self::within(map, &[])
     }
 
-    /// A reader of `map`, the field `name` of the body, or the body itself if that is empty.
-    pub fn within(map: &'a Map<String, Value>, name: &str) -> Self {
-        let place = if name.is_empty() { "body.".to_owned() } else { format!("body.{name}.") };
-        Self { map, place, issues: Issues::default() }
+    /// A reader of the objects that `body` holds under `names`, and of `body` itself: a field is that of the first which
+    /// has it.
+    pub fn within(body: &'a Map<String, Value>, names: &[&str]) -> Self {
+        let object = |name: &&str| Some((body.get(*name)?.as_object()?, format!("body.{name}.")));
+        let objects = names.iter().filter_map(object).chain([(body, "body.".to_owned())]).collect();
+        Self { objects: Objects(objects), issues: Issues::default() }
     }
 
-    /// Whatever a field holds.
+    /// Whatever a field holds; null counts as absent.
     pub fn any(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name)
+        self.objects.0.iter().find_map(|(map, _)| given(map, name))
+    }
+
+    /// Whether a field is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.any(name).is_some()
     }
 
     /// Everything that was wrong so far.
@@ -151,29 +175,23 @@ impl<'a> Fields<'a> {
 
     /// Notes a mistake in field `loc` of the object.
     pub fn note(&mut self, kind: &'static str, loc: impl Display, msg: &str, input: &Value) {
-        self.issues.add(|| Issue::new(kind, format!("{}{loc}", self.place), msg, input));
+        self.issues.add(|| Issue::new(kind, self.objects.place(loc), msg, input));
     }
 
     /// The value of a field that must be there.
     pub fn required(&mut self, name: &str) -> Option<&'a Value> {
-        let value = self.map.get(name);
+        let value = self.any(name).or_else(|| self.objects.0.iter().find_map(|(map, _)| map.get(name)));
         if value.is_none() {
-            let loc = || format!("{}{name}", self.place);
-            self.issues.add(|| Issue {
-                input: dict_summary(self.map.len()),
-                ..Issue::new("missing", loc(), "Field required", &Value::Null)
-            });
+            let missing = || Issue::new("missing", self.objects.place(name), "Field required", &Value::Null);
+            let fields = self.objects.0.first().map_or(0, |(map, _)| map.len());
+            self.issues.add(|| Issue { input: dict_summary(fields), ..missing() });
         }
         value
     }
 
-    fn present(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name).filter(|value| !value.is_null())
-    }
-
     /// A string, or nothing.
     pub fn string(&mut self, name: &str) -> Option<String> {
-        match self.present(name)? {
+        match self.any(name)? {
             Value::String(text) => Some(text.clone()),
             other => {
                 self.note("string_type", name, "Input should be a valid string", other);
@@ -195,7 +213,7 @@ impl<'a> Fields<'a> {
 
     /// One of `choices`, or nothing.
     pub fn choice(&mut self, name: &str, choices: &[&str]) -> Option<&'a str> {
-        let value = self.present(name)?;
+        let value = self.any(name)?;
         if let Some(text) = value.as_str().filter(|text| choices.contains(text)) {
             return Some(text);
         }
@@ -204,7 +222,7 @@ impl<'a> Fields<'a> {
             expected.replace_range(comma..comma + 2, " or ");
         }
         self.issues.add(|| {
-            let (loc, msg) = (format!("{}{name}", self.place), format!("Input should be {expected}"));
+            let (loc, msg) = (self.objects.place(name), format!("Input should be {expected}"));
             Issue::new("literal_error", loc, msg, value).with_ctx(format!("{{'expected': {}}}", quoted(&expected)))
         });
         None
@@ -212,7 +230,7 @@ impl<'a> Fields<'a> {
 
     /// An object, or nothing.
     pub fn object(&mut self, name: &str) -> Option<&'a Map<String, Value>> {
-        match self.present(name)? {
+        match self.any(name)? {
             Value::Object(map) => Some(map),
             other => {
                 self.note("dict_type", name, "Input should be a valid dictionary", other);
@@ -223,7 +241,7 @@ impl<'a> Fields<'a> {
 
     /// A truth value, or nothing; `"yes"`, `"off"`, `1` and their like are converted.
     pub fn boolean(&mut self, name: &str) -> Option<bool> {
-        let value = self.present(name)?;
+        let value = self.any(name)?;
         let truth = truth(value);
         if truth.is_none() {
             let (kind, msg) = match value {
@@ -239,12 +257,17 @@ impl<'a> Fields<'a> {
 
     /// A truth value in a field that vLLM does not know, and therefore takes whatever it holds.
     pub fn boolean_if_any(&self, name: &str) -> Option<bool> {
-        truth(self.present(name)?)
+        truth(self.any(name)?)
+    }
+
+    /// A whole number in a field that vLLM does not know, the same.
+    pub fn integer_if_any(&self, name: &str) -> Option<i64> {
+        Self { objects: self.objects.clone(), issues: Issues::default() }.integer(name)
     }
 
     /// A whole number, or nothing; `"2"`, `2.0` and `true` are converted, and what exceeds 64 bits is the largest.
     pub fn integer(&mut self, name: &str) -> Option<i64> {
-        let value = self.present(name)?;
+        let value = self.any(name)?;
         let (kind, msg) = match value {
             Value::Bool(truth) => return Some(i64::from(*truth)),
             Value::Number(number) => match (number.as_i64(), number.as_f64()) {
@@ -272,10 +295,9 @@ impl<'a> Fields<'a> {
         if number >= least {
             return Some(number);
         }
-        let value = self.present(name)?;
+        let value = self.any(name)?;
         self.issues.add(|| {
-            let (loc, msg) =
-                (format!("{}{name}", self.place), format!("Input should be greater than or equal to {least}"));
+            let (loc, msg) = (self.objects.place(name), format!("Input should be greater than or equal to {least}"));
             Issue::new("greater_than_equal", loc, msg, value).with_ctx(format!("{{'ge': {least}}}"))
         });
         None

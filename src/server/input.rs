@@ -72,7 +72,7 @@ impl InputRequest {
     pub fn from_fields(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<Self>, ApiError> {
         let common = wire::common(fields);
         fields.boolean("add_special_tokens");
-        let input = if body.contains_key("input") || !body.contains_key("messages") {
+        let input = if fields.has("input") || !fields.has("messages") {
             let input = fields.required("input").and_then(|value| input(fields, value));
             if !body.contains_key("input") {
                 fields.required("messages");

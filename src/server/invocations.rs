@@ -4,6 +4,7 @@
 //! the first that it makes sense as. Called by `server`.
 
 use super::error::{ApiError, Refusal};
+use super::fields::given;
 use super::input::InputRequest;
 use super::pooling::PoolingRequest;
 use super::rerank::{Documents, RerankRequest};
@@ -64,7 +65,7 @@ fn read(bytes: web::Bytes, adapter: Option<String>) -> Result<(Target, web::Byte
 fn target(map: &Map<String, Value>) -> Result<Target, ApiError> {
     super::input::refuse_removed(map)?;
     // What TEI's clients send to SageMaker.
-    if map.contains_key("texts") {
+    if given(map, "texts").is_some() && given(map, "documents").is_none() {
         return Ok(Target::Rerank);
     }
     if InputRequest::read(map).is_ok() {

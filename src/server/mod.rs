@@ -29,6 +29,7 @@ mod score;
 mod scoring;
 mod tokenize;
 mod wire;
+mod words;
 
 pub use listen::{Listening, Reserved, reserve, reserve_unix};
 pub use run::{Lifecycle, run};
@@ -269,7 +270,7 @@ async fn answer(
         Resource::Root if request.method() == Method::POST => {
             let body = intake::body(state, request, payload).await?;
             match body::object(&body) {
-                Ok(map) if map.contains_key("query") || map.contains_key("input") => {
+                Ok(map) if ["query", "input"].into_iter().any(|name| fields::given(&map, name).is_some()) => {
                     rerank::answer(state, request_id, Documents::Returned, body).await
                 }
                 _ => Err(no_route(request)),

@@ -35,7 +35,7 @@ impl PromptRequest for PoolingRequest {
         let encoding = Encoding::from_fields(&mut fields);
         let task = fields.choice("task", &TASKS);
         let dimensions = fields.integer("dimensions");
-        let is_plugin = task == Some("plugin") || !has_prompts(body) && body.contains_key("data");
+        let is_plugin = task == Some("plugin") || !has_prompts(body) && fields::given(body, "data").is_some();
         // Then the mistake is the task, whatever else is missing.
         let input = if is_plugin { None } else { InputRequest::from_fields(&mut fields, body)? };
         if !fields.is_clean() {
@@ -60,7 +60,7 @@ impl PromptRequest for PoolingRequest {
 }
 
 fn has_prompts(body: &Map<String, Value>) -> bool {
-    body.contains_key("input") || body.contains_key("messages")
+    ["input", "messages"].into_iter().any(|name| fields::given(body, name).is_some())
 }
 
 /// A reranker has the one task `classify`.

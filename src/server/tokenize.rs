@@ -60,7 +60,8 @@ fn tokens(state: &State, bytes: &[u8]) -> Result<TokenizeResponse, ApiError> {
 }
 
 fn source(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<Source>, ApiError> {
-    if body.contains_key("prompt") {
+    let has_messages_alone = fields.has("messages") && !fields.has("prompt");
+    if body.contains_key("prompt") && !has_messages_alone {
         return Ok(fields.required_string("prompt").map(Source::Prompt));
     }
     if body.contains_key("messages") {

@@ -4,6 +4,7 @@
 
 use super::error::{ApiError, ErrorForm};
 use super::fields::{self, Fields, Issues};
+use super::words;
 use crate::prompt::TruncationSide;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -61,16 +62,6 @@ pub trait PairRequest: Sized + Send + 'static {
     /// How the client of such a body reads errors.
     fn error_form(_: &Map<String, Value>) -> ErrorForm {
         ErrorForm::Object
-    }
-}
-
-impl Common {
-    /// What other servers call the instruction, unless there is one.
-    pub fn instruct(&mut self, instruct: &str) {
-        if self.instruction.is_none() && !instruct.is_empty() {
-            self.instruction = Some(instruct.to_owned());
-            self.template_kwargs.entry("instruction").or_insert_with(|| instruct.into());
-        }
     }
 }
 
@@ -132,7 +123,7 @@ pub(super) fn common(fields: &mut Fields<'_>) -> Common {
     let max_tokens_per_query = fields.integer("max_tokens_per_query").unwrap_or(0);
     let max_tokens_per_doc = fields.integer("max_tokens_per_doc").unwrap_or(0);
     let (instruction, template_kwargs) = instructions(fields);
-    Common {
+    let mut common = Common {
         model,
         request_id,
         priority,
@@ -146,7 +137,9 @@ pub(super) fn common(fields: &mut Fields<'_>) -> Common {
         instruction,
         cache_salt,
         has_mm_processor_kwargs,
-    }
+    };
+    words::understand(fields, &mut common);
+    common
 }
 
 fn reserved(kwargs: &Map<String, Value>) -> Vec<&'static str> {
@@ -155,9 +148,17 @@ fn reserved(kwargs: &Map<String, Value>) -> Vec<&'static str> {
 
 /// What a request says about the words of its prompt: the model card's instruction, an operator's template's variables.
 pub(super) fn instructions(fields: &mut Fields<'_>) -> (Option<String>, Map<String, Value>) {
-    let instruction = fields.string("instruction");
+    let field = fields.string("instruction");
     let kwargs = fields.object("chat_template_kwargs");
-    (the_instruction(instruction.clone(), kwargs), template_kwargs(instruction.as_deref(), kwargs))
+    let instruction = the_instruction(field.clone(), kwargs);
+    let mut variables = template_kwargs(field.as_deref(), kwargs);
+    match (instruction, words::instruct(fields)) {
+        (None, Some(instruct)) => {
+            variables.entry("instruction").or_insert_with(|| instruct.clone().into());
+            (Some(instruct), variables)
+        }
+        (instruction, _) => (instruction, variables),
+    }
 }
 
 /// An `instruction` within `chat_template_kwargs` hides the field, whatever it is.

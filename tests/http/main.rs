@@ -15,6 +15,7 @@ mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
 mod transport;
+mod words;
 
 use actix_web::web::Data;
 use ironrank::checkpoint::{Checkpoint, Overrides};

@@ -10,7 +10,7 @@ use super::classify::ClassifyResponse;
 use super::error::{ErrorBody, TextsErrorBody, UnauthorizedBody};
 use super::info::{ClusterAuth, Info, Load, ModelCard, ModelList, Version};
 use super::pooling::PoolingResponse;
-use super::rerank::{OutputResponse, RerankResponse, TextRanks};
+use super::rerank::{DataResponse, OutputResponse, RerankResponse, TextRanks};
 use super::route::Resource;
 use super::tokenize::{DetokenizeResponse, TokenizeResponse};
 use super::wire::ScoreResponse;
@@ -62,7 +62,7 @@ struct Route {
 const READS: &[u16] = &[400, 404, 413, 500, 503];
 
 /// Answers to a rerank request, by the words of its body.
-const RANKS: &[&str] = &["RerankResponse", "TextRanks", "OutputResponse"];
+const RANKS: &[&str] = &["RerankResponse", "DataResponse", "TextRanks", "OutputResponse"];
 
 fn routes(settings: &Settings) -> Vec<Route> {
     let post = |path, tag, summary, request, answer| Route {
@@ -88,8 +88,15 @@ fn routes(settings: &Settings) -> Vec<Route> {
     let score =
         |path| post(path, "Scores", "Score pairs of texts, in order", "ScoreRequest", Answer::Json(&["ScoreResponse"]));
     let health = "Whether the model can score";
-    let any =
-        &["ClassifyResponse", "RerankResponse", "TextRanks", "OutputResponse", "ScoreResponse", "PoolingResponse"];
+    let any = &[
+        "ClassifyResponse",
+        "RerankResponse",
+        "DataResponse",
+        "TextRanks",
+        "OutputResponse",
+        "ScoreResponse",
+        "PoolingResponse",
+    ];
     let mut routes = vec![
         rerank("/rerank"),
         rerank("/v1/rerank"),
@@ -149,6 +156,7 @@ pub fn page() -> HttpResponse {
 fn api(settings: &Settings) -> OpenApi {
     let mut schemas = requests::parts();
     add::<RerankResponse<'_>>(&mut schemas);
+    add::<DataResponse<'_>>(&mut schemas);
     add::<TextRanks<'_>>(&mut schemas);
     add::<OutputResponse<'_>>(&mut schemas);
     add::<ScoreResponse<'_>>(&mut schemas);

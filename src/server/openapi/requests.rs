@@ -82,6 +82,9 @@ fn common() -> Object {
         ("max_tokens_per_doc", described(integer().minimum(Some(0)), "Longest document in tokens, 0 for no limit.")),
         ("instruction", described(nullable_string(), "What makes a document relevant, in place of the model card's.")),
         ("chat_template_kwargs", described(kwargs(), "Its `instruction` stands over the field of that name.")),
+        ("instruct", described(nullable_string(), "The instruction, in the words of other servers.")),
+        ("raw_scores", described(nullable_boolean(), "The opposite of use_activation, in the words of other servers.")),
+        ("truncation", described(nullable_boolean(), "true for truncate_prompt_tokens -1, as TEI's `truncate`.")),
     ])
     .description(Some("Fields that all scoring requests share. Unknown fields are ignored."))
     .build()
@@ -93,9 +96,8 @@ fn rerank() -> Request {
         ("documents", texts()),
         ("top_n", described(nullable_integer(), "How many results to return; null, 0 and less are all.")),
         ("rank_fields", described_list(string(), "Fields of documents that are objects, in the place of `text`.")),
-        ("instruct", described(nullable_string(), "The instruction, in the words of other servers.")),
-        ("raw_scores", described(nullable_boolean(), "The opposite of use_activation, in the words of other servers.")),
-        ("return_documents", described(nullable_boolean(), "Has no effect: documents are always returned.")),
+        ("top_k", described(nullable_integer(), "The same for Voyage's clients; the answer then has `data` as well.")),
+        ("return_documents", described(nullable_boolean(), "Documents are always returned, but for those of `data`.")),
     ]);
     let own = own.required("query").required("documents");
     let example = json!({"query": "Which river flows through Vienna?", "documents": ["The Danube flows through Vienna.", "The Seine flows through Paris."], "top_n": 2});

@@ -28,20 +28,34 @@ pub async fn answer(
         .into_iter()
         .take(request.top_n.unwrap_or(usize::MAX))
         .map(|index| (index, f64::from(scores[index])));
+    let results = || RerankResponse {
+        id: id(),
+        model: state.settings.model_name(),
+        usage: RerankUsage { prompt_tokens, total_tokens: prompt_tokens },
+        results: ranked
+            .clone()
+            .map(|(index, relevance_score)| RerankResult {
+                index,
+                document: (documents == Documents::Returned)
+                    .then(|| RerankDocument { text: text(index), multi_modal: None }),
+                relevance_score,
+            })
+            .collect(),
+    };
     let mut response = scoring::ok(shortened);
     Ok(match request.dialect {
-        Dialect::Documents => response.json(RerankResponse {
-            id: id(),
-            model: state.settings.model_name(),
-            usage: RerankUsage { prompt_tokens, total_tokens: prompt_tokens },
-            results: ranked
-                .map(|(index, relevance_score)| RerankResult {
+        Dialect::Documents => response.json(results()),
+        Dialect::Data { return_documents } => response.json(DataResponse {
+            object: "list",
+            data: ranked
+                .clone()
+                .map(|(index, relevance_score)| DataResult {
                     index,
-                    document: (documents == Documents::Returned)
-                        .then(|| RerankDocument { text: text(index), multi_modal: None }),
                     relevance_score,
+                    document: return_documents.then(|| text(index)),
                 })
                 .collect(),
+            vllm: results(),
         }),
         Dialect::Texts { return_text } => response.json(TextRanks(
             ranked.map(|(index, score)| TextRank { index, text: return_text.then(|| text(index)), score }).collect(),
@@ -122,6 +136,29 @@ pub struct RerankDocument<'a> {
     /// Always null on text models.
     #[schema(value_type = Option<Object>)]
     pub multi_modal: Option<()>,
+}
+
+/// Answer to `query` and `documents` with `top_k`, as Voyage's, and vLLM's beside it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DataResponse<'a> {
+    /// `list`.
+    object: &'static str,
+    /// Best first.
+    data: Vec<DataResult<'a>>,
+    #[serde(flatten)]
+    vllm: RerankResponse<'a>,
+}
+
+/// One document and its score.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DataResult<'a> {
+    /// Its place in the request.
+    index: usize,
+    /// Its score.
+    relevance_score: f64,
+    /// Its text, if `return_documents` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<&'a str>,
 }
 
 /// Answer to `query` and `texts`, as TEI's: best first.

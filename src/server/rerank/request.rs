@@ -1,12 +1,12 @@
 //! A rerank request, in vLLM's words or in those of another reranker's clients: the body says which.
 //!
 //! Invariant: a body that vLLM takes means here what it means there; another dialect begins only where vLLM would
-//! refuse. Sources: the APIs of text-embeddings-inference (TEI), Cohere and DashScope.
+//! refuse, or where its answer holds all of vLLM's. Sources: the APIs of text-embeddings-inference (TEI), Cohere, Voyage
+//! and DashScope.
 
 use super::super::error::{ApiError, ErrorForm};
-use super::super::fields::{self, Fields};
+use super::super::fields::{self, Fields, given};
 use super::super::wire::{Common, PairRequest, Text, common, one_text, texts};
-use crate::prompt::TruncationSide;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -15,6 +15,11 @@ use std::collections::HashMap;
 pub enum Dialect {
     /// `query` and `documents`: vLLM, Cohere, Jina, Xinference, Infinity and who follows them.
     Documents,
+    /// The same with `top_k` or `truncation` and no `top_n`: Voyage, which answers with `data`.
+    Data {
+        /// Whether that holds the documents.
+        return_documents: bool,
+    },
     /// `query` and `texts`: TEI, which answers with a list.
     Texts {
         /// Whether the list holds the texts.
@@ -29,18 +34,27 @@ pub enum Dialect {
 
 impl Dialect {
     fn of(body: &Map<String, Value>) -> Self {
-        let is_true = |map: Option<&Map<String, Value>>, name: &str| {
-            map.and_then(|map| Fields::new(map).boolean_if_any(name)).unwrap_or(false)
-        };
-        match (body.contains_key("documents"), body.contains_key("texts"), body.get("input")) {
-            (false, true, _) => Self::Texts { return_text: is_true(Some(body), "return_text") },
-            (false, false, Some(Value::Object(input))) if input.contains_key("documents") => {
-                let parameters = body.get("parameters").and_then(Value::as_object);
-                Self::Input { return_documents: is_true(parameters, "return_documents") }
+        let has = |name: &str| body.contains_key(name);
+        match (given(body, "documents"), given(body, "texts"), body.get("input")) {
+            (None, Some(_), _) => Self::Texts { return_text: is_true(&Fields::new(body), "return_text") },
+            (None, None, Some(Value::Object(_))) => {
+                Self::Input { return_documents: is_true(&fields_of_input(body), "return_documents") }
+            }
+            _ if (has("top_k") || has("truncation")) && !has("top_n") => {
+                Self::Data { return_documents: is_true(&Fields::new(body), "return_documents") }
             }
             _ => Self::Documents,
         }
     }
+}
+
+fn is_true(fields: &Fields<'_>, name: &str) -> bool {
+    fields.boolean_if_any(name) == Some(true)
+}
+
+/// DashScope's body: texts are in `input`, options in `parameters`, and what is in neither is looked for beside them.
+fn fields_of_input(body: &Map<String, Value>) -> Fields<'_> {
+    Fields::within(body, &["input", "parameters"])
 }
 
 /// `POST /rerank`.
@@ -59,46 +73,33 @@ pub struct RerankRequest {
 impl PairRequest for RerankRequest {
     fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
         let dialect = Dialect::of(body);
-        let mut fields = Fields::new(body);
-        let mut common = common(&mut fields);
-        let empty = Map::new();
-        let object = |name: &str| body.get(name).and_then(Value::as_object).unwrap_or(&empty);
-        let (mut texts_in, mut options_in) = match dialect {
-            Dialect::Input { .. } => {
-                let issues = fields.into_issues();
-                if !issues.is_empty() {
-                    return Err(fields::refuse(issues));
-                }
-                (Fields::within(object("input"), "input"), Fields::within(object("parameters"), "parameters"))
-            }
-            _ => (fields, Fields::within(body, "")),
+        let mut fields = match dialect {
+            Dialect::Input { .. } => fields_of_input(body),
+            _ => Fields::new(body),
         };
-        // What clients of other rerankers call the raw logit, and the instruction.
-        common.use_activation = common.use_activation.or(options_in.boolean_if_any("raw_scores").map(|raw| !raw));
-        if let Some(Value::String(instruct)) = options_in.any("instruct") {
-            common.instruct(instruct);
-        }
+        let common = common(&mut fields);
         let list = match dialect {
             Dialect::Texts { .. } => {
-                truncation(&mut options_in, &mut common);
+                // What they mean is known on all routes; TEI refuses other types.
+                fields.boolean("truncate");
+                fields.choice("truncation_direction", &["left", "right", "Left", "Right"]);
                 "texts"
             }
             _ => "documents",
         };
-        let query = texts_in.required("query").and_then(|value| one_text(&mut texts_in, "query", value));
-        let documents = texts_in.required(list).and_then(|value| match ranked_fields(body, value) {
+        let query = fields.required("query").and_then(|value| one_text(&mut fields, "query", value));
+        let documents = fields.required(list).and_then(|value| match ranked_fields(&fields, value) {
             Some(documents) => Some(documents),
-            None => texts(&mut texts_in, list, value),
+            None => texts(&mut fields, list, value),
         });
         // Clients send null, 0 and -1 for "all".
-        let top_n = options_in.integer("top_n").and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-        let mut issues = texts_in.into_issues();
-        issues.extend(options_in.into_issues());
+        let top_n = fields.integer("top_n").or_else(|| fields.integer_if_any("top_k"));
+        let top_n = top_n.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         match (query, documents) {
-            (Some(query), Some(documents)) if issues.is_empty() => {
+            (Some(query), Some(documents)) if fields.is_clean() => {
                 Ok(Self { common, query: [query], documents, top_n, dialect })
             }
-            _ => Err(fields::refuse(issues)),
+            _ => Err(fields::refuse(fields.into_issues())),
         }
     }
 
@@ -118,22 +119,11 @@ impl PairRequest for RerankRequest {
     }
 }
 
-/// TEI's words for the truncation of what is too long.
-fn truncation(fields: &mut Fields<'_>, common: &mut Common) {
-    if fields.boolean("truncate") == Some(true) {
-        // As many tokens as the model has.
-        common.truncate_prompt_tokens = common.truncate_prompt_tokens.or(Some(-1));
-    }
-    if let Some("left" | "Left") = fields.choice("truncation_direction", &["left", "right", "Left", "Right"]) {
-        common.truncation_side = TruncationSide::Left;
-    }
-}
-
 /// Cohere's documents that are objects: their `text`, or the fields that `rank_fields` names, one to a line. A name
 /// counts once, so that no text is longer than its document's JSON.
-fn ranked_fields(body: &Map<String, Value>, documents: &Value) -> Option<Vec<Text>> {
+fn ranked_fields(fields: &Fields<'_>, documents: &Value) -> Option<Vec<Text>> {
     let mut places = HashMap::new();
-    for name in body.get("rank_fields")?.as_array()?.iter().filter_map(Value::as_str) {
+    for name in fields.any("rank_fields")?.as_array()?.iter().filter_map(Value::as_str) {
         let next = places.len();
         places.entry(name).or_insert(next);
     }
@@ -163,6 +153,7 @@ fn ranked_fields(body: &Map<String, Value>, documents: &Value) -> Option<Vec<Tex
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompt::TruncationSide;
     use serde_json::json;
 
     fn read(body: Value) -> RerankRequest {

@@ -1,0 +1,38 @@
+//! What clients of other servers call the fields that all scoring requests share: TEI, Voyage, Infinity, DashScope,
+//! Xinference.
+//!
+//! Invariants: these words mean the same on every route and in every dialect; vLLM's own field stands over them. vLLM
+//! knows none of them and takes whatever they hold, so what makes no sense is passed over. Called by `wire`.
+
+use super::fields::Fields;
+use super::wire::Common;
+use crate::prompt::TruncationSide;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// Fills in what `fields` say in such words and not in vLLM's, the instruction aside.
+pub fn understand(fields: &Fields<'_>, common: &mut Common) {
+    common.use_activation = common.use_activation.or(fields.boolean_if_any("raw_scores").map(|raw| !raw));
+    if ["truncate", "truncation"].into_iter().any(|word| fields.boolean_if_any(word) == Some(true)) {
+        // As many tokens as the model has.
+        common.truncate_prompt_tokens = common.truncate_prompt_tokens.or(Some(-1));
+    }
+    if let Some(Value::String(side)) = fields.any("truncation_direction").filter(|_| !fields.has("truncation_side"))
+        && side.eq_ignore_ascii_case("left")
+    {
+        common.truncation_side = TruncationSide::Left;
+    }
+}
+
+/// The instruction: DashScope's `instruct`, or what Xinference's clients put into `kwargs`, as an object or as its text.
+pub fn instruct(fields: &Fields<'_>) -> Option<String> {
+    let kwargs: Option<Cow<'_, Map<String, Value>>> = match fields.any("kwargs") {
+        Some(Value::Object(kwargs)) => Some(Cow::Borrowed(kwargs)),
+        Some(Value::String(text)) => serde_json::from_str(text).ok().map(Cow::Owned),
+        _ => None,
+    };
+    let kwarg = |word: &str| kwargs.as_ref()?.get(word);
+    let said = [fields.any("instruct"), kwarg("instruction"), kwarg("instruct")];
+    let said = said.into_iter().flatten().filter_map(Value::as_str).find(|text| !text.is_empty());
+    said.map(str::to_owned)
+}

@@ -25,6 +25,7 @@
 //! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
 //! - [`logging`] and [`progress`]: lines and bars, which share stderr.
+//! - [`signals`]: what asks the process to end, and when it does so at once.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
 //! A request crosses each arrow once. The one async boundary is the channel into the engine's thread. There is no
@@ -48,6 +49,7 @@ pub mod progress;
 pub mod prompt;
 pub mod score;
 pub mod server;
+pub mod signals;
 pub mod startup;
 
 /// The program's version, with the revision that it was built from where that is known: `0.1.0 (0123456789ab)`.

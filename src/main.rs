@@ -2,7 +2,8 @@
 //! ask a server how it is; leave with an exit code.
 //!
 //! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
-//! `score` also has 3 when rows were rejected, and 128 and the signal's number when a signal ended it.
+//! `score` also has 3 when rows were rejected. 128 and the signal's number when a signal ended it, unless that was a
+//! server's order to stop.
 #![forbid(unsafe_code)]
 
 use actix_web::rt::System;
@@ -10,7 +11,7 @@ use ironrank::bench;
 use ironrank::check;
 use ironrank::download;
 use ironrank::engine::Limits;
-use ironrank::error::{Error, ErrorKind, Result};
+use ironrank::error::{ErrorKind, Result};
 use ironrank::health;
 use ironrank::logging;
 use ironrank::options::{
@@ -18,14 +19,13 @@ use ironrank::options::{
     Options, ScoreOptions, ServerOptions,
 };
 use ironrank::prompt::Template;
-use ironrank::score::{self, Outcome, Stop};
+use ironrank::score::{self, Outcome};
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
+use ironrank::signals::{Signals, Stop};
 use ironrank::startup::{Loaded, load};
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
@@ -38,20 +38,21 @@ fn main() -> ExitCode {
             }
             ExitCode::from(code)
         }
-        Command::Serve(options) => run(&options.log, || serve(&options).map(|()| ExitCode::SUCCESS)),
-        Command::Score(options) => run(&options.log, || score_file(&options)),
-        Command::Check(options) => check_model(&options),
-        Command::Download(options) => run(&options.log, || fetch(&options).map(|()| ExitCode::SUCCESS)),
+        Command::Serve(options) => run(&options.log, |signals| serve(&options, signals).map(|()| ExitCode::SUCCESS)),
+        Command::Score(options) => run(&options.log, |signals| score_file(&options, signals)),
+        Command::Check(options) => run(&options.log, |_| Ok(check_model(&options))),
+        Command::Download(options) => run(&options.log, |_| fetch(&options).map(|()| ExitCode::SUCCESS)),
         Command::Health(asked) => check_health(asked),
-        Command::Bench(bench) => run(&bench.log, || measure(&bench).map(|()| ExitCode::SUCCESS)),
+        Command::Bench(bench) => run(&bench.log, |_| measure(&bench).map(|()| ExitCode::SUCCESS)),
     }
 }
 
-/// Runs a command with the log open; what goes wrong is the log's last line and the exit code.
-fn run(log: &LogOptions, command: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
+/// Runs a command with the log open and signals received; what goes wrong is the log's last line and the exit code.
+fn run(log: &LogOptions, command: impl FnOnce(&Signals) -> Result<ExitCode>) -> ExitCode {
     logging::start(log);
+    let signals = Signals::receive();
     tracing::info!("ironrank {}", ironrank::version());
-    match command() {
+    match signals.and_then(|signals| command(&signals)) {
         Ok(code) => code,
         Err(err) => {
             tracing::error!("{err}");
@@ -62,7 +63,6 @@ fn run(log: &LogOptions, command: impl FnOnce() -> Result<ExitCode>) -> ExitCode
 
 /// Says whether a model will load, by the exit code too.
 fn check_model(options: &CheckOptions) -> ExitCode {
-    logging::start(&options.log);
     let report = check::run(options);
     match options.json {
         true => println!("{}", report.to_json()),
@@ -101,16 +101,15 @@ fn fetch(options: &DownloadOptions) -> Result<()> {
 }
 
 /// Scores a file; the exit code says whether all of it was.
-fn score_file(options: &ScoreOptions) -> Result<ExitCode> {
-    Ok(match score::run(options)? {
-        Outcome { stopped: Some(Stop::Interrupt), .. } => ExitCode::from(128 + 2),
-        Outcome { stopped: Some(Stop::Terminate), .. } => ExitCode::from(128 + 15),
+fn score_file(options: &ScoreOptions, signals: &Signals) -> Result<ExitCode> {
+    Ok(match score::run(options, signals)? {
+        Outcome { stopped: Some(stop), .. } => ExitCode::from(stop.exit_code()),
         Outcome { rejected: 1.., .. } => ExitCode::from(3),
         Outcome { .. } => ExitCode::SUCCESS,
     })
 }
 
-fn serve(options: &Options) -> Result<()> {
+fn serve(options: &Options, signals: &Signals) -> Result<()> {
     let template = options.server.chat_template.as_deref().map(Template::parse).transpose()?;
     let reserved = reserve(&options.server)?;
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
@@ -132,7 +131,14 @@ fn serve(options: &Options) -> Result<()> {
         options.server;
     let lifecycle = Lifecycle { keep_alive, receive_timeout, max_connections, drain_delay, shutdown_timeout };
     System::new().block_on(async {
-        let stop = stop_signal(drain_delay)?;
+        let stop = signals.orderly();
+        let stop = async {
+            let again = if stop.await == Stop::Interrupt { "; once more ends it at once" } else { "" };
+            match drain_delay.as_secs() {
+                0 => tracing::info!("stopping: no new connections; finishing what is running{again}"),
+                delay => tracing::info!("stopping: not healthy from now on, no new connections in {delay} s{again}"),
+            }
+        };
         let url = reserved.url();
         let listening = reserved.listen()?;
         match &options.server.api_keys {
@@ -213,21 +219,4 @@ fn config(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) ->
         "has_chat_template": server.chat_template.is_some(),
     });
     config.as_object().cloned().unwrap_or_default()
-}
-
-/// Resolves at the first SIGTERM or SIGINT.
-fn stop_signal(drain_delay: Duration) -> Result<impl Future<Output = ()>> {
-    let fail = |err| Error::new(ErrorKind::Internal, format!("Signals cannot be received: {err}."));
-    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        match drain_delay.as_secs() {
-            0 => tracing::info!("stopping: no new connections; finishing what is running"),
-            delay => tracing::info!("stopping: not healthy from now on, no new connections in {delay} s"),
-        }
-    })
 }

@@ -20,6 +20,7 @@ use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{EngineOptions, Overflow, ScoreOptions};
 use crate::prompt::{PromptEncoder, PromptOptions, Template};
+use crate::signals::{Signals, Stop};
 use crate::startup::{self, Loaded};
 use flight::{Flight, Landed};
 use output::{Begun, Output};
@@ -33,7 +34,6 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use xxhash_rust::xxh3::xxh3_128;
@@ -45,15 +45,6 @@ const WINDOW_BATCHES: usize = 16;
 const ITEMS: usize = 16;
 /// How long a process that is asked to end waits for whoever reads its output and takes nothing.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// A signal that asks the process to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// SIGINT.
-    Interrupt,
-    /// SIGTERM.
-    Terminate,
-}
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,31 +78,18 @@ pub struct Scorer<'a> {
     job: Job,
 }
 
-/// Scores what `options` ask for, until the end of the input or a signal.
-pub fn run(options: &ScoreOptions) -> Result<Outcome> {
+/// Scores what `options` ask for, until the end of the input or a signal. Until the model is there, one ends the process.
+pub fn run(options: &ScoreOptions, signals: &Signals) -> Result<Outcome> {
     let files = Files::open(options)?;
     let scorer = Scorer::load(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|err| Error::new(ErrorKind::Internal, format!("No event loop can be had: {err}.")))?;
-    let outcome = runtime.block_on(async { scorer.score(files, stop_signal()?).await });
+    let outcome = runtime.block_on(async { scorer.score(files, signals.orderly()).await });
     // A reader that waits for standard input is not waited for.
     runtime.shutdown_background();
     outcome
-}
-
-/// Resolves at the first SIGTERM or SIGINT.
-fn stop_signal() -> Result<impl Future<Output = Stop>> {
-    let fail = |err| Error::new(ErrorKind::Internal, format!("Signals cannot be received: {err}."));
-    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => Stop::Terminate,
-            _ = interrupt.recv() => Stop::Interrupt,
-        }
-    })
 }
 
 impl<'a> Scorer<'a> {

@@ -102,6 +102,17 @@ def impatient(binary, model):
     with Server(binary, model, "--weight-cache", "off") as server:
         os.kill(server.pid, signal.SIGINT)
         check("SIGINT stops as SIGTERM does", server.ends() == 0)
+    with Server(binary, model, "--weight-cache", "off", "--shutdown-timeout", "600", "--max-model-len", "8192") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("POST", "/v1/rerank", long, {"Content-Type": "application/json"})
+        time.sleep(1)
+        os.kill(server.pid, signal.SIGINT)
+        time.sleep(0.2)
+        start = time.monotonic()
+        os.kill(server.pid, signal.SIGINT)
+        code = server.ends()
+        check("a second SIGINT ends it at once", code == 130 and time.monotonic() - start < 5, (code, time.monotonic() - start))
+        connection.close()
 
 
 def main():

@@ -21,6 +21,7 @@
 //! - [`mod@score`]: the pairs of a file, scored without a server.
 //! - [`server`]: HTTP; requests and answers field for field.
 //! - [`check`]: whether a model will load here, what it will take, and what is wrong.
+//! - [`file`]: what a person has brought, opened; what is wrong with it, said.
 //! - [`download`]: the files of a model, from the hub into a directory.
 //! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
@@ -39,6 +40,7 @@ pub mod checkpoint;
 pub mod download;
 pub mod engine;
 pub mod error;
+pub mod file;
 pub mod health;
 pub mod logging;
 pub mod memory;

@@ -17,6 +17,7 @@ pub use raw::Message;
 pub use template::Template;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::file;
 use control::{ControlTokens, Marked};
 use flate2::read::GzDecoder;
 use model_card::{Heads, PREFIX, SUFFIX, formatted};
@@ -34,6 +35,7 @@ use tokenizers::{
 
 /// The tokenizer of every Qwen3 model, for start-up without a model directory.
 static BUILTIN_TOKENIZER: &[u8] = include_bytes!("../assets/tokenizer.json.gz");
+const TOKENIZER: &str = "tokenizer.json";
 /// A tokenizer file larger than this is not one: Qwen3's has 11 MB.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
@@ -172,19 +174,8 @@ struct Limit {
 impl PromptEncoder {
     /// Reads `tokenizer.json` of a model directory; prompts longer than `max_model_len` tokens are errors.
     pub fn open(dir: &Path, max_model_len: usize) -> Result<Self> {
-        let path = dir.join("tokenizer.json");
-        let name = path.display().to_string();
-        let refuse = |what: String| Error::new(ErrorKind::Checkpoint, format!("Cannot read {name}: {what}."));
-        let facts = std::fs::metadata(&path).map_err(|e| refuse(e.to_string()))?;
-        if !facts.is_file() || facts.len() > MAX_TOKENIZER_BYTES {
-            return Err(refuse(format!(
-                "expected a regular file of at most {MAX_TOKENIZER_BYTES} bytes, found {} of {} bytes",
-                if facts.is_dir() { "a directory" } else { "a file" },
-                facts.len()
-            )));
-        }
-        let json = std::fs::read(&path).map_err(|e| refuse(e.to_string()))?;
-        Self::from_bytes(&json, &name, max_model_len)
+        let name = dir.join(TOKENIZER).display().to_string();
+        Self::from_bytes(&tokenizer_json(dir)?, &name, max_model_len)
     }
 
     /// The tokenizer that the binary carries (compressed), for `--load-format dummy` without a directory.
@@ -385,6 +376,13 @@ impl Encoded {
         self.prompts.push(prompt);
         self.shortened += usize::from(shortened);
     }
+}
+
+/// What `tokenizer.json` of a model directory holds.
+pub fn tokenizer_json(dir: &Path) -> Result<Vec<u8>> {
+    let path = dir.join(TOKENIZER);
+    file::read_json(&path, MAX_TOKENIZER_BYTES)
+        .map_err(|fault| Error::new(ErrorKind::Checkpoint, format!("{} {fault}.", path.display())))
 }
 
 /// The `tokenizer.json` that the binary carries.

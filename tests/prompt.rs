@@ -216,6 +216,14 @@ fn with_template(template: &str, max_model_len: usize) -> PromptEncoder {
     PromptEncoder::builtin(max_model_len).unwrap().with_template(template).unwrap()
 }
 
+#[test]
+fn a_template_with_a_byte_order_mark_gives_the_same_tokens() {
+    let plain = ids(&with_template(TEMPLATE, 8192), "q", "d", &PromptOptions::default());
+    for marked in [format!("\u{feff}{TEMPLATE}"), format!("\u{feff}{}", TEMPLATE.replace('\n', "\r\n"))] {
+        assert_eq!(ids(&with_template(&marked, 8192), "q", "d", &PromptOptions::default()), plain);
+    }
+}
+
 /// A tokenizer that reads control tokens, as vLLM's does.
 static PARSING: LazyLock<tokenizers::Tokenizer> =
     LazyLock::new(|| tokenizers::Tokenizer::from_bytes(support::tokenizer_json()).unwrap());
@@ -385,7 +393,9 @@ fn a_tokenizer_that_is_none_of_qwens_is_refused_with_its_reason() {
         "continuing_subword_prefix": "-", "max_input_chars_per_word": 9, "vocab": {"[UNK]": 0}}}"#;
     let empty = r#"{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}"#;
     for (json, reason) in [
-        ("<html>", "is not a BPE tokenizer: expected value at line 1 column 1"),
+        ("<html>", "is an HTML page"),
+        ("Entry not found", "is not valid JSON: it begins with \"Entry not found\""),
+        ("[]", "is not a BPE tokenizer: "),
         (word_piece, "is not a BPE tokenizer: invalid value: string \"WordPiece\""),
         (empty, "has no token <|im_start|>"),
     ] {

@@ -6,12 +6,14 @@
 
 use super::{Dtype, fail, shown};
 use crate::error::{Error, Result};
+use crate::file;
 use ironrank_kernels::MappedFile;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,22 +78,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 
 /// A small file that is read whole, such as a JSON file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
-    let bytes = regular_file(path)?;
-    if bytes > MAX_JSON_BYTES {
-        return Err(fail(path, format!("has {bytes} bytes, expected at most {MAX_JSON_BYTES}")));
-    }
-    std::fs::read(path).map_err(|e| fail(path, format!("cannot be read: {e}")))
-}
-
-/// The length of a file, which must be a regular one (opening a pipe would wait for ever).
-fn regular_file(path: &Path) -> Result<u64> {
-    match std::fs::metadata(path) {
-        Ok(facts) if facts.is_file() => Ok(facts.len()),
-        Ok(facts) if facts.is_dir() => Err(fail(path, "is a directory, expected a file")),
-        Ok(_) => Err(fail(path, "is not a regular file")),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(fail(path, "does not exist")),
-        Err(e) => Err(fail(path, format!("cannot be read: {e}"))),
-    }
+    file::read_json(path, MAX_JSON_BYTES).map_err(|fault| fail(path, fault))
 }
 
 /// All tensors of the model directory, by the names that its files give them; or what is wrong, in order of the files.
@@ -99,7 +86,9 @@ pub(super) fn open(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, V
     let exists = |name: &str| std::fs::symlink_metadata(dir.join(name)).is_ok();
     if exists(SINGLE) {
         let mut tensors = BTreeMap::new();
-        return read_shard(&dir.join(SINGLE), &mut tensors).map(|()| tensors).map_err(|err| vec![err]);
+        let path = dir.join(SINGLE);
+        let file = file::open(&path).map_err(|fault| vec![fail(&path, fault)])?;
+        return read_shard(&path, &file, &mut tensors).map(|()| tensors).map_err(|err| vec![err]);
     }
     if exists(INDEX) {
         return read_shards(dir);
@@ -150,9 +139,10 @@ fn read_shards(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<E
     let (mut tensors, mut problems) = (BTreeMap::new(), Vec::new());
     for file in BTreeSet::from_iter(homes.values()) {
         let shard = dir.join(file);
-        let read = match std::fs::symlink_metadata(&shard) {
-            Ok(_) => read_shard(&shard, &mut tensors),
-            Err(_) => Err(fail(&shard, format!("does not exist, but {INDEX} names it"))),
+        let read = match file::open(&shard) {
+            Ok(file) => read_shard(&shard, &file, &mut tensors),
+            Err(fault) if fault.is_missing() => Err(fail(&shard, format!("{fault}, but {INDEX} names it"))),
+            Err(fault) => Err(fail(&shard, fault)),
         };
         problems.extend(read.err());
     }
@@ -169,11 +159,8 @@ fn read_shards(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<E
 }
 
 /// Adds the tensors of one file.
-fn read_shard(path: &Path, tensors: &mut BTreeMap<String, Place>) -> Result<()> {
-    regular_file(path)?;
-    let map = std::fs::File::open(path)
-        .and_then(|file| MappedFile::open(&file))
-        .map_err(|e| fail(path, format!("cannot be read: {e}")))?;
+fn read_shard(path: &Path, file: &File, tensors: &mut BTreeMap<String, Place>) -> Result<()> {
+    let map = MappedFile::open(file).map_err(|e| fail(path, format!("cannot be read: {e}")))?;
     let map = Arc::new(map);
     let (header, data) = header(path, &map)?;
     let entries: Entries = serde_json::from_slice(header)
@@ -221,8 +208,9 @@ fn header<'m>(path: &Path, map: &'m MappedFile) -> Result<(&'m [u8], usize)> {
     let Some((length, rest)) = map.split_first_chunk::<8>() else {
         return Err(fail(path, format!("has {} bytes, expected a safetensors file of at least 8", map.len())));
     };
-    if map.starts_with(b"version https://git-lfs") {
-        return Err(fail(path, "is a git-lfs pointer, expected the weights themselves: run `git lfs pull`"));
+    if length.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+        let text = file::beginning(&map[..map.len().min(200)]);
+        return Err(fail(path, format!("is a text that begins with {text}, expected a safetensors file")));
     }
     let length = u64::from_le_bytes(*length);
     if length > MAX_JSON_BYTES {

@@ -4,6 +4,7 @@
 //! who can mend it, or passing, and then tried again a bounded number of times. Called by [`super::run`].
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::file;
 use crate::options::{DownloadOptions, Token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -418,8 +419,8 @@ fn proxy(address: &str, no_proxy: &[String]) -> std::result::Result<Proxy, ureq:
 
 /// The certificates of a PEM file.
 fn authorities(path: &Path) -> std::result::Result<RootCerts, String> {
-    let pem = std::fs::read(path).map_err(|err| format!("SSL_CERT_FILE {} cannot be read: {err}.", path.display()))?;
-    let certificates: Vec<_> = parse_pem(&pem)
+    let pem = file::read_pem(path).map_err(|fault| format!("SSL_CERT_FILE {} {fault}.", path.display()))?;
+    let certificates: Vec<_> = parse_pem(pem.as_bytes())
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
             _ => None,

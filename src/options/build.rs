@@ -8,6 +8,7 @@ use super::flags::{
 };
 use super::*;
 use super::{ignored, json, keys, pooler};
+use crate::file;
 use std::path::Path;
 
 /// Variables that `/server_info` may tell: a list of those without secrets, for one with a secret is easily forgotten.
@@ -289,10 +290,10 @@ fn tls_options(args: TlsArgs) -> Result<Option<Tls>, String> {
 
 /// The text of `--chat-template`: a file's, or the value itself if it looks like Jinja.
 pub(super) fn template(value: &str) -> Result<String, String> {
-    match std::fs::read_to_string(Path::new(value)) {
+    match file::read_text(Path::new(value), file::MAX_TEXT_BYTES) {
         Ok(text) => Ok(text),
-        Err(_) if value.contains(['{', '}', '\n']) => Ok(value.to_owned()),
-        Err(err) => Err(format!("--chat-template {value} looks like a file, which cannot be read: {err}.")),
+        Err(_) if value.contains(['{', '}', '\n']) => Ok(value.trim_start_matches(file::BYTE_ORDER_MARK).to_owned()),
+        Err(fault) => Err(format!("--chat-template {value} {fault}.")),
     }
 }
 

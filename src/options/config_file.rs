@@ -4,15 +4,21 @@
 //! exists and a value makes sense is clap's to say. Called by `options::spelling`.
 
 use super::{flags, spelling};
+use crate::file;
 use clap::{ArgAction, Command};
 use serde_json::{Map, Value};
+use std::path::Path;
 
 /// Reads `path` into arguments for `command`'s `serve`.
 pub fn arguments(path: &str, command: &Command) -> Result<Vec<String>, String> {
     if !path.ends_with(".yaml") && !path.ends_with(".yml") {
         return Err(format!("--config {path} must be a file that ends in .yaml or .yml."));
     }
-    let text = std::fs::read_to_string(path).map_err(|err| format!("--config {path} cannot be read: {err}."))?;
+    let text = match file::read_text(Path::new(path), file::MAX_TEXT_BYTES) {
+        // No flags, as in one that has only comments.
+        Err(fault) if fault.is_empty() => String::new(),
+        text => text.map_err(|fault| format!("--config {path} {fault}."))?,
+    };
     // Otherwise `[no, yes]`, which are tokens of the model here, would be false and true.
     let rules = serde_saphyr::options! { strict_booleans: true };
     let keys: Option<Map<String, Value>> = serde_saphyr::from_str_with_options(&text, rules)

@@ -5,6 +5,7 @@
 
 use super::flags::LogFormatArgs;
 use super::{LogOptions, build, values};
+use crate::file;
 use actix_web::http::Uri;
 use clap::Args;
 use std::fmt;
@@ -167,8 +168,11 @@ fn token(env: impl Fn(&str) -> Option<String>) -> Result<Option<Token>, String> 
         Some(text) => (text, "HF_TOKEN".to_owned()),
         None => {
             let Some(path) = file() else { return Ok(None) };
-            let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
-            (text, path.display().to_string())
+            match file::read_text(&path, file::MAX_TEXT_BYTES) {
+                Ok(text) => (text, path.display().to_string()),
+                Err(fault) if fault.is_missing() || fault.is_empty() => return Ok(None),
+                Err(fault) => return Err(format!("The token {} {fault}.", path.display())),
+            }
         }
     };
     match text.trim() {

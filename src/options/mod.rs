@@ -6,7 +6,7 @@
 //! flag, `config_file` included) -> `flags` and `ignored` (clap) -> `values` (units) and `json` -> `build` (`Options`).
 //! The environment comes in as a function, so that tests need not change it; of files, only those are read that a flag
 //! names and that are options themselves (`--config`, `--chat-template`), and the token of the hub. Called by `main`;
-//! imports nothing of the rest.
+//! imports `file` alone.
 
 mod build;
 mod check;

@@ -257,7 +257,7 @@ const BAD: &[(&str, &str)] = &[
     ("serve m --allowed-origins *", "JSON list"),
     ("serve m --root-path reranker", "begins with a slash"),
     ("serve m --overflow cut", "error or truncate"),
-    ("serve m --chat-template missing.jinja", "missing.jinja looks like a file"),
+    ("serve m --chat-template missing.jinja", "--chat-template missing.jinja does not exist"),
     ("serve m --pooler-config.pooling_type MEAN", "must be LAST"),
     ("serve m --pooler-config.use_activation 3", "must be true or false"),
     ("serve m --pooler-config.logit_sigma 0", "a number above 0"),
@@ -273,7 +273,7 @@ const BAD: &[(&str, &str)] = &[
     ("serve m --headless", "one process"),
     ("serve m --config", "--config needs a value"),
     ("serve m --config c.json", "ends in .yaml or .yml"),
-    ("serve m --config missing.yaml", "missing.yaml cannot be read"),
+    ("serve m --config missing.yaml", "missing.yaml does not exist"),
 ];
 
 #[test]

@@ -7,6 +7,7 @@
 //! `templated`.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::file;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Output, State, Value, context, escape_formatter};
@@ -46,8 +47,8 @@ impl Template {
                 Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
             },
         );
-        // As Jinja2 reads files.
-        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        // As Jinja2 reads files, but for the mark, which would be part of every prompt.
+        let source = source.trim_start_matches(file::BYTE_ORDER_MARK).replace("\r\n", "\n").replace('\r', "\n");
         environment.add_template_owned(NAME, source.clone()).map_err(unusable)?;
         Ok(Self { environment, source })
     }

@@ -19,7 +19,7 @@ mod source;
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{EngineOptions, Overflow, ScoreOptions};
-use crate::prompt::{PromptEncoder, PromptOptions, Template};
+use crate::prompt::{PromptEncoder, PromptOptions, Template, tokenizer_json};
 use crate::signals::{Signals, Stop};
 use crate::startup::{self, Loaded};
 use flight::{Flight, Landed};
@@ -227,10 +227,7 @@ fn tokenizer(options: &EngineOptions) -> Result<String> {
     let Some(dir) = options.tokenizer.as_deref().or(options.model.as_deref()) else {
         return Ok("built-in".to_owned());
     };
-    let path = dir.join("tokenizer.json");
-    let json = std::fs::read(&path)
-        .map_err(|err| Error::new(ErrorKind::Checkpoint, format!("Cannot read {}: {err}.", path.display())))?;
-    Ok(format!("{:032x}", xxh3_128(&json)))
+    Ok(format!("{:032x}", xxh3_128(&tokenizer_json(dir)?)))
 }
 
 /// Where rejected rows go, if not beside the output, whose files may be moved together.

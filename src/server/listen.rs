@@ -4,8 +4,9 @@
 //! checked before that, and nothing of a key is ever part of a message. Called by `main` and `server::run`.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::file;
 use crate::options::{ClientCertificates, Tls};
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -207,23 +208,24 @@ fn authorities(path: &Path) -> Result<RootCertStore> {
 }
 
 fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
-    match found {
+    let pem = pem(flag, path)?;
+    match CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<std::result::Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Err(pem::Error::Io(err)) => Err(bad_file(flag, path, &format!("cannot be read: {err}"))),
         _ => Err(bad_file(flag, path, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")),
     }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     const FLAG: &str = "--ssl-keyfile";
-    PrivateKeyDer::from_pem_file(path).map_err(|err| match err {
-        pem::Error::Io(err) => bad_file(FLAG, path, &format!("cannot be read: {err}")),
-        _ if std::fs::read_to_string(path).is_ok_and(|text| text.contains("ENCRYPTED")) => {
-            bad_file(FLAG, path, "is protected by a password, which the server has no way to ask for")
-        }
-        _ => bad_file(FLAG, path, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)"),
+    let pem = pem(FLAG, path)?;
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| match pem.contains("ENCRYPTED") {
+        true => bad_file(FLAG, path, "is protected by a password, which the server has no way to ask for"),
+        false => bad_file(FLAG, path, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)"),
     })
+}
+
+fn pem(flag: &str, path: &Path) -> Result<String> {
+    file::read_pem(path).map_err(|fault| bad_file(flag, path, &fault.to_string()))
 }
 
 fn bad_file(flag: &str, path: &Path, what: &str) -> Error {

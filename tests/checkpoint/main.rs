@@ -1,5 +1,6 @@
 //! Good checkpoints open in all their forms; spoiled bytes never panic. Those that must not open are in `hostile`.
 
+mod brought;
 mod files;
 mod hostile;
 

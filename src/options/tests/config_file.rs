@@ -40,6 +40,10 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
         // The flag's own place does not matter.
         check(&format!("{line} {flag}"), &[], notices, *change);
     }
+    for mark in ["\u{feff}", "\u{feff}\u{feff}"] {
+        write(&format!("{mark}model: m\r\nmax-model-len: 512\r\n"));
+        check(&format!("serve {flag}"), &[], &[], |o| o.engine.max_model_len = Some(512));
+    }
     write("port: 9\n");
     check(&format!("serve {flag} m"), &[], &[], |o| {
         o.server.listen = Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: 9 };
@@ -58,9 +62,35 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
         ("port: [\n", "not a YAML mapping"),
         ("config: other.yaml\n", "cannot name another"),
         ("enforce-eager: maybe\n", "--enforce-eager"),
+        ("p\0o\0r\0t\0:\0 \09\0", "c.yaml is UTF-16 text"),
+        ("<!DOCTYPE html>", "c.yaml is an HTML page"),
     ];
     for (yaml, named) in bad {
         write(yaml);
         refused(&format!("serve m {flag}"), &[], named);
     }
+}
+
+#[test]
+fn a_template_is_read_without_its_byte_order_mark_from_a_file_or_from_the_flag() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("t.jinja");
+    let template = |value: &str| build::template(value);
+    std::fs::write(&path, "\u{feff}{{ messages }}").expect("written");
+    let path = path.to_str().expect("the path is a text");
+    for value in [path, "\u{feff}{{ messages }}", "{{ messages }}"] {
+        assert_eq!(template(value).as_deref(), Ok("{{ messages }}"));
+    }
+    for (bytes, words) in [
+        (&b"\xff\xfe{\0{\0"[..], "t.jinja is UTF-16 text"),
+        (b"", "t.jinja is empty (0 bytes)"),
+        (b"na\xefve", "t.jinja is not valid UTF-8 (byte 3)"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "t.jinja is a git-lfs pointer"),
+    ] {
+        std::fs::write(path, bytes).expect("written");
+        assert!(template(path).is_err_and(|said| said.contains(words)), "{words}");
+    }
+    let here = dir.path().to_str().expect("the path is a text");
+    assert!(template(here).is_err_and(|said| said.contains("is a directory")));
+    assert!(template("/dev/null").is_err_and(|said| said.contains("is a device")));
 }

@@ -70,7 +70,7 @@ fn a_bad_certificate_or_key_is_a_sentence_that_holds_nothing_of_it() {
     let missing = dir.path().join("missing.pem");
     let cases: [(&Path, &Path, Option<&Path>, &str); 9] = [
         (&missing, &key, None, "--ssl-certfile"),
-        (&missing, &key, None, "missing.pem cannot be read"),
+        (&missing, &key, None, "missing.pem does not exist"),
         (&text, &key, None, "text.pem holds no certificate in PEM form"),
         (&broken, &key, None, "broken.pem cannot be used"),
         (&certificate, &missing, None, "--ssl-keyfile"),
@@ -90,5 +90,35 @@ fn a_bad_certificate_or_key_is_a_sentence_that_holds_nothing_of_it() {
         assert_eq!(refused.kind(), ErrorKind::Options);
         assert!(refused.to_string().contains(named), "{refused}");
         assert!(!refused.to_string().contains("c2VjcmV0"), "{refused}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_a_certificate_or_key_does_no_harm_and_what_is_no_text_is_known() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let path = dir.path().join("both.pem");
+    let tls = || Tls {
+        certificate: path.clone(),
+        key: path.clone(),
+        client_authorities: Some(path.clone()),
+        client_certificates: ClientCertificates::Required,
+    };
+    let secured = || reserve("127.0.0.1", 0).expect("a free port").secured(&tls());
+    for text in [format!("\u{feff}{chain}{key}"), format!("\u{feff}{chain}\u{feff}{key}").replace('\n', "\r\n")] {
+        std::fs::write(&path, text).expect("written");
+        assert!(secured().is_ok());
+    }
+    let utf_16: Vec<u8> = (chain + &key).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, words) in [
+        (&utf_16[..], "both.pem is UTF-16 text"),
+        (b"", "both.pem is empty (0 bytes)"),
+        (b"{\"errors\": [\"permission denied\"]}", "both.pem is the error of a server"),
+        (b"<!doctype html>", "both.pem is an HTML page"),
+    ] {
+        std::fs::write(&path, bytes).expect("written");
+        let refused = error(secured());
+        assert!(refused.kind() == ErrorKind::Options && refused.to_string().contains(words), "{refused}");
     }
 }

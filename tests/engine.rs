@@ -343,6 +343,21 @@ async fn an_answer_says_how_long_a_prompt_waited_and_ran_and_the_queue_how_old_i
     assert_eq!((work.batches[0], work.batches[1], work.batches.iter().sum()), (1, 1, 2));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_counted_by_all_tokens_of_its_prompts_and_uses_the_memory_of_those_that_differ() {
+    let bench = bench(40);
+    assert_eq!(bench.engine.kv_usage(), 0.0);
+    let request = bench.request(long_prompts([7, 7, 7], 4), 0);
+    bench.calls.recv().unwrap();
+    assert_eq!(bench.engine.kv_usage(), 0.1, "4 tokens of 40");
+    bench.steps.send(Step::Done(0.0)).unwrap();
+    request.await.unwrap().unwrap();
+    assert_eq!(bench.engine.kv_usage(), 0.0, "nothing runs");
+    let work = bench.engine.work();
+    assert_eq!((work.tokens, work.computed_tokens), (12, 4));
+    assert_eq!((work.batches[2], work.batches.iter().sum()), (1, 1), "12 tokens are more than 8 and at most 16");
+}
+
 #[tokio::test]
 async fn no_prompts_are_no_work() {
     assert_eq!(bench(3).engine.margins(Vec::new(), 0).await.unwrap(), [0.0_f32; 0]);

@@ -48,7 +48,8 @@ impl Answer {
     }
 }
 
-/// Upper bounds of the sizes, in computed tokens, by which batches are counted; larger ones have a count of their own.
+/// Upper bounds of the sizes by which batches are counted, in tokens of their prompts, shared or not; larger ones have a
+/// count of their own.
 pub const BATCH_SIZES: [usize; 13] = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384];
 
 /// What a batch may hold, one prompt always fitting, however long; and what is kept between batches.
@@ -123,6 +124,8 @@ struct State {
     pending_tokens: AtomicUsize,
     /// Pairs of the batches that run now.
     running: AtomicUsize,
+    /// Tokens whose keys and values these batches use.
+    running_tokens: AtomicUsize,
     tokens: AtomicU64,
     computed_tokens: AtomicU64,
     cached_tokens: AtomicU64,
@@ -278,6 +281,13 @@ impl Engine {
     pub fn queue_age(&self) -> Duration {
         let oldest = *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner);
         oldest.map_or(Duration::ZERO, |arrival| arrival.elapsed())
+    }
+
+    /// How much of the memory for keys and values the batches that run now use: that of the largest batch and of the
+    /// prefix cache is 1.
+    pub fn kv_usage(&self) -> f64 {
+        let capacity = self.limits.tokens.saturating_add(self.prefix_cache_capacity()).max(1);
+        (self.state.running_tokens.load(Ordering::Relaxed) as f64 / capacity as f64).min(1.0)
     }
 
     /// Tokens whose keys and values the prefix cache holds.

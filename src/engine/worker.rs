@@ -36,6 +36,8 @@ pub(super) struct Worker {
     state: Arc<State>,
     /// What each lane's batch is made of; empty if the lane is free.
     tickets: [Vec<Ticket>; 2],
+    /// Tokens whose keys and values each lane's batch uses.
+    tokens: [usize; 2],
     /// The express lane stays closed while the bulk lane has more than this many tokens to go.
     express_from: usize,
 }
@@ -49,7 +51,7 @@ impl Worker {
     ) -> Self {
         let cache = PrefixCache::new(limits.prefix_cache_bytes / model.kv_bytes().max(1));
         let (queue, tickets) = (Queue::default(), [Vec::new(), Vec::new()]);
-        Self { model, receiver, queue, cache, limits, state, tickets, express_from: usize::MAX }
+        Self { model, receiver, queue, cache, limits, state, tickets, tokens: [0; 2], express_from: usize::MAX }
     }
 
     pub fn run(mut self) {
@@ -134,8 +136,10 @@ impl Worker {
         count(&self.state.tokens, batch.tokens());
         count(&self.state.computed_tokens, batch.rows());
         count(&self.state.cached_tokens, batch.cached_tokens());
-        count(&self.state.batches[BATCH_SIZES.partition_point(|&size| size < batch.rows())], 1);
+        count(&self.state.batches[BATCH_SIZES.partition_point(|&size| size < batch.tokens())], 1);
         self.state.running.fetch_add(tickets.len(), Ordering::Relaxed);
+        self.tokens[lane as usize] = batch.rows() + batch.cached_tokens();
+        self.state.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
         self.tickets[lane as usize] = tickets;
         self.model.begin(lane, batch);
     }
@@ -163,6 +167,8 @@ impl Worker {
         self.state.prefix_cache_tokens.store(self.cache.tokens(), Ordering::Relaxed);
         // Before the answers go out: who has one finds the engine idle.
         self.state.running.fetch_sub(tickets.len(), Ordering::Relaxed);
+        self.tokens[lane as usize] = 0;
+        self.state.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
         self.queue.give(&tickets, &outcome.margins);
     }
 
@@ -170,6 +176,7 @@ impl Worker {
         // First, so that nobody who has an error finds the engine well.
         self.state.failure.send_replace(Some(error));
         self.state.running.store(0, Ordering::Relaxed);
+        self.state.running_tokens.store(0, Ordering::Relaxed);
         *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.receiver.close();
         while let Ok(request) = self.receiver.try_recv() {

@@ -172,10 +172,10 @@ pub(super) fn prompt_options(state: &State, common: &Common) -> Result<PromptOpt
         Some(0) => return Err(ApiError::invalid("The decoder prompt cannot be empty")),
         Some(tokens) => match usize::try_from(tokens) {
             Ok(tokens) if tokens > limit => {
-                return Err(ApiError::invalid(format!(
+                return Err(ApiError::invalid(
                     "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation \
-                     size. ({tokens} tokens were asked for, max_model_len is {limit}.)"
-                )));
+                     size.",
+                ));
             }
             Ok(tokens) => Some(tokens),
             Err(_) => Some(limit),

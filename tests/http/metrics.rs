@@ -129,7 +129,7 @@ async fn counts_are_true() {
     assert_eq!(all, vllm("request_prompt_tokens_sum"));
     assert_eq!(vllm("prefix_cache_queries_total"), all);
     assert_eq!(vllm("request_prefill_kv_computed_tokens_sum"), computed);
-    assert_eq!(vllm("iteration_tokens_total_sum"), computed);
+    assert_eq!(vllm("iteration_tokens_total_sum"), all);
     assert_eq!(own("saved_tokens_total"), all - computed);
     for (name, source, tokens) in [
         ("prompt_tokens_by_source_total", "local_compute", computed),
@@ -140,7 +140,8 @@ async fn counts_are_true() {
     }
     assert!(computed < all / 2.0, "{computed} of {all} tokens were computed");
     assert!(own("prefix_cache_tokens_saved_total") > 60.0, "the second round found the first one's system prompt");
-    let fill = vllm("kv_cache_usage_perc");
+    assert_eq!(vllm("kv_cache_usage_perc"), 0.0, "nothing runs");
+    let fill = own("prefix_cache_usage_ratio");
     assert!(fill > 0.0 && fill <= 1.0, "{fill}");
     let limit = metrics.keys().find(|(name, _)| name == "vllm:cache_config_info").expect("the description").1.clone();
     let (bytes, tokens) = (&limit["kv_cache_memory_bytes"], &limit["num_gpu_blocks"]);

@@ -204,6 +204,25 @@ async fn whole_prompts_that_make_no_sense_are_refused_in_vllms_words() {
 }
 
 #[actix_web::test]
+async fn a_truncation_beyond_the_models_length_is_refused_in_vllms_exact_words() {
+    let subject = subject(&[]);
+    for (path, body) in [
+        ("/rerank", json!({"query": "q", "documents": ["a"]})),
+        ("/rerank", json!({"query": "q", "texts": ["a"]})),
+        ("/score", json!({"queries": "q", "documents": ["a"]})),
+        ("/classify", json!({"input": "a"})),
+        ("/pooling", json!({"input": [1, 2]})),
+    ] {
+        let mut body = body;
+        body["truncate_prompt_tokens"] = (MAX_MODEL_LEN + 1).into();
+        let (status, answer) = post(&subject, path, body).await;
+        let said =
+            "truncate_prompt_tokens value is greater than max_model_len. Please request a smaller truncation size.";
+        assert_eq!((status, &answer["message"]), (400, &json!(said)), "{path}");
+    }
+}
+
+#[actix_web::test]
 async fn tokens_are_counted_without_a_limit() {
     let subject = subject(&[]);
     let (status, answer) = post(&subject, "/tokenize", json!({"prompt": "word ".repeat(5000)})).await;

@@ -29,6 +29,10 @@ const LINES: &[(&str, &[&str])] = &[
         &["--distributed-executor-backend", "--h11-max-header-count", "--h11-max-incomplete-event-size"],
     ),
     (
+        "serve --max-num-scheduled-tokens 10.5k --prefix-cache-retention-interval 60 --max_num_scheduled_tokens=4K m",
+        &["--max-num-scheduled-tokens", "--prefix-cache-retention-interval"],
+    ),
+    (
         "serve --ssl-ciphers HIGH --enable-ssl-refresh --enable-offline-docs m",
         &["--enable-offline-docs", "--enable-ssl-refresh", "--ssl-ciphers"],
     ),

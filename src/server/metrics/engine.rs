@@ -1,7 +1,7 @@
 //! What the engine counts, under vLLM's names and our own; read anew for every answer.
 //!
 //! Invariant: every name and label of vLLM 0.32 is there; what cannot happen here (preemption, generation, sleep, other
-//! tiers of cache) is a true 0. The cache is the prefix cache, its blocks are single tokens. Called by `metrics`.
+//! tiers of cache) is a true 0. What describes a cache describes the prefix cache, whose blocks are single tokens. Called by `metrics`.
 
 use super::family::{Sample, family};
 use crate::engine::{BATCH_SIZES, Engine};
@@ -21,8 +21,8 @@ pub(super) fn families(engine: &Engine, model_name: &str) -> Vec<MetricFamily> {
     all.gauge("num_requests_waiting_by_reason", "Number of pairs that wait, by reason.", "reason", &reasons);
     let states = [("awake", f64::from(engine.is_alive())), ("weights_offloaded", 0.0), ("discard_all", 0.0)];
     all.gauge("engine_sleep_state", "Whether the engine computes; it never sleeps.", "sleep_state", &states);
-    let fill = if capacity == 0 { 0.0 } else { held as f64 / capacity as f64 };
-    all.gauge("kv_cache_usage_perc", "How full the prefix cache is; 1 is full.", "", &[("", fill)]);
+    let help = "How much of the memory for keys and values running pairs use; 1 is all of it.";
+    all.gauge("kv_cache_usage_perc", help, "", &[("", engine.kv_usage())]);
 
     for (name, help, value) in [
         ("prompt_tokens", "Tokens of all pairs that were run.", work.tokens),
@@ -65,9 +65,9 @@ pub(super) fn families(engine: &Engine, model_name: &str) -> Vec<MetricFamily> {
         (size as f64, seen)
     });
     let cumulative = cumulative.collect();
-    let (count, sum) = (work.batches.iter().sum(), work.computed_tokens as f64);
+    let (count, sum) = (work.batches.iter().sum(), work.tokens as f64);
     let sample = Sample::Histogram { cumulative, count, sum };
-    all.push("iteration_tokens_total", "Tokens computed in a batch.", vec![(vec![], sample)]);
+    all.push("iteration_tokens_total", "Tokens of the pairs in a batch, shared or not.", vec![(vec![], sample)]);
     let description = [(cache_config(engine), Sample::Gauge(1.0))];
     all.families.push(family("vllm:cache_config_info", "The prefix cache.", description));
     let mut families = all.families;
@@ -89,6 +89,11 @@ pub(super) fn families(engine: &Engine, model_name: &str) -> Vec<MetricFamily> {
         counter("ironrank_model_seconds_total", "Seconds that the kernels ran.", work.model_time.as_secs_f64()),
         counter("ironrank_flop_total", "Floating-point operations, without what pads tiles.", work.flop as f64),
         gauge("ironrank_queue_age_seconds", "Age of the oldest request that waits.", engine.queue_age().as_secs_f64()),
+        gauge(
+            "ironrank_prefix_cache_usage_ratio",
+            "How full the prefix cache is; 1 is full.",
+            if capacity == 0 { 0.0 } else { held as f64 / capacity as f64 },
+        ),
         gauge("ironrank_prefix_cache_bytes", "Bytes that the prefix cache holds.", engine.prefix_cache_bytes() as f64),
     ]);
     families

@@ -22,6 +22,7 @@
 //! - [`server`]: HTTP; requests and answers field for field.
 //! - [`check`]: whether a model will load here, what it will take, and what is wrong.
 //! - [`file`]: what a person has brought, opened; what is wrong with it, said.
+//! - [`cache`]: the packed weights that starts have left, and what of them is of no use.
 //! - [`download`]: the files of a model, from the hub into a directory.
 //! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
@@ -35,6 +36,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod cache;
 pub mod check;
 pub mod checkpoint;
 pub mod download;

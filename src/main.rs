@@ -8,6 +8,7 @@
 
 use actix_web::rt::System;
 use ironrank::bench;
+use ironrank::cache;
 use ironrank::check;
 use ironrank::download;
 use ironrank::engine::Limits;
@@ -15,8 +16,8 @@ use ironrank::error::{ErrorKind, Result};
 use ironrank::health;
 use ironrank::logging;
 use ironrank::options::{
-    self, ApiKeys, BenchOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen, LoadFormat, LogOptions,
-    Options, ScoreOptions, ServerOptions,
+    self, ApiKeys, BenchOptions, CacheOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen,
+    LoadFormat, LogOptions, Options, ScoreOptions, ServerOptions,
 };
 use ironrank::prompt::Template;
 use ironrank::score::{self, Outcome};
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => run(&options.log, |signals| serve(&options, signals).map(|()| ExitCode::SUCCESS)),
         Command::Score(options) => run(&options.log, |signals| score_file(&options, signals)),
         Command::Check(options) => run(&options.log, |_| Ok(check_model(&options))),
+        Command::Cache(options) => run(&options.log, |_| tidy(&options)),
         Command::Download(options) => run(&options.log, |_| fetch(&options).map(|()| ExitCode::SUCCESS)),
         Command::Health(asked) => check_health(asked),
         Command::Bench(bench) => run(&bench.log, |_| measure(&bench).map(|()| ExitCode::SUCCESS)),
@@ -92,6 +94,16 @@ fn measure(options: &BenchOptions) -> Result<()> {
         false => print!("{report}"),
     }
     Ok(())
+}
+
+/// Lists the packed weights and removes what is to be removed, which the exit code tells.
+fn tidy(options: &CacheOptions) -> Result<ExitCode> {
+    let report = cache::run(options)?;
+    match options.json {
+        true => println!("{}", report.to_json()),
+        false => print!("{report}"),
+    }
+    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Fetches a model; its directory is all that goes to stdout, for scripts.

@@ -82,7 +82,7 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
 pub fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, prefix_cache_bytes: usize) -> Need {
     let weights = checkpoint.packed_bytes();
     let in_memory = match &options.weight_cache {
-        None => Some("--weight-cache is off".to_owned()),
+        None => Some("there is no weight cache".to_owned()),
         Some(dir) => packed::place(dir, checkpoint, weights)
             .err()
             .map(|why| format!("the weight cache {} cannot hold them: {why}", dir.display())),

@@ -81,9 +81,10 @@ fn a_damaged_file_is_made_anew() {
         ("another version", flipped(8)),
         ("another panel width", flipped(16)),
         ("another fingerprint", flipped(24)),
-        ("another number of matrices", flipped(40)),
-        ("another offset", flipped(49)),
-        ("another checksum", flipped(72)),
+        ("another length of the text", flipped(40)),
+        ("another number of matrices", flipped(48)),
+        ("another offset", flipped(57)),
+        ("another checksum", flipped(80)),
         ("another first weight", flipped(4096)),
         ("another weight", flipped(good.len() / 2)),
     ] {
@@ -117,20 +118,76 @@ fn a_place_that_cannot_hold_it_leaves_the_weights_in_memory() {
     assert_eq!(margins(dir.path(), Some(&blocked.path().join("cache"))), margins(dir.path(), None));
 }
 
-#[test]
-fn several_starts_at_once_and_a_crashed_one_do_no_harm() {
-    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    write_checkpoint("tiny", dir.path(), 1);
-    let expected = margins(dir.path(), Some(cache.path()));
-    let path = packed_file(cache.path());
-    fs::rename(&path, path.with_extension("unfinished")).unwrap();
+/// Starts at once, each of which must have the right scores; one packed file and nothing unfinished is left.
+fn start_at_once(dir: &Path, cache: &Path, starts: usize) {
+    let expected = margins(dir, None);
     std::thread::scope(|scope| {
-        let starts: Vec<_> = (0..4).map(|_| scope.spawn(|| margins(dir.path(), Some(cache.path())))).collect();
+        let starts: Vec<_> = (0..starts).map(|_| scope.spawn(|| margins(dir, Some(cache)))).collect();
         for start in starts {
             assert_eq!(start.join().unwrap(), expected);
         }
     });
+    packed_file(cache);
+}
+
+#[test]
+fn several_starts_at_once_and_a_crashed_one_do_no_harm() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    margins(dir.path(), Some(cache.path()));
+    let path = packed_file(cache.path());
+    let mut half = fs::read(&path).unwrap();
+    half.truncate(half.len() / 2);
+    half[..4096].fill(0);
+    half[..8].copy_from_slice(b"irnkmake");
+    fs::remove_file(&path).unwrap();
+    fs::write(path.with_extension("0123456789abcdef.unfinished"), half).unwrap();
+    start_at_once(dir.path(), cache.path(), 4);
+}
+
+#[test]
+fn several_starts_at_once_do_no_harm_where_locks_have_no_effect() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    margins(dir.path(), Some(cache.path()));
+    let path = packed_file(cache.path());
+    fs::remove_file(&path).unwrap();
+    // Nobody gets this lock, so that all of them pack.
+    fs::remove_file(path.with_extension("lock")).unwrap();
+    fs::create_dir(path.with_extension("lock")).unwrap();
+    start_at_once(dir.path(), cache.path(), 4);
+}
+
+#[test]
+fn a_place_that_is_taken_by_a_directory_is_used_once_it_is_free() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    let expected = margins(dir.path(), Some(cache.path()));
+    let path = packed_file(cache.path());
+    let good = fs::read(&path).unwrap();
+    // A directory in its place, which nothing can be renamed to.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(margins(dir.path(), Some(cache.path())), expected, "in memory");
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, &good).unwrap();
+    assert_eq!(margins(dir.path(), Some(cache.path())), expected);
     packed_file(cache.path());
+}
+
+#[test]
+fn models_of_one_name_have_a_file_each() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (place, shape) in [("a/reranker", "tiny"), ("b/reranker", "tiny-mha"), ("c/重排 模型/reranker", "tiny-untied")]
+    {
+        let model = dir.path().join(place);
+        fs::create_dir_all(&model).unwrap();
+        write_checkpoint(shape, &model, 1);
+        assert_eq!(margins(&model, Some(cache.path())), margins(&model, None), "{place}");
+    }
+    let files = fs::read_dir(cache.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let packed = files.filter(|name| name.starts_with("reranker-") && name.ends_with(".weights"));
+    assert_eq!(packed.count(), 3);
 }
 
 #[test]

@@ -15,9 +15,11 @@ use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
 
 const SHAPES: [Shape; 2] = [(3, 7), (5, 40)];
-/// Magic, version, columns of a panel, fingerprint (two), matrices; then four words a matrix and for the embedding, and a
-/// checksum. A synthetic checkpoint stores no embedding.
-const HEADER_BYTES: usize = 8 * (6 + 4 * (SHAPES.len() + 1) + 1);
+/// Magic, version, columns of a panel, fingerprint (two), bytes of the text, matrices; then four words a matrix and for the
+/// embedding, the text, and a checksum. A synthetic checkpoint stores no embedding.
+const HEADER_BYTES: usize = 8 * (7 + 4 * (SHAPES.len() + 1) + TEXT.len().div_ceil(8) + 1);
+/// Where the model lies.
+const TEXT: &str = "The synthetic checkpoint";
 const PAGE: usize = 4096;
 
 static SUBJECT: LazyLock<Subject> = LazyLock::new(Subject::new);

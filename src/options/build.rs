@@ -171,7 +171,14 @@ pub fn engine_options(
         weight_cache: match engine.weight_cache.as_deref() {
             Some("off") => None,
             Some(dir) => Some(PathBuf::from(dir)),
-            None => default_weight_cache(&env),
+            None => default_weight_cache(&env).or_else(|| {
+                notices.push(
+                    "Neither XDG_CACHE_HOME nor HOME names a directory: the weights are packed into memory at every \
+                     start. --weight-cache DIR keeps them."
+                        .to_owned(),
+                );
+                None
+            }),
         },
         threads: engine.threads,
         cores,
@@ -303,7 +310,7 @@ pub fn given(text: Option<String>) -> Option<String> {
 }
 
 /// The directory of packed weights when none is named, as the XDG base directories have it: `None` without a home.
-fn default_weight_cache(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+pub fn default_weight_cache(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(caches.join("ironrank"))

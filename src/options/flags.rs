@@ -3,7 +3,7 @@
 //! Invariants: no default stands here (they are in `options`); every switch has a `--no-...` twin, of which the last
 //! one given counts. Called by `options::parse`.
 
-use super::{Workload, check, download, ignored, json, score, values};
+use super::{Workload, cache, check, download, ignored, json, score, values};
 use clap::{Arg, ArgAction, Args, Command};
 use std::time::Duration;
 
@@ -324,6 +324,7 @@ pub fn command() -> Command {
         .subcommand(with_twins(score::command()))
         .subcommand(with_twins(bench))
         .subcommand(with_twins(check))
+        .subcommand(cache::command())
         .subcommand(fetch)
         .subcommand(health)
 }

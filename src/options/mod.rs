@@ -9,6 +9,7 @@
 //! imports `file` alone.
 
 mod build;
+mod cache;
 mod check;
 mod config_file;
 mod download;
@@ -22,6 +23,7 @@ mod score;
 mod spelling;
 mod values;
 
+pub use cache::{CacheOptions, Prune};
 pub use check::CheckOptions;
 pub use download::{DEFAULT_ENDPOINT, DEFAULT_PATIENCE, DownloadOptions, Patience, Token};
 pub use keys::ApiKeys;
@@ -331,6 +333,8 @@ pub enum Command {
     Bench(Box<BenchOptions>),
     /// Say whether a model will load.
     Check(Box<CheckOptions>),
+    /// List or prune the packed weights.
+    Cache(Box<CacheOptions>),
     /// Fetch a model.
     Download(Box<DownloadOptions>),
     /// Score a file of pairs.
@@ -371,6 +375,10 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             .map_err(|err| err.to_string())
             .and_then(|args| check::options(args, env))
             .map(|options| Command::Check(Box::new(options))),
+        Some(("cache", cache)) => cache::CacheArgs::from_arg_matches(cache)
+            .map_err(|err| err.to_string())
+            .and_then(|args| cache::options(args, env))
+            .map(|options| Command::Cache(Box::new(options))),
         Some(("download", download)) => download::DownloadArgs::from_arg_matches(download)
             .map_err(|err| err.to_string())
             .and_then(|args| download::options(args, env))
@@ -383,7 +391,7 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
             .map_err(|err| err.to_string())
             .and_then(build::health_options)
             .map(Command::Health),
-        _ => Err("The commands are `serve`, `score`, `bench`, `check`, `download` and `health`.".to_owned()),
+        _ => Err("The commands are `serve`, `score`, `bench`, `check`, `cache`, `download` and `health`.".to_owned()),
     };
     built.unwrap_or_else(|sentence| mistake(&sentence))
 }

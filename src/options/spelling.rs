@@ -8,8 +8,8 @@ use super::{config_file, flags, json, launcher, values};
 use serde_json::{Map, Value};
 
 /// Commands; anything else in the first place means `serve`.
-const COMMANDS: [&str; 11] =
-    ["serve", "score", "bench", "check", "download", "health", "help", "-h", "--help", "-V", "--version"];
+const COMMANDS: [&str; 12] =
+    ["serve", "score", "bench", "check", "cache", "download", "health", "help", "-h", "--help", "-V", "--version"];
 
 /// vLLM's one-dash flags.
 const SHORT: [(&str, &str); 22] = [

@@ -17,9 +17,11 @@ type Env<'a> = &'a [(&'a str, &'a str)];
 /// What a line changes in the options of `serve m`.
 type Change = fn(&mut Options);
 
+/// In the home directory `/h`, unless `env` has another.
 fn run(line: &str, env: Env) -> Command {
     let args = std::iter::once("ironrank").chain(line.split_whitespace());
-    parse(args, |name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    let home = [("HOME", "/h")];
+    parse(args, |name| env.iter().chain(&home).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
 }
 
 fn options(line: &str, env: Env) -> Options {
@@ -349,7 +351,13 @@ fn variables_say_what_flags_do_not() {
         (&[("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "75")], "m", &[], |o| o.server.keep_alive = Duration::from_secs(75)),
         (&[("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"), ("HF_HOME", "/h")], "m", &[], |_| {}),
         (&[("HOME", "/home/a")], "m", &[], |o| o.engine.weight_cache = Some("/home/a/.cache/ironrank".into())),
-        (&[("HOME", "/home/a")], "m --weight-cache off", &[], |_| {}),
+        (&[("HOME", "/home/a")], "m --weight-cache off", &[], |o| o.engine.weight_cache = None),
+        (&[("HOME", "")], "m --weight-cache off", &[], |o| o.engine.weight_cache = None),
+        (&[("HOME", "")], "m", &["Neither XDG_CACHE_HOME nor HOME names a directory"], |o| {
+            o.engine.weight_cache = None;
+        }),
+        (&[("HOME", "relative")], "m", &["packed into memory at every start"], |o| o.engine.weight_cache = None),
+        (&[("HOME", "")], "m --weight-cache /w", &[], |o| o.engine.weight_cache = Some("/w".into())),
         (&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/c")], "m", &[], |o| {
             o.engine.weight_cache = Some("/c/ironrank".into());
         }),

@@ -111,6 +111,17 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("'{text}' is not a number of seconds; write a whole number such as 30."))
 }
 
+/// A length of time with its unit: 90min, 12h, 30d, 8w.
+pub fn age(text: &str) -> Result<Duration, String> {
+    let units = [("min", 60), ("h", 3_600), ("d", 86_400), ("w", 7 * 86_400)];
+    let seconds = units.iter().find_map(|(unit, seconds)| {
+        text.trim().strip_suffix(unit)?.trim_end().parse::<u64>().ok()?.checked_mul(*seconds)
+    });
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        format!("'{text}' is not a length of time; write a whole number and its unit, such as 12h, 30d or 8w.")
+    })
+}
+
 /// A TCP port; 0 asks the system for a free one.
 pub fn port(text: &str) -> Result<u16, String> {
     text.trim().parse().map_err(|_| format!("'{text}' is not a TCP port; ports go from 0 (any free one) to 65535."))

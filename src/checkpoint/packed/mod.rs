@@ -1,13 +1,18 @@
 //! The packed-weight file: matrices in the kernels' layout and the embedding, made once, then mapped by every process that
 //! serves them.
 //!
-//! One page-aligned header (magic, version, checkpoint's fingerprint, a table of parts with checksums, a checksum of its
-//! own), then the matrices and the embedding, each at a page boundary. The panels are the same for every instruction set.
-//! Invariants: what is used is what was packed. A file of another checkpoint or version, a truncated or a changed one is
-//! found out before use and made anew; checksums stand in for `fsync`. A file is written beside its place under a
-//! lock that ends with its holder, and renamed, so that nobody's mapping changes; should somebody write into it all the
-//! same, [`Packed::check`] tells. Where no file can be had, all stays in memory. A running model reads nothing of the
-//! checkpoint, which may change or go away. Called by the model.
+//! One page-aligned header (magic, version, checkpoint's fingerprint, a table of parts with checksums, where the model
+//! lies, a checksum of its own), then the matrices and the embedding, each at a page boundary. The panels are the same for
+//! every instruction set. Invariants: what is used is what was packed. A file of another checkpoint or version, a truncated
+//! or a changed one is found out before use and made anew. A file is written beside its place (`slot`) and renamed, so
+//! that nobody's mapping changes; should somebody write into it all the same, [`Packed::check`] tells. Where no file can
+//! be had, all stays in memory. A running model reads nothing of the checkpoint, which may change or go away. Called by
+//! the model; `entry` tells the cache command what there is.
+
+mod entry;
+mod slot;
+
+pub use entry::{Entry, Kind, entries, remove, remove_idle_locks};
 
 use super::tensor::{Source, Tensor};
 use super::{Checkpoint, fail};
@@ -15,22 +20,24 @@ use crate::error::{Error, Result};
 use crate::progress;
 use ironrank_kernels::{Cpu, MappedFile, NR, Weights};
 use rustix::fs::statfs;
-use std::fs::{self, File};
+use slot::{Slot, Unfinished};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Reads otherwise on a machine of the other byte order.
 const MAGIC: u64 = u64::from_le_bytes(*b"irnkpack");
 /// Changes with the layout of the file or of the panels.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 /// Bytes of a page; matrices start at multiples.
 const PAGE: usize = 4096;
-/// Words of the header before the table: magic, version, columns of a panel, fingerprint (two), matrices.
-const FIXED_WORDS: usize = 6;
+/// Words of the header before the table: magic, version, columns of a panel, fingerprint (two), bytes of the text behind the
+/// table, matrices.
+const FIXED_WORDS: usize = 7;
 /// Words of a part in the table: first byte, a matrix's depth and outputs or the embedding's rows and their bytes,
 /// checksum.
 const ENTRY_WORDS: usize = 4;
@@ -56,6 +63,7 @@ pub struct Packed {
 
 /// A mapped file as it was when its checksums were right.
 struct OpenFile {
+    /// Holds a lock that others share, which tells that the file is in use.
     file: File,
     path: PathBuf,
     bytes: u64,
@@ -99,13 +107,14 @@ pub fn load(
         Ok(weights)
     };
     if let Some(dir) = cache {
-        let file = PackedFile { path: path(dir, checkpoint), checkpoint, shapes, embedding: &embedding };
+        let file = PackedFile::of(dir, checkpoint, shapes, &embedding);
         match file.open_or_make(cpu, &pack) {
             Ok(packed) => return Ok(packed),
             Err(Failure::Checkpoint(err)) => return Err(err),
             Err(Failure::Cache(err)) => tracing::warn!(
-                "{} cannot hold the packed weights ({err}); they are packed into memory at every start",
-                file.path.display()
+                "{} cannot hold the packed weights ({}); they are packed into memory at every start",
+                file.path.display(),
+                explained(&err)
             ),
         }
     }
@@ -123,7 +132,8 @@ pub fn load(
 /// Whether the directory `dir` holds the packed weights of `checkpoint`, or can take their `bytes`; an error says why
 /// they will take memory instead.
 pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    let told = |err: io::Error| io::Error::new(err.kind(), explained(&err));
+    fs::create_dir_all(dir).map_err(told)?;
     let system = statfs(dir)?;
     if MEMORY_FILE_SYSTEMS.contains(&system.f_type) {
         return Err(io::Error::other(format!("{} itself lies in memory", dir.display())));
@@ -131,8 +141,10 @@ pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> 
     if find(dir, checkpoint).is_some() {
         return Ok(());
     }
-    let path = path(dir, checkpoint);
-    File::options().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
+    let slot = Slot::of(dir, &source(checkpoint));
+    // What was left over takes none of the room.
+    slot.sweep();
+    drop(slot.begin().map_err(told)?);
     match system.f_bavail.saturating_mul(u64::try_from(system.f_bsize).unwrap_or(1)) {
         free if free < bytes => Err(io::Error::other(format!("only {:.2} GB are free there", free as f64 / 1e9))),
         _ => Ok(()),
@@ -143,12 +155,26 @@ pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> 
 /// tell; `None` if the next start will make it.
 pub fn find(dir: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
     let embedding = checkpoint.embedding().ok()?;
-    let file = PackedFile { path: path(dir, checkpoint), checkpoint, shapes: &[], embedding: &embedding };
+    let file = PackedFile::of(dir, checkpoint, &[], &embedding);
     let map = MappedFile::open(&File::open(&file.path).ok()?).ok()?;
     // The number of matrices is the last of these words, and follows from the checkpoint.
     let expected = &file.fixed_words()[..FIXED_WORDS - 1];
     let found = map.get(..8 * expected.len())?.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
     (found.eq(expected.iter().copied()) && map.len() as u64 >= checkpoint.packed_bytes()).then_some(file.path)
+}
+
+/// Where the model lies, wherever it is looked at from.
+fn source(checkpoint: &Checkpoint) -> String {
+    let name = checkpoint.name();
+    fs::canonicalize(name).map_or_else(|_| name.to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+/// What went wrong with a file of the cache, and, where it is a matter of rights, whose.
+fn explained(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::PermissionDenied => format!("{err}, for the user {}", rustix::process::geteuid().as_raw()),
+        _ => err.to_string(),
+    }
 }
 
 /// Why there is no file.
@@ -165,56 +191,71 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The file's name comes from the model's place, so that a new checkpoint there takes the old one's file.
-fn path(dir: &Path, checkpoint: &Checkpoint) -> PathBuf {
-    let place = fs::canonicalize(checkpoint.name()).map_or(checkpoint.name().into(), |path| path.into_os_string());
-    dir.join(format!("{:016x}.weights", xxh3_64(place.as_encoded_bytes())))
-}
-
 struct PackedFile<'a> {
+    slot: Slot,
     path: PathBuf,
+    /// Where the model lies.
+    source: String,
     checkpoint: &'a Checkpoint,
     shapes: &'a [Shape],
     embedding: &'a Tensor,
 }
 
-impl PackedFile<'_> {
+impl<'a> PackedFile<'a> {
+    fn of(dir: &Path, checkpoint: &'a Checkpoint, shapes: &'a [Shape], embedding: &'a Tensor) -> Self {
+        let source = source(checkpoint);
+        let slot = Slot::of(dir, &source);
+        Self { path: slot.path(), slot, source, checkpoint, shapes, embedding }
+    }
+
     fn open_or_make(
         &self,
         cpu: &Cpu,
         pack: &impl Fn(usize) -> Result<Weights>,
     ) -> std::result::Result<Packed, Failure> {
-        if let Ok(packed) = self.open(cpu) {
-            return Ok(packed);
-        }
+        let packed = match self.open(cpu) {
+            Ok(packed) => packed,
+            Err(_) => self.wait_or_make(cpu, pack)?,
+        };
+        self.slot.used();
+        self.slot.sweep();
+        Ok(packed)
+    }
+
+    fn wait_or_make(
+        &self,
+        cpu: &Cpu,
+        pack: &impl Fn(usize) -> Result<Weights>,
+    ) -> std::result::Result<Packed, Failure> {
         if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir)?;
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(self.path.with_extension("lock"))?;
-        lock.lock()?;
-        // Whoever held the lock may have made it.
+        let _turn = self.slot.turn();
+        // Whoever had its turn before may have made it.
         match self.open(cpu) {
             Ok(packed) => return Ok(packed),
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
             Err(why) => tracing::info!("{} is packed anew: {why}", self.path.display()),
         }
-        let unfinished = self.path.with_extension("unfinished");
-        let made = self.make(&unfinished, pack).and_then(|()| Ok(fs::rename(&unfinished, &self.path)?));
-        if made.is_err() {
-            // Half a file is of no use and may fill the disk; the reason itself is what matters.
-            let _ = fs::remove_file(&unfinished);
-        }
-        made?;
-        Ok(self.open(cpu)?)
+        self.slot.sweep();
+        let unfinished = self.slot.begin()?;
+        self.make(&unfinished, pack)?;
+        let finished = unfinished.finish(&self.slot);
+        // Also if it could not be finished, another start may have made it.
+        self.open(cpu).map_err(|err| Failure::Cache(finished.err().unwrap_or(err)))
     }
 
-    fn make(&self, path: &Path, pack: &impl Fn(usize) -> Result<Weights>) -> std::result::Result<(), Failure> {
+    fn make(
+        &self,
+        unfinished: &Unfinished,
+        pack: &impl Fn(usize) -> Result<Weights>,
+    ) -> std::result::Result<(), Failure> {
         let progress = progress::bar(Some(self.shapes.len() as u64 + 1), PROGRESS);
         tracing::info!("packing the weights into {}, once", self.path.display());
-        let mut out = BufWriter::new(File::create(path)?);
+        let mut out = BufWriter::new(&unfinished.file);
         let mut start = self.header_bytes();
         let mut table = Vec::with_capacity(ENTRY_WORDS * (self.shapes.len() + 1));
-        let mut write = |out: &mut BufWriter<File>, (a, b): Shape, bytes: &[u8]| -> io::Result<()> {
+        let mut write = |out: &mut BufWriter<&File>, (a, b): Shape, bytes: &[u8]| -> io::Result<()> {
             out.seek(SeekFrom::Start(start as u64))?;
             out.write_all(bytes)?;
             table.extend([start as u64, a as u64, b as u64, xxh3_64(bytes)]);
@@ -233,6 +274,7 @@ impl PackedFile<'_> {
         let mut header = self.fixed_words().to_vec();
         header.extend(table);
         let mut bytes: Vec<u8> = header.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.extend(self.text());
         bytes.extend(xxh3_64(&bytes).to_ne_bytes());
         out.seek(SeekFrom::Start(0))?;
         out.write_all(&bytes)?;
@@ -247,14 +289,15 @@ impl PackedFile<'_> {
         let file = File::open(&self.path)?;
         let facts = file.metadata()?;
         let opened = OpenFile { file, path: self.path.clone(), bytes: facts.len(), modified: facts.modified()? };
+        share(&opened.file);
         let file = Arc::new(MappedFile::open(&opened.file)?);
         file.prefer_huge_pages();
         let stale = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-        let words = self.header_words();
+        let words = header_words(self.shapes.len(), self.source.len());
         let header = file.get(..8 * (words + 1)).ok_or_else(|| stale("it is truncated"))?;
         let (body, checksum) = header.split_at(8 * words);
         let header: Vec<u64> = body.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
-        if header[..FIXED_WORDS] != self.fixed_words() {
+        if header[..FIXED_WORDS] != self.fixed_words() || !body.ends_with(&self.text()) {
             return Err(stale("it belongs to another checkpoint or version"));
         }
         if xxh3_64(body).to_ne_bytes() != checksum {
@@ -286,7 +329,8 @@ impl PackedFile<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 1..cpu.threads() {
-                scope.spawn(check);
+                // Where the system refuses more threads, fewer check it.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, check);
             }
             check();
         });
@@ -310,17 +354,36 @@ impl PackedFile<'_> {
         }
     }
 
-    fn header_words(&self) -> usize {
-        FIXED_WORDS + ENTRY_WORDS * (self.shapes.len() + 1)
+    /// Where the model lies, filled up to whole words.
+    fn text(&self) -> Vec<u8> {
+        let mut text = self.source.clone().into_bytes();
+        text.resize(text.len().next_multiple_of(8), 0);
+        text
     }
 
     fn fixed_words(&self) -> [u64; FIXED_WORDS] {
         let fingerprint = self.checkpoint.fingerprint;
         let (high, low) = ((fingerprint >> 64) as u64, fingerprint as u64);
-        [MAGIC, VERSION, NR as u64, high, low, self.shapes.len() as u64]
+        [MAGIC, VERSION, NR as u64, high, low, self.source.len() as u64, self.shapes.len() as u64]
     }
 
     fn header_bytes(&self) -> usize {
-        (8 * (self.header_words() + 1)).next_multiple_of(PAGE)
+        (8 * (header_words(self.shapes.len(), self.source.len()) + 1)).next_multiple_of(PAGE)
+    }
+}
+
+/// Words of the header, without its checksum, of so many matrices and so many bytes of text.
+fn header_words(matrices: usize, text: usize) -> usize {
+    FIXED_WORDS + ENTRY_WORDS * (matrices + 1) + text.div_ceil(8)
+}
+
+/// Tells others that the file is in use, as long as it is open, where locks tell anything.
+fn share(file: &File) {
+    // Who looks whether it is in use holds the lock for a moment.
+    for _ in 0..10 {
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Ok(()) | Err(TryLockError::Error(_)) => return,
+        }
     }
 }

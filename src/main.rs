@@ -19,7 +19,7 @@ use ironrank::options::{
     self, ApiKeys, BenchOptions, CacheOptions, CheckOptions, Command, DownloadOptions, HealthOptions, Listen,
     LoadFormat, LogOptions, Options, ScoreOptions, ServerOptions,
 };
-use ironrank::prompt::Template;
+use ironrank::prompt::{self, Template};
 use ironrank::score::{self, Outcome};
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
 use ironrank::signals::{Signals, Stop};
@@ -123,11 +123,13 @@ fn score_file(options: &ScoreOptions, signals: &Signals) -> Result<ExitCode> {
 
 fn serve(options: &Options, signals: &Signals) -> Result<()> {
     let template = options.server.chat_template.as_deref().map(Template::parse).transpose()?;
+    let (tokenizer, templated) = (options.engine.tokenizer_dir(), options.server.chat_template.as_deref());
+    let tokenizer_info = options.server.tokenizer_info.then(|| prompt::described(tokenizer, templated)).transpose()?;
     let reserved = reserve(&options.server)?;
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
     let [queued_pairs, queued_tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
     let queue = Limits { queued_pairs, queued_tokens, ..Limits::default() };
-    let Loaded { engine, encoder, max_model_len, .. } = load(&options.engine, queue)?;
+    let Loaded { engine, encoder, max_model_len, config, .. } = load(&options.engine, queue)?;
     let encoder = match template {
         Some(template) => encoder.with_template(template)?,
         None => encoder,
@@ -136,7 +138,7 @@ fn serve(options: &Options, signals: &Signals) -> Result<()> {
         Some(instruction) => encoder.with_instruction(instruction),
         None => encoder,
     };
-    let settings = settings(options, max_model_len, engine.prefix_cache_limit_bytes());
+    let settings = settings(options, config.label, tokenizer_info, max_model_len, engine.prefix_cache_limit_bytes());
     let names = settings.served_model_names.join(", ");
     let state = State::new(settings, engine, Arc::new(encoder))?;
     let ServerOptions { keep_alive, receive_timeout, max_connections, drain_delay, shutdown_timeout, .. } =
@@ -180,7 +182,13 @@ fn reserve(options: &ServerOptions) -> Result<Reserved> {
     }
 }
 
-fn settings(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) -> Settings {
+fn settings(
+    options: &Options,
+    label: String,
+    tokenizer_info: Option<Map<String, Value>>,
+    max_model_len: usize,
+    prefix_cache_bytes: usize,
+) -> Settings {
     let server = options.server.clone();
     let server_info = server
         .server_info
@@ -201,6 +209,8 @@ fn settings(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) 
         log_requests: server.log_requests,
         request_id_headers: server.request_id_headers,
         docs: server.docs,
+        label,
+        tokenizer_info,
         server_info,
     }
 }

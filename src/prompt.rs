@@ -7,12 +7,14 @@
 //! pair, from any thread.
 
 mod control;
+mod described;
 mod model_card;
 mod plain_text;
 mod raw;
 mod template;
 mod templated;
 
+pub use described::described;
 pub use raw::Message;
 pub use template::Template;
 

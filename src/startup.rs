@@ -58,7 +58,7 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
         config.num_key_value_heads,
         checkpoint.bytes() as f64 / 1e9,
     );
-    let encoder = || match options.tokenizer.as_deref().or(options.model.as_deref()) {
+    let encoder = || match options.tokenizer_dir() {
         Some(dir) => PromptEncoder::open(dir, max_model_len),
         None => PromptEncoder::builtin(max_model_len),
     };

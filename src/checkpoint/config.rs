@@ -39,6 +39,8 @@ pub struct Config {
     pub classifier_from_token: Option<[String; 2]>,
     /// The type that the checkpoint says its tensors have; each tensor carries its own.
     pub torch_dtype: Dtype,
+    /// What the one class is called.
+    pub label: String,
 }
 
 /// The largest value of any size but `vocab_size` and positions; products of three stay far below 2^63.
@@ -225,7 +227,16 @@ impl Keys<'_> {
                 Head::Score { .. } => None,
             },
             torch_dtype: self.dtype()?,
+            label: self.label(),
         })
+    }
+
+    /// The name in `id2label` if that has one; names of more classes than there are count for nothing, as in Hugging Face's
+    /// library.
+    fn label(&self) -> String {
+        let names = self.get("id2label").and_then(Value::as_object).filter(|names| names.len() == 1);
+        let name = names.and_then(|names| names.values().next()?.as_str());
+        name.unwrap_or("LABEL_0").to_owned()
     }
 
     /// Older files have `rope_theta`, newer ones `rope_parameters.rope_theta`; an override of either wins.

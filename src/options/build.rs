@@ -213,7 +213,11 @@ fn server_options(
             port: args.port.unwrap_or(DEFAULT_PORT),
         },
     };
+    let asks_for_refresh = tls.enable_ssl_refresh;
     let tls = tls_options(tls)?;
+    if asks_for_refresh && tls.is_none() {
+        notices.push("--enable-ssl-refresh has no effect without --ssl-certfile.".to_owned());
+    }
     if tls.is_some() && matches!(listen, Listen::Unix(_)) {
         return Err("--uds and --ssl-certfile do not go together: a Unix socket never leaves the machine.".to_owned());
     }
@@ -244,6 +248,7 @@ fn server_options(
         log_requests: log.enable_log_requests,
         request_id_headers: args.enable_request_id_headers,
         docs: !args.disable_fastapi_docs,
+        tokenizer_info: args.enable_tokenizer_info_endpoint,
         server_info: env("VLLM_SERVER_DEV_MODE").is_some_and(|value| values::truthy(&value)).then(|| told(&env)),
         drain_delay: args.drain_delay.unwrap_or(DEFAULT_DRAIN_DELAY),
         shutdown_timeout: args.shutdown_timeout.unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
@@ -292,7 +297,7 @@ fn tls_options(args: TlsArgs) -> Result<Option<Tls>, String> {
     }
     let key = given(args.ssl_keyfile).unwrap_or_else(|| certificate.clone());
     let (certificate, key) = (PathBuf::from(certificate), PathBuf::from(key));
-    Ok(Some(Tls { certificate, key, client_authorities, client_certificates }))
+    Ok(Some(Tls { certificate, key, client_authorities, client_certificates, refresh: args.enable_ssl_refresh }))
 }
 
 /// The text of `--chat-template`: a file's, or the value itself if it looks like Jinja.

@@ -163,6 +163,9 @@ pub struct ServerArgs {
     /// Name each request in its answer's X-Request-Id, as the client did or at random
     #[arg(long)]
     pub enable_request_id_headers: bool,
+    /// Tell the tokenizer's configuration at /tokenizer_info
+    #[arg(long)]
+    pub enable_tokenizer_info_endpoint: bool,
     /// Serve neither /docs nor /openapi.json
     #[arg(long)]
     pub disable_fastapi_docs: bool,
@@ -196,6 +199,9 @@ pub struct TlsArgs {
     /// Client certificates: 0 are not asked for, 1 are checked if sent, 2 are required [default: 0]
     #[arg(long, value_name = "0|1|2", value_parser = values::cert_reqs, allow_hyphen_values = true)]
     pub ssl_cert_reqs: Option<super::ClientCertificates>,
+    /// Take renewed certificates when their files change, and at SIGHUP
+    #[arg(long)]
+    pub enable_ssl_refresh: bool,
 }
 
 /// How every command writes its log.

@@ -58,8 +58,6 @@ const SWITCHES: &[&str] = &[
     "enable-return-routed-experts",
     "enable-server-load-tracking",
     "enable-sleep-mode",
-    "enable-ssl-refresh",
-    "enable-tokenizer-info-endpoint",
     "enable-tower-connector-lora",
     "enforce-eager",
     "eplb-log-balancedness",

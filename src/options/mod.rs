@@ -31,7 +31,7 @@ pub use score::{ScoreOptions, Shard};
 
 use clap::FromArgMatches;
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Address to listen on.
@@ -137,6 +137,11 @@ impl EngineOptions {
         })
     }
 
+    /// Directory of the tokenizer; `None` is the built-in one.
+    pub fn tokenizer_dir(&self) -> Option<&Path> {
+        self.tokenizer.as_deref().or(self.model.as_deref())
+    }
+
     /// The model as it was given.
     pub fn model_name(&self) -> String {
         self.model.as_ref().map_or_else(|| BUILTIN_MODEL_NAME.to_owned(), |model| model.to_string_lossy().into_owned())
@@ -187,6 +192,8 @@ pub struct ServerOptions {
     pub request_id_headers: bool,
     /// Whether the API is described at `/openapi.json` and `/docs`.
     pub docs: bool,
+    /// Whether `/tokenizer_info` tells the tokenizer's configuration.
+    pub tokenizer_info: bool,
     /// The variables that `/server_info` tells developers; `None` if there is no such route.
     pub server_info: Option<Map<String, Value>>,
     /// How long a server that was told to stop goes on taking connections, saying that it is not well.
@@ -241,6 +248,8 @@ pub struct Tls {
     pub client_authorities: Option<PathBuf>,
     /// What clients have to show.
     pub client_certificates: ClientCertificates,
+    /// Whether files that change are read again.
+    pub refresh: bool,
 }
 
 /// What clients have to show, as Python's `ssl.CERT_*` count it.

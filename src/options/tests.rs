@@ -154,14 +154,28 @@ const GOOD: &[(&str, &[&str], Change)] = &[
             key: "c.pem".into(),
             client_authorities: None,
             client_certificates: ClientCertificates::Ignored,
+            refresh: false,
         });
     }),
+    ("serve m --enable-ssl-refresh --ssl-certfile c.pem", &[], |o| {
+        o.server.tls = Some(Tls {
+            certificate: "c.pem".into(),
+            key: "c.pem".into(),
+            client_authorities: None,
+            client_certificates: ClientCertificates::Ignored,
+            refresh: true,
+        });
+    }),
+    ("serve m --enable_ssl_refresh", &["--enable-ssl-refresh has no effect without --ssl-certfile"], |_| {}),
+    ("serve m --enable-tokenizer-info-endpoint", &[], |o| o.server.tokenizer_info = true),
+    ("serve m --enable-tokenizer-info-endpoint --no-enable-tokenizer-info-endpoint", &[], |_| {}),
     ("serve m --ssl-keyfile k.pem --ssl-certfile c.pem --ssl-ca-certs ca.pem --ssl-cert-reqs 2", &[], |o| {
         o.server.tls = Some(Tls {
             certificate: "c.pem".into(),
             key: "k.pem".into(),
             client_authorities: Some("ca.pem".into()),
             client_certificates: ClientCertificates::Required,
+            refresh: false,
         });
     }),
     // Scores.

@@ -9,9 +9,6 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What vLLM calls the only class of a model that has no names for its classes.
-const LABEL: &str = "LABEL_0";
-
 /// Answers a classification; `request_id` is the client's header, if it sent one.
 pub async fn answer(
     state: &web::Data<State>,
@@ -19,7 +16,8 @@ pub async fn answer(
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let Scored { request, scores, prompt_tokens, shortened, .. } = scoring::score::<InputRequest>(state, body).await?;
-    let class = |(index, score)| Class { index, label: LABEL, probs: [f64::from(score)], num_classes: 1 };
+    let label = state.settings.label.as_str();
+    let class = |(index, score)| Class { index, label, probs: [f64::from(score)], num_classes: 1 };
     Ok(scoring::ok(shortened).json(ClassifyResponse {
         id: scoring::prefixed_id("classify", request_id, request.common()),
         object: "list",
@@ -42,18 +40,18 @@ pub struct ClassifyResponse<'a> {
     /// The first served name.
     pub model: &'a str,
     /// In the order of the prompts.
-    pub data: Vec<Class>,
+    pub data: Vec<Class<'a>>,
     /// Tokens of all prompts.
     pub usage: ScoreUsage,
 }
 
 /// The class of one prompt.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Class {
+pub struct Class<'a> {
     /// The prompt's place.
     pub index: usize,
-    /// `LABEL_0`.
-    pub label: &'static str,
+    /// Its name in the model's configuration, or `LABEL_0`.
+    pub label: &'a str,
     /// The score, a float32 widened to float64.
     pub probs: [f64; 1],
     /// 1.

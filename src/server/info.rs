@@ -43,8 +43,8 @@ pub fn version() -> HttpResponse {
 /// `GET /info`, as TEI: its clients take the kind of the model from the first key of `model_type` (Dify) or look for
 /// `rerank` (RAGFlow).
 pub fn info(state: &State) -> HttpResponse {
-    let Settings { max_model_len, root, max_body_bytes, .. } = &state.settings;
-    let labels = json!({"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}});
+    let Settings { max_model_len, root, max_body_bytes, label, .. } = &state.settings;
+    let labels = json!({"id2label": {"0": label}, "label2id": {label: 0}});
     HttpResponse::Ok().json(Info {
         model_id: state.settings.model_name(),
         model_sha: None,
@@ -81,6 +81,11 @@ pub fn load(server_load: usize) -> HttpResponse {
 /// `GET /kv_event_sources`: none.
 pub fn kv_event_sources() -> HttpResponse {
     HttpResponse::Ok().json(Map::new())
+}
+
+/// `GET /tokenizer_info`: the tokenizer's configuration.
+pub fn tokenizer_info(state: &State) -> HttpResponse {
+    HttpResponse::Ok().json(&state.settings.tokenizer_info)
 }
 
 /// `GET /server_info`: options, environment and machine; the options as one line of text unless

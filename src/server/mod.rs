@@ -88,6 +88,10 @@ pub struct Settings {
     pub request_id_headers: bool,
     /// Whether the API is described at `/openapi.json` and `/docs`.
     pub docs: bool,
+    /// What the model calls its one class.
+    pub label: String,
+    /// What `/tokenizer_info` tells, and that there is such a route.
+    pub tokenizer_info: Option<Map<String, Value>>,
     /// What `/server_info` tells developers, and that there is such a route; it must hold no secret.
     pub server_info: Option<ServerInfo>,
 }
@@ -115,6 +119,7 @@ impl Settings {
     fn has(&self, resource: &Resource) -> bool {
         match resource {
             Resource::ServerInfo => self.server_info.is_some(),
+            Resource::TokenizerInfo => self.tokenizer_info.is_some(),
             Resource::OpenApi | Resource::Docs => self.docs,
             _ => true,
         }
@@ -287,6 +292,7 @@ async fn answer(
         Resource::KvEventSources => Ok(info::kv_event_sources()),
         Resource::OpenApi => Ok(openapi::document(&state.settings)),
         Resource::Docs => Ok(openapi::page()),
+        Resource::TokenizerInfo => Ok(info::tokenizer_info(state)),
         Resource::ServerInfo => Ok(info::server_info(state, request.query_string())),
     }
 }

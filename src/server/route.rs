@@ -42,6 +42,8 @@ pub enum Resource {
     Load,
     /// Where vLLM would publish the events of its key-value cache.
     KvEventSources,
+    /// How the tokenizer is configured, if the operator tells.
+    TokenizerInfo,
     /// How the server was configured; for developers.
     ServerInfo,
     /// The description of the API.
@@ -72,6 +74,7 @@ impl Resource {
             ["kv_event_sources"] => Some(Self::KvEventSources),
             ["openapi.json"] => Some(Self::OpenApi),
             ["docs"] | ["redoc"] => Some(Self::Docs),
+            ["tokenizer_info"] => Some(Self::TokenizerInfo),
             ["server_info"] => Some(Self::ServerInfo),
             ["classify"] => Some(Self::Classify),
             ["pooling"] => Some(Self::Pooling),
@@ -104,6 +107,7 @@ impl Resource {
             | Self::Metrics
             | Self::Load
             | Self::KvEventSources
+            | Self::TokenizerInfo
             | Self::ServerInfo => "GET",
             Self::OpenApi | Self::Docs => "GET, HEAD",
         }
@@ -142,6 +146,7 @@ impl Resource {
             Self::Classify => Some("/classify"),
             Self::Pooling => Some("/pooling"),
             Self::Invocations => Some("/invocations"),
+            Self::TokenizerInfo => Some("/tokenizer_info"),
             Self::Tokenize => Some("/tokenize"),
             Self::Detokenize => Some("/detokenize"),
             Self::KvEventSources => Some("/kv_event_sources"),

@@ -113,6 +113,25 @@ fn the_forms_that_real_checkpoints_have_all_open() {
 }
 
 #[test]
+fn a_class_is_called_what_id2label_says_and_names_of_other_classes_count_for_nothing() {
+    let label = |keys: serde_json::Value, overrides: serde_json::Value| {
+        let mut draft = Draft::new();
+        for (key, value) in keys.as_object().unwrap() {
+            draft.set(key, value.clone());
+        }
+        draft.overrides = overrides.as_object().unwrap().clone();
+        opened(&draft).0.config().label.clone()
+    };
+    assert_eq!(label(json!({}), json!({})), "LABEL_0");
+    assert_eq!(label(json!({"id2label": {"0": "relevant"}}), json!({})), "relevant");
+    assert_eq!(label(json!({}), json!({"id2label": {"0": "relevant"}})), "relevant");
+    assert_eq!(label(json!({"id2label": {"0": "old"}}), json!({"id2label": {"0": "new"}})), "new");
+    for other in [json!({"0": "no", "1": "yes"}), json!({}), json!(null), json!("relevant"), json!({"0": 5})] {
+        assert_eq!(label(json!({"id2label": other}), json!({})), "LABEL_0");
+    }
+}
+
+#[test]
 fn converted_checkpoints_have_a_score_head_with_or_without_a_bias() {
     for bias in [false, true] {
         for overrides in

@@ -101,6 +101,8 @@ fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Set
         log_requests: false,
         request_id_headers: false,
         docs: true,
+        label: "LABEL_0".to_owned(),
+        tokenizer_info: None,
         server_info: None,
     };
     change(&mut settings);

@@ -143,6 +143,17 @@ async fn every_described_field_is_read() {
 }
 
 #[actix_web::test]
+async fn the_tokenizers_configuration_is_told_where_the_operator_says_so() {
+    let told = json!({"tokenizer_class": "Qwen2Tokenizer", "model_max_length": 131_072});
+    let telling = subject_with(|settings| settings.tokenizer_info = told.as_object().cloned());
+    assert_eq!(send(&telling, Method::GET, "/tokenizer_info", &[], b"").await, (200, told));
+    assert_eq!(send(&telling, Method::POST, "/tokenizer_info", &[JSON], b"{}").await.0, 405);
+    assert_eq!(send(&subject(&[]), Method::GET, "/tokenizer_info", &[], b"").await.0, 404);
+    let (_, document) = send(&telling, Method::GET, "/openapi.json", &[], b"").await;
+    assert!(document["paths"]["/tokenizer_info"]["get"].is_object());
+}
+
+#[actix_web::test]
 async fn the_page_needs_nobody_else() {
     let service = service_test::init_service(app(subject(&[]))).await;
     for path in ["/docs", "/docs/", "/redoc"] {

@@ -223,6 +223,19 @@ async fn a_truncation_beyond_the_models_length_is_refused_in_vllms_exact_words()
 }
 
 #[actix_web::test]
+async fn the_class_has_the_name_that_the_models_configuration_gives_it() {
+    for (name, subject) in
+        [("LABEL_0", subject(&[])), ("relevant", subject_with(|settings| settings.label = "relevant".to_owned()))]
+    {
+        let (_, answer) = post(&subject, "/classify", json!({"input": ["a", "b"]})).await;
+        let labels: Vec<_> = answer["data"].as_array().expect("a list").iter().map(|class| &class["label"]).collect();
+        assert_eq!(labels, [name, name]);
+        let (_, info) = send(&subject, Method::GET, "/info", &[], b"").await;
+        assert_eq!(info["model_type"]["reranker"], json!({"id2label": {"0": name}, "label2id": {name: 0}}));
+    }
+}
+
+#[actix_web::test]
 async fn tokens_are_counted_without_a_limit() {
     let subject = subject(&[]);
     let (status, answer) = post(&subject, "/tokenize", json!({"prompt": "word ".repeat(5000)})).await;

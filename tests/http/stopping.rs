@@ -96,6 +96,7 @@ async fn health_asks_an_encrypted_server_without_checking_its_certificate() {
         key: file,
         client_authorities: None,
         client_certificates: ClientCertificates::Ignored,
+        refresh: false,
     };
     let (reserved, port) = reserve();
     let listening = reserved.secured(&tls).expect("good files").listen().expect("listens");

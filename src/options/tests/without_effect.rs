@@ -21,8 +21,8 @@ const LINES: &[(&str, &[&str])] = &[
         &["--disable-uvicorn-access-log", "--disable-access-log-for-endpoints", "--max-log-len"],
     ),
     (
-        "serve --enable-server-load-tracking --enable-tokenizer-info-endpoint --trust-request-chat-template m",
-        &["--enable-server-load-tracking", "--enable-tokenizer-info-endpoint", "--trust-request-chat-template"],
+        "serve --enable-server-load-tracking --trust-request-chat-template m",
+        &["--enable-server-load-tracking", "--trust-request-chat-template"],
     ),
     (
         "serve --h11_max_header_count 256 --h11-max-incomplete-event-size 4194304 --distributed-executor-backend mp m",
@@ -32,10 +32,7 @@ const LINES: &[(&str, &[&str])] = &[
         "serve --max-num-scheduled-tokens 10.5k --prefix-cache-retention-interval 60 --max_num_scheduled_tokens=4K m",
         &["--max-num-scheduled-tokens", "--prefix-cache-retention-interval"],
     ),
-    (
-        "serve --ssl-ciphers HIGH --enable-ssl-refresh --enable-offline-docs m",
-        &["--enable-offline-docs", "--enable-ssl-refresh", "--ssl-ciphers"],
-    ),
+    ("serve --ssl-ciphers HIGH --enable-offline-docs m", &["--enable-offline-docs", "--ssl-ciphers"]),
 ];
 
 #[test]

@@ -46,6 +46,7 @@ fn certificates_that_have_expired_do_not_keep_the_server_from_starting() {
         key: path.clone(),
         client_authorities: Some(path),
         client_certificates: ClientCertificates::Required,
+        refresh: false,
     };
     // Their dates are for clients to check.
     assert!(reserve("127.0.0.1", 0).expect("a free port").secured(&tls).is_ok());
@@ -85,6 +86,7 @@ fn a_bad_certificate_or_key_is_a_sentence_that_holds_nothing_of_it() {
             key: key.to_owned(),
             client_authorities: authorities.map(Path::to_owned),
             client_certificates: ClientCertificates::Required,
+            refresh: false,
         };
         let refused = error(reserve("127.0.0.1", 0).expect("a free port").secured(&tls));
         assert_eq!(refused.kind(), ErrorKind::Options);
@@ -104,6 +106,7 @@ fn a_byte_order_mark_before_a_certificate_or_key_does_no_harm_and_what_is_no_tex
         key: path.clone(),
         client_authorities: Some(path.clone()),
         client_certificates: ClientCertificates::Required,
+        refresh: false,
     };
     let secured = || reserve("127.0.0.1", 0).expect("a free port").secured(&tls());
     for text in [format!("\u{feff}{chain}{key}"), format!("\u{feff}{chain}\u{feff}{key}").replace('\n', "\r\n")] {

@@ -134,6 +134,9 @@ fn routes(settings: &Settings) -> Vec<Route> {
         get("/load", "Server", "Requests at work", Answer::Json(&["Load"]), &[]),
         get("/kv_event_sources", "Server", "Sources of cache events: none", Answer::Object, &[]),
     ];
+    if settings.tokenizer_info.is_some() {
+        routes.push(get("/tokenizer_info", "Tokens", "The tokenizer's configuration", Answer::Object, &[]));
+    }
     if settings.server_info.is_some() {
         routes.push(get("/server_info", "Server", "Options and environment, for developers", Answer::Object, &[]));
     }

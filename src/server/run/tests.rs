@@ -204,6 +204,7 @@ async fn an_encrypted_server_speaks_to_those_who_show_what_it_asks_for() {
             key: server_pem.key.clone(),
             client_authorities: Some(client_pem.certificate.clone()),
             client_certificates: asked,
+            refresh: false,
         };
         let held = Arc::new(Held::default());
         held.release.notify_one();

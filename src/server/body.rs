@@ -4,7 +4,7 @@
 
 use super::error::{ApiError, Refusal};
 use super::fields::{self, Issue};
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -14,16 +14,16 @@ const NOT_UNICODE: &str = "TextEncodeInput must be Union[TextInputSequence, Tupl
 
 /// Refuses every content type but `application/json`, parameters aside.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = value.split(';').next().unwrap_or("").trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let essence = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/json") {
         return Ok(());
     }
     let sentence = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed";
     Err(ApiError::new(Refusal::Malformed, sentence))
 }
 
-/// Reads a body that must be a JSON object; a byte order mark before it is skipped.
+/// Reads a body that must be a JSON object, in any encoding of Unicode, whatever its headers say of it.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match value(bytes)? {
         Value::Object(map) => Ok(map),
@@ -33,18 +33,62 @@ pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
 }
 
 fn value(bytes: &[u8]) -> Result<Value, ApiError> {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    if bytes.is_empty() {
+    let text = text(bytes)?;
+    let text = text.as_ref();
+    if text.is_empty() {
         return Ok(Value::Null);
     }
-    let text = std::str::from_utf8(bytes).map_err(|err| {
-        let sentence = format!("The body is not valid UTF-8 (byte {}).", err.valid_up_to());
-        ApiError::new(Refusal::Malformed, sentence).with_detail("There was an error parsing the body")
-    })?;
     serde_json::from_str(text).or_else(|err| match quote_non_finite(text) {
         Cow::Owned(quoted) => serde_json::from_str(&quoted).map_err(|_| syntax_error(text, &err)),
         Cow::Borrowed(_) => Err(syntax_error(text, &err)),
     })
+}
+
+/// The body as text. JSON begins with two ASCII characters, so the zeros among its first bytes tell the encoding (RFC 4627,
+/// section 3), as Python's `json.loads` does it; a byte order mark tells it as well, and is skipped.
+fn text(bytes: &[u8]) -> Result<Cow<'_, str>, ApiError> {
+    match bytes {
+        [0xFF, 0xFE, 0, 0, rest @ ..] => utf32(rest, u32::from_le_bytes),
+        [0, 0, 0xFE, 0xFF, rest @ ..] => utf32(rest, u32::from_be_bytes),
+        [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xFE, 0xFF, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [0, 0, _, _, ..] => utf32(bytes, u32::from_be_bytes),
+        [0, _, _, _, ..] | [0, _] => utf16(bytes, u16::from_be_bytes),
+        [_, 0, 0, 0, ..] => utf32(bytes, u32::from_le_bytes),
+        [_, 0, _, _, ..] | [_, 0] => utf16(bytes, u16::from_le_bytes),
+        _ => {
+            let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+            let text = std::str::from_utf8(bytes).map_err(|err| not_text("UTF-8", err.valid_up_to()))?;
+            Ok(Cow::Borrowed(text))
+        }
+    }
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Cow<'static, str>, ApiError> {
+    let (units, rest) = bytes.as_chunks();
+    if !rest.is_empty() {
+        return Err(not_text("UTF-16", bytes.len() - rest.len()));
+    }
+    let text: Result<String, _> = char::decode_utf16(units.iter().map(|&bytes| unit(bytes))).collect();
+    // The only mistake that is left: half of a surrogate pair.
+    text.map(Cow::Owned).map_err(|_| ApiError::invalid(NOT_UNICODE))
+}
+
+fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Result<Cow<'static, str>, ApiError> {
+    let (units, rest) = bytes.as_chunks();
+    let text: Option<String> = units.iter().map(|&bytes| char::from_u32(unit(bytes))).collect();
+    match text {
+        Some(text) if rest.is_empty() => Ok(Cow::Owned(text)),
+        _ => {
+            let good = units.iter().take_while(|&&bytes| char::from_u32(unit(bytes)).is_some()).count();
+            Err(not_text("UTF-32", 4 * good))
+        }
+    }
+}
+
+fn not_text(encoding: &str, at: usize) -> ApiError {
+    let sentence = format!("The body is not valid {encoding} (byte {at}).");
+    ApiError::new(Refusal::Malformed, sentence).with_detail("There was an error parsing the body")
 }
 
 fn syntax_error(text: &str, err: &serde_json::Error) -> ApiError {
@@ -110,6 +154,41 @@ mod tests {
             )
         ) {
             let _ = object(pieces.concat().as_bytes());
+        }
+    }
+
+    #[test]
+    fn json_is_read_in_every_encoding_of_unicode_with_a_byte_order_mark_or_without() {
+        for text in [r#"{"query":"什么 🦀","n":1}"#, "{}", "[1]", "7", "\"\"", ""] {
+            let utf16: Vec<u16> = text.encode_utf16().collect();
+            let utf32: Vec<u32> = text.chars().map(u32::from).collect();
+            for (mark, bytes) in [
+                (&[0xEF, 0xBB, 0xBF][..], text.as_bytes().to_vec()),
+                (&[0xFF, 0xFE], utf16.iter().flat_map(|unit| unit.to_le_bytes()).collect()),
+                (&[0xFE, 0xFF], utf16.iter().flat_map(|unit| unit.to_be_bytes()).collect()),
+                (&[0xFF, 0xFE, 0, 0], utf32.iter().flat_map(|unit| unit.to_le_bytes()).collect()),
+                (&[0, 0, 0xFE, 0xFF], utf32.iter().flat_map(|unit| unit.to_be_bytes()).collect()),
+            ] {
+                assert_eq!(super::text(&[mark, &bytes].concat()).expect("text"), text, "{mark:?} {text}");
+                // As in Python, one character of UTF-32 is not recognised.
+                if text.len() > 1 {
+                    assert_eq!(super::text(&bytes).expect("text"), text, "without {mark:?} {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_in_a_sentence_that_names_the_encoding() {
+        for (bytes, said) in [
+            (&b"{\"a\":\"\xFF\"}"[..], "not valid UTF-8 (byte 6)"),
+            (b"{\0}\0\0", "not valid UTF-16 (byte 4)"),
+            (b"\xFF\xFE\"\0\x00\xD8\"\0", "surrogate"),
+            (b"{\0\0\0}\0\0", "not valid UTF-32 (byte 4)"),
+            (b"{\0\0\0\x00\xD8\0\0", "not valid UTF-32 (byte 4)"),
+        ] {
+            let refused = object(bytes).expect_err("no text");
+            assert!(refused.message().contains(said), "{}", refused.message());
         }
     }
 

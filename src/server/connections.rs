@@ -1,24 +1,34 @@
 //! Who is connected: how many at a time, and for how long without a request.
 //!
-//! Invariant: no connection stays that neither has a request at work nor takes its answer nor begins another in time.
-//! actix closes idle connections and those that never send a first head, but waits for ever for the rest of a later
-//! head and for a client that does not take its answer. Called by `run` and, around each request, by `server`.
+//! Invariants: no connection stays that neither has a request at work nor takes its answer nor begins another in time.
+//! An idle one ends in order, later than its client was told, and not while a request is arriving: a client that uses
+//! it until then loses nothing. When all places are taken, the one that has been idle for longest makes room.
+//! actix closes those that never send a first head. Called by `run` and `stream` and, around each request, by `server`.
 
 use crate::options::DEFAULT_MAX_CONNECTIONS;
-use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::dev::Extensions;
-use actix_web::rt::net::{TcpStream, UnixStream};
+use actix_web::http::header::HeaderValue;
 use actix_web::rt::time::sleep;
+use rustix::io::ioctl_fionread;
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::any::Any;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// How often connections are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// How much longer than its client was told an idle connection stays: what is sent at the last moment takes that long
+/// to come, on a busy machine.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// How long a connection that should end in order may take to do so.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a connection has been idle at least when it makes room for another.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Bytes of an answer that earn it another second.
 const BYTES_PER_SECOND: u64 = 16 << 10;
@@ -29,11 +39,20 @@ const OTHER_FILES: usize = 64;
 /// Files of a connection: its own, and the one by which it is closed.
 const FILES_PER_CONNECTION: usize = 2;
 
+/// How long a connection may go without a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// From an answer to the first byte of the next request.
+    pub keep_alive: Duration,
+    /// From the first byte of a head to its end.
+    pub receive: Duration,
+}
+
 /// All connections.
 #[derive(Clone)]
 pub struct Connections {
-    /// How long one may go without a request.
-    grace: Duration,
+    times: Times,
+    most: usize,
     start: Instant,
     all: Arc<Mutex<Vec<Weak<Connection>>>>,
 }
@@ -41,48 +60,74 @@ pub struct Connections {
 /// One of them; requests find it by `HttpRequest::conn_data`.
 pub struct Connection {
     socket: OwnedFd,
+    times: Times,
+    start: Instant,
     requests: AtomicUsize,
     /// Milliseconds after `start` when it has been without a request for too long.
     until: AtomicU64,
-    start: Instant,
-    grace: Duration,
+    /// Milliseconds after `start` when it became idle; `u64::MAX` while a head is arriving.
+    idle_since: AtomicU64,
+    /// Whether it is to end before the next request.
+    over: AtomicBool,
+    reader: Mutex<Option<Waker>>,
 }
 
 impl Connections {
-    /// None yet; each may be without a request for `grace`.
-    pub fn new(grace: Duration) -> Self {
-        Self { grace, start: Instant::now(), all: Arc::default() }
+    /// None yet; there will be `most` of them at a time.
+    pub fn new(times: Times, most: usize) -> Self {
+        Self { times, most, start: Instant::now(), all: Arc::default() }
     }
 
-    /// Takes in a new connection, as actix tells of it.
-    pub fn add(&self, stream: &dyn Any, data: &mut Extensions) {
-        let Some(socket) = socket(stream) else { return };
-        match socket.try_clone_to_owned() {
-            Ok(socket) => {
-                let (requests, until) = (AtomicUsize::new(0), AtomicU64::new(0));
-                let connection = Arc::new(Connection { socket, requests, until, start: self.start, grace: self.grace });
-                connection.wait_for(self.grace);
-                self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&connection));
-                data.insert(connection);
-            }
-            // Without a file of its own it could not be closed later.
-            Err(_) => drop(shutdown(socket, Shutdown::Both)),
-        }
+    /// Takes in a new connection; `None` if the system has no file for it, without which it could not be closed later.
+    pub fn add(&self, socket: BorrowedFd<'_>) -> Option<Arc<Connection>> {
+        let connection = Arc::new(Connection {
+            socket: socket.try_clone_to_owned().ok()?,
+            times: self.times,
+            start: self.start,
+            requests: AtomicUsize::new(0),
+            until: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            reader: Mutex::new(None),
+        });
+        connection.is_idle_for(self.times.receive + MARGIN);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Arc::downgrade(&connection));
+        make_room(&mut all, self.most);
+        Some(connection)
     }
 
-    /// Closes what has been silent for too long, for ever.
+    /// Ends what has been silent for too long, for ever.
     pub async fn watch(self) {
         loop {
             sleep(PERIOD).await;
-            self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|connection| {
+            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|connection| {
                 let Some(connection) = connection.upgrade() else { return false };
-                let silent = connection.is_silent();
-                if silent {
+                let silent_for = connection.silent_for();
+                if silent_for > Some(PATIENCE) {
                     // The other side may have left already, which is as well.
                     let _ = shutdown(&connection.socket, Shutdown::Both);
+                } else if silent_for.is_some() {
+                    connection.end();
                 }
-                !silent
+                silent_for <= Some(PATIENCE)
             });
+            make_room(&mut all, self.most);
+        }
+    }
+}
+
+/// Ends the connection that has been idle for longest when there is no place for another.
+fn make_room(all: &mut Vec<Weak<Connection>>, most: usize) {
+    if all.len() < most {
+        return;
+    }
+    all.retain(|connection| connection.strong_count() > 0);
+    if all.len() >= most {
+        let idle = all.iter().filter_map(Weak::upgrade).filter(|connection| connection.is_settled());
+        if let Some(oldest) = idle.min_by_key(|connection| connection.idle_since.load(Ordering::Relaxed)) {
+            oldest.end();
         }
     }
 }
@@ -93,11 +138,50 @@ impl Connection {
     }
 
     fn wait_for(&self, time: Duration) {
+        self.over.store(false, Ordering::Relaxed);
         self.until.store(self.now() + time.as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn is_silent(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) == 0 && self.now() > self.until.load(Ordering::Relaxed)
+    fn is_idle_for(&self, time: Duration) {
+        self.idle_since.store(self.now(), Ordering::Relaxed);
+        self.wait_for(time);
+    }
+
+    /// A head begins to arrive: from now on its time counts.
+    pub fn is_asked(&self) {
+        self.idle_since.store(u64::MAX, Ordering::Relaxed);
+        self.wait_for(self.times.receive);
+    }
+
+    /// Whether it is to end now, before another request. If not, `reader` is woken when it is.
+    pub fn is_over(&self, reader: &Waker) -> bool {
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader.clone());
+        // What has arrived in this very moment is read first.
+        self.over.load(Ordering::Relaxed) && !ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes > 0)
+    }
+
+    fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            reader.wake();
+        }
+    }
+
+    /// How long it has gone without a request beyond its time.
+    fn silent_for(&self) -> Option<Duration> {
+        let beyond = self.now().checked_sub(self.until.load(Ordering::Relaxed))?;
+        (self.requests.load(Ordering::Relaxed) == 0).then(|| Duration::from_millis(beyond))
+    }
+
+    fn is_settled(&self) -> bool {
+        let idle = self.now().checked_sub(self.idle_since.load(Ordering::Relaxed));
+        self.requests.load(Ordering::Relaxed) == 0 && idle.is_some_and(|idle| Duration::from_millis(idle) >= SETTLED)
+    }
+
+    /// What a client is told of the time that the connection stays, as the value of `Keep-Alive`.
+    pub fn keep_alive(&self) -> Option<HeaderValue> {
+        let seconds = self.times.keep_alive.as_secs();
+        HeaderValue::from_str(&format!("timeout={seconds}")).ok().filter(|_| seconds > 0)
     }
 }
 
@@ -116,7 +200,8 @@ impl Busy {
     /// Gives the client time for an answer of so many bytes.
     pub fn answered(self, bytes: u64) {
         if let Some(connection) = &self.0 {
-            connection.wait_for(connection.grace + Duration::from_secs(bytes / BYTES_PER_SECOND));
+            let time = connection.times.keep_alive + MARGIN + Duration::from_secs(bytes / BYTES_PER_SECOND);
+            connection.is_idle_for(time);
         }
     }
 }
@@ -127,17 +212,6 @@ impl Drop for Busy {
             connection.requests.fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-/// The socket under a stream.
-fn socket(stream: &dyn Any) -> Option<BorrowedFd<'_>> {
-    if let Some(stream) = stream.downcast_ref::<TcpStream>() {
-        return Some(stream.as_fd());
-    }
-    if let Some(stream) = stream.downcast_ref::<TlsStream<TcpStream>>() {
-        return Some(stream.get_ref().0.as_fd());
-    }
-    stream.downcast_ref::<UnixStream>().map(AsFd::as_fd)
 }
 
 /// Raises the limit of open files as far as `connections` need it; the answer is how many of them there can be. Fewer

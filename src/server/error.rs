@@ -29,24 +29,59 @@ pub enum Refusal {
     Kind(ErrorKind),
 }
 
-/// The table: refusal -> status and `error.type`, as vLLM names it.
-fn row(refusal: Refusal) -> (StatusCode, &'static str) {
-    match refusal {
-        Refusal::Malformed => (StatusCode::BAD_REQUEST, "Bad Request"),
-        Refusal::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
-        Refusal::NoRoute => (StatusCode::NOT_FOUND, "NotFoundError"),
-        Refusal::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
-        Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
-        Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
+/// One of each, in the order of their statuses; the description of the API is made from them.
+pub(super) const EVERY: [Refusal; 12] = [
+    Refusal::Malformed,
+    Refusal::Kind(ErrorKind::InvalidRequest),
+    Refusal::Kind(ErrorKind::TooLong),
+    Refusal::Unauthorized,
+    Refusal::NoRoute,
+    Refusal::Kind(ErrorKind::UnknownModel),
+    Refusal::Method(""),
+    Refusal::TooSlow,
+    Refusal::TooLarge,
+    Refusal::Kind(ErrorKind::Internal),
+    Refusal::Kind(ErrorKind::Options),
+    Refusal::Kind(ErrorKind::Unavailable),
+];
+
+/// A row of the table.
+pub(super) struct Row {
+    /// What the answer has.
+    pub status: StatusCode,
+    /// `error.type`, as vLLM names it.
+    kind: &'static str,
+    /// What the status says, for the description of the API.
+    pub what: &'static str,
+}
+
+/// The table.
+pub(super) fn row(refusal: Refusal) -> Row {
+    let rule = "The request breaks a rule; the sentence names it";
+    let nothing = "There is no such model or route";
+    let (status, kind, what) = match refusal {
+        Refusal::Malformed => (StatusCode::BAD_REQUEST, "Bad Request", rule),
+        Refusal::Unauthorized => {
+            (StatusCode::UNAUTHORIZED, "Unauthorized", "A key is needed, and there is none or another")
+        }
+        Refusal::NoRoute => (StatusCode::NOT_FOUND, "NotFoundError", nothing),
+        Refusal::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", "The route has other methods"),
+        Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large", "The body exceeds the limit"),
+        Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request Timeout", "The body does not come within its time"),
         Refusal::Kind(kind) => match kind {
-            ErrorKind::InvalidRequest | ErrorKind::TooLong => (StatusCode::BAD_REQUEST, "BadRequestError"),
-            ErrorKind::UnknownModel => (StatusCode::NOT_FOUND, "NotFoundError"),
-            ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+            ErrorKind::InvalidRequest | ErrorKind::TooLong => (StatusCode::BAD_REQUEST, "BadRequestError", rule),
+            ErrorKind::UnknownModel => (StatusCode::NOT_FOUND, "NotFoundError", nothing),
+            ErrorKind::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Service Unavailable",
+                "The server is full, stopping or has failed; Retry-After says when to come back",
+            ),
             ErrorKind::Options | ErrorKind::Checkpoint | ErrorKind::Internal => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError")
+                (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "A fault of the server")
             }
         },
-    }
+    };
+    Row { status, kind, what }
 }
 
 /// A refused request.
@@ -115,7 +150,7 @@ impl ApiError {
 
     /// The answer to send.
     pub fn response(&self) -> HttpResponse {
-        let (status, kind) = row(self.refusal);
+        let Row { status, kind, .. } = row(self.refusal);
         match status {
             // Busy or stopping: there are many under overload. A fault that ends the engine is logged where it happens.
             StatusCode::SERVICE_UNAVAILABLE => tracing::debug!("{status}: {}", self.message),

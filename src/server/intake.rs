@@ -5,14 +5,14 @@
 //! [`UNCOUNTED`] bytes each.
 //! Called by `server`.
 
-use super::State;
 use super::error::{ApiError, Refusal};
 use super::scoring::on_a_thread;
+use super::{State, shown};
 use crate::error::ErrorKind;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::rt::time::timeout;
 use actix_web::{HttpMessage, HttpRequest, web};
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::io::Read;
@@ -77,6 +77,17 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
+/// Marks a request whose body has come to its end.
+struct Received;
+
+/// Whether the request has a body that was not received to its end, which ends the connection.
+pub fn is_unread(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    has_body && !request.extensions().contains::<Received>()
+}
+
 /// The whole body, unpacked if it says that it is packed.
 pub async fn body(
     state: &web::Data<State>,
@@ -107,6 +118,7 @@ pub async fn body(
         share.grow(chunk.len())?;
         body.extend_from_slice(&chunk);
     }
+    request.extensions_mut().insert(Received);
     if let Some(encoding) = encoding {
         // On the few threads that read JSON: so many bodies are unpacked at a time, and no more.
         let packed = std::mem::take(&mut body);
@@ -129,18 +141,32 @@ enum Encoding {
     Deflate,
 }
 
+/// What clients name that pack nothing: some take the header for the place of the charset.
+const PLAIN: [&str; 8] = ["", "identity", "none", "utf-8", "utf8", "ascii", "8bit", "binary"];
+
 impl Encoding {
     fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
-        let named = headers.get(CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?")).trim();
-        Ok(match named.to_ascii_lowercase().as_str() {
-            "" | "identity" => None,
-            "gzip" | "x-gzip" => Some(Self::Gzip),
-            "deflate" => Some(Self::Deflate),
-            _ => {
-                let sentence = "The Content-Encoding of the request is not known; use gzip or deflate, or none.";
-                return Err(ApiError::new(Refusal::Malformed, sentence));
-            }
-        })
+        let named: Vec<_> =
+            headers.get_all(CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let named = named.join(", ");
+        let mut packed = named
+            .split(',')
+            .map(str::trim)
+            .filter(|&coding| !PLAIN.iter().any(|plain| coding.eq_ignore_ascii_case(plain)));
+        let encoding = match packed.next().map(str::to_ascii_lowercase).as_deref() {
+            None => return Ok(None),
+            Some("gzip" | "x-gzip") => Some(Self::Gzip),
+            Some("deflate") => Some(Self::Deflate),
+            Some(_) => None,
+        };
+        if encoding.is_none() || packed.next().is_some() {
+            let sentence = format!(
+                "The Content-Encoding '{}' of the request is not known; use gzip or deflate, one of them and once, or none.",
+                shown(&named)
+            );
+            return Err(ApiError::new(Refusal::Malformed, sentence));
+        }
+        Ok(encoding)
     }
 
     fn unpack(self, packed: &[u8], limit: usize) -> Result<Vec<u8>, ApiError> {
@@ -148,11 +174,18 @@ impl Encoding {
         let most = limit as u64 + 1;
         let read = match self {
             Self::Gzip => MultiGzDecoder::new(packed).take(most).read_to_end(&mut body),
-            Self::Deflate => ZlibDecoder::new(packed).take(most).read_to_end(&mut body),
+            Self::Deflate if is_zlib(packed) => ZlibDecoder::new(packed).take(most).read_to_end(&mut body),
+            Self::Deflate => DeflateDecoder::new(packed).take(most).read_to_end(&mut body),
         };
         read.map_err(|err| unreadable(&err))?;
         if body.len() > limit { Err(too_large(limit)) } else { Ok(body) }
     }
+}
+
+/// Whether `deflate` has the frame of zlib around it that the standard asks for; many clients leave it away (RFC 9110,
+/// section 8.4.1.2). Its two bytes are a method, 8, and a multiple of 31, which no packer begins with that has no frame.
+fn is_zlib(packed: &[u8]) -> bool {
+    matches!(packed, [first, second, ..] if first & 15 == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0)
 }
 
 fn too_large(limit: usize) -> ApiError {
@@ -167,7 +200,7 @@ fn unreadable(err: &dyn std::error::Error) -> ApiError {
 mod tests {
     use super::*;
     use flate2::Compression;
-    use flate2::read::{GzEncoder, ZlibEncoder};
+    use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
     fn share(held: &Held) -> Share {
         Share { held: held.0.clone(), limit: 1 << 20, bytes: 0 }
@@ -207,10 +240,11 @@ mod tests {
     #[test]
     fn what_unpacks_to_more_than_the_limit_is_never_unpacked_whole() {
         let zeros = vec![0; 64 << 20];
-        let (mut gzip, mut deflate) = (Vec::new(), Vec::new());
+        let (mut gzip, mut deflate, mut raw) = (Vec::new(), Vec::new(), Vec::new());
         GzEncoder::new(&zeros[..], Compression::best()).read_to_end(&mut gzip).expect("packs");
         ZlibEncoder::new(&zeros[..], Compression::best()).read_to_end(&mut deflate).expect("packs");
-        for (encoding, packed) in [(Encoding::Gzip, gzip), (Encoding::Deflate, deflate)] {
+        DeflateEncoder::new(&zeros[..], Compression::best()).read_to_end(&mut raw).expect("packs");
+        for (encoding, packed) in [(Encoding::Gzip, gzip), (Encoding::Deflate, deflate), (Encoding::Deflate, raw)] {
             assert!(packed.len() < 100_000);
             let said = encoding.unpack(&packed, 1000).expect_err("too large").message().to_owned();
             assert!(said.contains("limit of 1000 bytes"), "{said}");

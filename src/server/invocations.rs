@@ -32,7 +32,7 @@ pub async fn answer(
     request_id: Option<&str>,
     bytes: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let adapter = headers.get(ADAPTER).and_then(|name| name.to_str().ok()).map(str::to_owned);
+    let adapter = headers.get(ADAPTER).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
     let (target, bytes) = on_a_thread(state, move || read(bytes, adapter)).await?;
     match target {
         Target::Classify => classify::answer(state, request_id, bytes).await,

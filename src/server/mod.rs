@@ -12,6 +12,7 @@ mod cors;
 mod encoding;
 pub mod error;
 mod fields;
+mod frames;
 mod info;
 mod input;
 mod intake;
@@ -21,12 +22,14 @@ pub mod metrics;
 mod names;
 mod openapi;
 mod pooling;
+mod request_id;
 mod request_log;
 mod rerank;
 mod route;
 mod run;
 mod score;
 mod scoring;
+mod stream;
 mod tokenize;
 mod wire;
 mod words;
@@ -40,7 +43,7 @@ use crate::options::{Cors, Overflow, Pooling};
 use crate::prompt::PromptEncoder;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use error::{ApiError, Refusal};
@@ -48,12 +51,15 @@ use metrics::{Exchange, Metrics};
 use rerank::Documents;
 use route::Resource;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The client's name of a request.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long the connection stays for the next request.
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// Most characters of what a client wrote that an answer or a log line repeats.
+const MOST_SHOWN: usize = 200;
 
 /// What the operator decided about the server.
 #[derive(Debug, Clone)]
@@ -207,10 +213,8 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
     let resource = Resource::at(path).filter(|resource| state.settings.has(resource));
     let mut response =
         answer(&request, resource.as_ref(), payload, &state).await.unwrap_or_else(|refused| refused.response());
-    // In vLLM the check of keys comes before cross-origin rules.
-    if response.status() != actix_web::http::StatusCode::UNAUTHORIZED {
-        cors::apply(&state.settings.cors, request.headers(), response.headers_mut());
-    }
+    // Also to who has no key, as vLLM does not: without these a page cannot even read that it needs one.
+    cors::apply(&state.settings.cors, request.headers(), response.headers_mut());
     let handler = resource.as_ref().map_or(Some("none"), |resource| resource.label(path));
     if let Some(handler) = handler {
         state.metrics.http(exchange(handler, &request, &response, started.elapsed()));
@@ -224,17 +228,21 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
     finished(&state, &request, response)
 }
 
-/// Names the request in the answer, as its client did or with 32 random hexadecimal digits, if that was asked for; and
-/// tells the clients of a stopping server to connect elsewhere for what is next.
+/// Names the request in the answer, if that was asked for; and tells how long the connection stays, or the clients of a
+/// stopping server to connect elsewhere for what is next.
 fn finished(state: &State, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     if state.is_stopping() {
         response.head_mut().set_connection_type(ConnectionType::Close);
-    }
-    if state.settings.request_id_headers {
-        let own = || HeaderValue::from_str(&format!("{:032x}", rand::random::<u128>())).ok();
-        if let Some(id) = request.headers().get(&REQUEST_ID).cloned().or_else(own) {
-            response.headers_mut().insert(REQUEST_ID, id);
+    } else if request.head().connection_type() == ConnectionType::KeepAlive && !intake::is_unread(request) {
+        let connection = request.conn_data::<Arc<connections::Connection>>();
+        if let Some(stays) = connection.and_then(|connection| connection.keep_alive()) {
+            response.headers_mut().insert(KEEP_ALIVE, stays);
         }
+    }
+    if state.settings.request_id_headers
+        && let Some(id) = request_id::sent_back(request.headers())
+    {
+        response.headers_mut().insert(request_id::HEADER, id);
     }
     response
 }
@@ -252,10 +260,11 @@ async fn answer(
         return Err(no_route(request));
     };
     if !resource.allows(request.method()) {
-        let sentence = format!("{} takes {}, not {}.", request.path(), resource.methods(), request.method());
+        let (path, method) = (shown(request.path()), shown(request.method().as_str()));
+        let sentence = format!("{path} takes {}, not {method}.", resource.methods());
         return Err(ApiError::new(Refusal::Method(resource.methods()), sentence).with_detail("Method Not Allowed"));
     }
-    let request_id = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok());
+    let request_id = request_id::of(request.headers());
     let _at_work = (resource.is_work() && request.method() == Method::POST).then(|| AtWork::begin(state));
     match resource {
         Resource::Rerank => {
@@ -283,6 +292,12 @@ async fn answer(
         }
         Resource::Models => Ok(info::models(state)),
         Resource::Model(id) => info::model(state, id),
+        // HAProxy's plain `option httpchk`.
+        Resource::Root if request.method() == Method::OPTIONS => {
+            let mut well = info::health(state)?;
+            well.headers_mut().insert(ALLOW, HeaderValue::from_static(resource.methods()));
+            Ok(well)
+        }
         Resource::Health | Resource::Ping | Resource::Root => info::health(state),
         Resource::Version => Ok(info::version()),
         Resource::Info => Ok(info::info(state)),
@@ -325,10 +340,18 @@ async fn read_json(
 fn no_route(request: &HttpRequest) -> ApiError {
     let sentence = format!(
         "There is no {} {} here: this server only reranks, with POST /v1/rerank and POST /v1/score.",
-        request.method(),
-        request.path()
+        shown(request.method().as_str()),
+        shown(request.path())
     );
     ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
+}
+
+/// The beginning of what a client wrote.
+fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MOST_SHOWN) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+    }
 }
 
 /// What the metrics count of an answered request.

@@ -3,6 +3,7 @@
 //! Invariant: nothing that a client may put its texts into is part of it: no body, no query string, no error message.
 //! Called by `server`.
 
+use super::{request_id, shown};
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderValue};
@@ -14,8 +15,8 @@ pub fn line(request: &HttpRequest, status: StatusCode, elapsed: Duration) -> Str
     let client = request.peer_addr().map_or_else(|| "a local socket".to_owned(), |address| address.ip().to_string());
     let mut line = format!(
         "{} {} {} in {:.1} ms from {client}",
-        request.method(),
-        request.path(),
+        shown(request.method().as_str()),
+        shown(request.path()),
         status.as_u16(),
         elapsed.as_secs_f64() * 1e3,
     );
@@ -24,7 +25,7 @@ pub fn line(request: &HttpRequest, status: StatusCode, elapsed: Duration) -> Str
         line.push_str(bytes);
         line.push_str(" bytes");
     }
-    if let Some(id) = header("x-request-id") {
+    if let Some(id) = request_id::of(request.headers()) {
         line.push_str(", id ");
         line.push_str(id);
     }

@@ -50,7 +50,7 @@ pub enum Resource {
     OpenApi,
     /// The same for people.
     Docs,
-    /// `/` and `/v1`: health for a GET; a POST ranks, for clients that never add a path.
+    /// `/`, `/v1` and the `*` of OPTIONS: health, but a POST ranks, for clients that never add a path.
     Root,
 }
 
@@ -59,7 +59,7 @@ impl Resource {
     pub fn at(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         match segments.as_slice() {
-            [] | ["v1"] => Some(Self::Root),
+            [] | ["v1"] | ["*"] => Some(Self::Root),
             ["models"] | ["v1", "models"] => Some(Self::Models),
             ["models", id @ ..] | ["v1", "models", id @ ..] => {
                 Some(Self::Model(percent_decode_str(&id.join("/")).decode_utf8_lossy().into_owned()))
@@ -97,7 +97,8 @@ impl Resource {
             | Self::Invocations
             | Self::Tokenize
             | Self::Detokenize => "POST",
-            Self::Ping | Self::Root => "GET, POST",
+            Self::Ping => "GET, HEAD, POST",
+            Self::Root => "GET, HEAD, POST, OPTIONS",
             Self::Models
             | Self::Model(_)
             | Self::Health
@@ -108,8 +109,9 @@ impl Resource {
             | Self::Load
             | Self::KvEventSources
             | Self::TokenizerInfo
-            | Self::ServerInfo => "GET",
-            Self::OpenApi | Self::Docs => "GET, HEAD",
+            | Self::ServerInfo
+            | Self::OpenApi
+            | Self::Docs => "GET, HEAD",
         }
     }
 

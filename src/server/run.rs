@@ -3,14 +3,23 @@
 //! Invariants: after a stop signal the server says that it is not well before it takes no more connections, and running
 //! requests get their time. Called by `main`, over what `listen` has reserved.
 
-use super::connections::{self, Connections};
+use super::connections::{self, Connections, Times};
 use super::listen::Listening;
+use super::stream::Stream;
 use super::{State, routes};
 use crate::error::{Error, ErrorKind, Result};
-use actix_web::{App, HttpServer, web};
-use std::future::Future;
+use actix_http::{HttpService, KeepAlive, Request};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_web::dev::{AppConfig, Server};
+use actix_web::rt::net::{TcpStream, UnixStream};
+use actix_web::{App, web};
+use std::future::{Future, ready};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Threads that speak HTTP. They only move bytes: the cores belong to the engine.
 const WORKERS: usize = 1;
@@ -85,31 +94,54 @@ async fn run_app(
 ) -> Result<()> {
     let name = listening.name();
     let fail = |err: std::io::Error| Error::new(ErrorKind::Unavailable, format!("The server on {name} failed: {err}."));
-    let connections = Connections::new(lifecycle.keep_alive + lifecycle.receive_timeout);
+    let most = connections::allow(lifecycle.max_connections);
+    let times = Times { keep_alive: lifecycle.keep_alive, receive: lifecycle.receive_timeout };
+    let connections = Connections::new(times, most);
     let watch = actix_web::rt::spawn(connections.clone().watch());
-    let server = HttpServer::new(move || App::new().configure(routes.clone()))
+    let server = Server::build()
         .workers(WORKERS)
-        .max_connections(connections::allow(lifecycle.max_connections))
-        .on_connect(move |stream, data| connections.add(stream, data))
-        .client_request_timeout(lifecycle.receive_timeout)
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .max_concurrent_connections(most)
         .worker_max_blocking_threads(BLOCKING_THREADS)
-        .keep_alive(lifecycle.keep_alive)
         .shutdown_timeout(match lifecycle.shutdown_timeout {
             Duration::ZERO => FAILURE_TIMEOUT.as_secs(),
             timeout => timeout.as_secs(),
         })
-        // A client that closes its side has left: its request's future is dropped, and the engine's work with it.
-        // Otherwise actix would take it for a half-closed connection and compute the answer for nobody.
-        .h1_allow_half_closed(false)
         .disable_signals();
+    let stopping = server.graceful_shutdown_signal();
+    let draining = move || {
+        let stopping = stopping.clone();
+        async move { stopping.notified().await }
+    };
     let mut socket_file = None;
     let server = match listening {
-        Listening::Tcp { socket, tls: None, .. } => server.listen(socket),
-        Listening::Tcp { socket, tls: Some(tls), .. } => server.listen_rustls_0_23(socket, *tls),
+        Listening::Tcp { socket, tls: None, .. } => server.listen("http", socket, move || {
+            let connections = connections.clone();
+            fn_service(move |tcp: TcpStream| {
+                let peer = tcp.peer_addr().ok();
+                ready(connections.add(tcp.as_fd()).map(|connection| (Stream::new(tcp, connection), peer)).ok_or(()))
+            })
+            .and_then(http(routes.clone(), lifecycle, draining.clone()))
+        }),
+        Listening::Tcp { socket, tls: Some(tls), .. } => server.listen("https", socket, move || {
+            let connections = connections.clone();
+            let encrypted = Acceptor::new((*tls).clone()).map_err(drop);
+            let taken_in = fn_service(move |tls: TlsStream<TcpStream>| {
+                let tcp = tls.get_ref().0;
+                let (peer, connection) = (tcp.peer_addr().ok(), connections.add(tcp.as_fd()));
+                ready(connection.map(|connection| (Stream::new(tls, connection), peer)).ok_or(()))
+            });
+            encrypted.and_then(taken_in).and_then(http(routes.clone(), lifecycle, draining.clone()))
+        }),
         Listening::Unix { socket, path } => {
             socket_file = Some(path);
-            server.listen_uds(socket)
+            server.listen_uds("unix", socket, move || {
+                let connections = connections.clone();
+                fn_service(move |unix: UnixStream| {
+                    let connection = connections.add(unix.as_fd());
+                    ready(connection.map(|connection| (Stream::new(unix, connection), None)).ok_or(()))
+                })
+                .and_then(http(routes.clone(), lifecycle, draining.clone()))
+            })
         }
     };
     let server = server.map_err(fail)?.run();
@@ -128,6 +160,34 @@ async fn run_app(
         let _ = std::fs::remove_file(path);
     }
     result.map_err(fail)
+}
+
+/// HTTP/1.1 over streams of one kind. actix's own server takes sockets alone; this is what it does with them, but for
+/// the time between requests, which `connections` watches.
+fn http<T, Draining>(
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    lifecycle: Lifecycle,
+    draining: impl Fn() -> Draining + 'static,
+) -> impl ServiceFactory<(Stream<T>, Option<SocketAddr>), Config = (), Response = (), Error = (), InitError = ()>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+    Draining: Future<Output = ()> + 'static,
+{
+    let app = App::new().configure(routes);
+    let app = IntoServiceFactory::<_, Request>::into_factory(app);
+    HttpService::build()
+        .keep_alive(if lifecycle.keep_alive.is_zero() { KeepAlive::Disabled } else { KeepAlive::Os })
+        .client_request_timeout(lifecycle.receive_timeout)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        // A client that closes its side has left: its request's future is dropped, and the engine's work with it.
+        // Otherwise actix would take it for a half-closed connection and compute the answer for nobody.
+        .h1_allow_half_closed(false)
+        .graceful_shutdown_signal(draining)
+        .on_connect_ext(|stream: &Stream<T>, data| {
+            data.insert(stream.connection().clone());
+        })
+        .h1(map_config(app, |()| AppConfig::default()))
+        .map_err(drop)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::State;
 use super::body;
 use super::error::{ApiError, ErrorForm, Refusal};
 use super::metrics::Pair;
+use super::request_id;
 use super::wire::{Common, PairRequest, Text};
 use crate::error::ErrorKind;
 use crate::options::Overflow;
@@ -96,7 +97,10 @@ pub fn answer_id(header: Option<&str>, common: &Common) -> String {
 /// The id of an answer: the header's name of the request, else the body's, else 16 random hexadecimal digits.
 pub fn prefixed_id(prefix: &str, header: Option<&str>, common: &Common) -> String {
     match header.or(common.request_id.as_deref()) {
-        Some(name) if !name.is_empty() => format!("{prefix}-{name}"),
+        // As long as a header's may be, wherever it stands.
+        Some(name) if !name.is_empty() => {
+            prefix.chars().chain(['-']).chain(name.chars().take(request_id::LONGEST)).collect()
+        }
         _ => format!("{prefix}-{:016x}", rand::random::<u64>()),
     }
 }

@@ -177,7 +177,7 @@ async fn bodies_that_are_not_requests_get_sentences() {
     let subject = subject_with(|settings| settings.max_body_bytes = 1000);
     let too_large = format!(r#"{{"query":"{}","documents":["a"]}}"#, "x".repeat(2000));
     let rows: [(&[u8], u16, &str); 7] = [
-        (b"\xFF\xFE", 400, "There was an error parsing the body"),
+        (b"\xFF\xFF", 400, "There was an error parsing the body"),
         (br#"{"query":"\ud800","documents":["a"]}"#, 400, "TextEncodeInput must be Union"),
         (br#"{"query":"a","documents":["\udc00x"]}"#, 400, "TextEncodeInput must be Union"),
         (br#"{"query":"a","documents":[NaN]}"#, 200, ""),

@@ -99,26 +99,29 @@ async fn listed_origins_methods_and_headers_are_allowed_and_others_named() {
 }
 
 #[actix_web::test]
-async fn options_that_are_no_preflight_are_a_method_that_nothing_has() {
+async fn options_that_are_no_preflight_are_a_method_of_the_root_alone() {
     let subject = with_cors(&["*"], &["*"], &["*"], false);
     for sent in [vec![], vec![ORIGIN], vec![POST]] {
         let (status, headers, _) = send(&subject, Method::OPTIONS, "/rerank", &sent).await;
         assert_eq!((status, header(&headers, "allow")), (405, Some("POST")));
     }
     assert_eq!(send(&subject, Method::OPTIONS, "/nope", &[]).await.0, 404);
-    let (status, headers, _) = send(&subject, Method::HEAD, "/health", &[]).await;
-    assert_eq!((status, header(&headers, "allow")), (405, Some("GET")));
+    for path in ["/", "/v1", "*"] {
+        let (status, headers, _) = send(&subject, Method::OPTIONS, path, &[ORIGIN]).await;
+        assert_eq!((status, header(&headers, "allow")), (200, Some("GET, HEAD, POST, OPTIONS")), "{path}");
+    }
 }
 
 #[actix_web::test]
-async fn a_refused_key_hides_the_rest() {
+async fn a_page_can_read_that_its_key_is_refused() {
     let subject = subject_with(|settings| {
         settings.api_keys = vec!["k".to_owned()];
         settings.cors.allowed_origins = vec!["*".to_owned()];
         settings.request_id_headers = true;
     });
     let (status, headers, _) = send(&subject, Method::GET, "/v1/models", &[ORIGIN, ("x-request-id", "r")]).await;
-    assert_eq!((status, header(&headers, "vary")), (401, None));
+    assert_eq!((status, header(&headers, "vary")), (401, Some("Origin")));
+    assert_eq!(header(&headers, "access-control-allow-origin"), Some("*"));
     assert_eq!(header(&headers, "x-request-id"), Some("r"));
     let (status, ..) = send(&subject, Method::OPTIONS, "/v1/models", &[ORIGIN, POST]).await;
     assert_eq!(status, 200, "a preflight carries no key");
@@ -133,6 +136,8 @@ async fn answers_name_their_request_if_that_is_asked_for() {
         let (_, headers, _) = send(&named, Method::GET, path, &[]).await;
         let id = header(&headers, "x-request-id").expect("a name");
         assert!(id.len() == 32 && id.bytes().all(|c| c.is_ascii_hexdigit()), "{path}: {id}");
+        let (_, headers, _) = send(&named, Method::GET, path, &[("x-request-id", &"r".repeat(120_000))]).await;
+        assert_eq!(header(&headers, "x-request-id"), Some("r".repeat(128).as_str()), "{path}: cut");
     }
     let (_, headers, _) = send(&subject(&[]), Method::GET, "/version", &[("x-request-id", "rid-1")]).await;
     assert_eq!(header(&headers, "x-request-id"), None);

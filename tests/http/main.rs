@@ -3,6 +3,7 @@
 
 mod access;
 mod clients;
+mod connection;
 mod contract;
 mod cors;
 mod failing;
@@ -76,6 +77,12 @@ fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut S
 /// The server as it was recorded, not yet shared between threads.
 pub fn state_alone() -> State {
     state_over(engine(Limits::default()), |_| {})
+}
+
+/// The same with other settings, over an engine that several tests use.
+pub fn state_with(change: impl FnOnce(&mut Settings)) -> State {
+    static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
+    state_over(SHARED.get_or_init(|| engine(Limits::default())).clone(), change)
 }
 
 fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> State {

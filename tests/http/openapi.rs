@@ -68,8 +68,22 @@ async fn every_described_route_answers_as_it_is_described() {
             assert!(operation["responses"]["405"].is_object());
         }
     }
-    assert_eq!(count, 23, "routes and methods");
+    assert_eq!(count, 24, "routes and methods");
     assert_eq!(paths["/ping"].as_object().map(serde_json::Map::len), Some(2), "GET and POST");
+}
+
+#[actix_web::test]
+async fn every_status_that_a_body_may_be_refused_with_is_described() {
+    let document = document().await;
+    let mut count = 0;
+    for operation in document["paths"].as_object().expect("paths").values().map(|item| &item["post"]) {
+        if operation["requestBody"].is_object() {
+            count += 1;
+            let statuses: Vec<&String> = operation["responses"].as_object().expect("responses").keys().collect();
+            assert_eq!(statuses, ["200", "400", "404", "405", "408", "413", "500", "503"], "{operation}");
+        }
+    }
+    assert_eq!(count, 11, "routes that read a body");
 }
 
 #[actix_web::test]

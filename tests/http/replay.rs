@@ -31,6 +31,8 @@ enum Reason {
     KeyGuardsAll,
     /// (g) `texts` are TEI's words for documents, answered with a list.
     OtherDialect,
+    /// HEAD is answered wherever GET is, and `Allow` says so.
+    HeadAsGet,
     /// (g) Odd paths are served instead of refused or redirected; `GET /` is health.
     OddPaths,
 }
@@ -50,6 +52,8 @@ enum Here {
 const DEVIATIONS: &[(&str, Reason, Here)] = &[
     ("template/route-06-get-v1-models-tiny", Reason::OddPaths, Here::Status(200)),
     ("template/route-11-get-", Reason::OddPaths, Here::As("template/route-00-get-health")),
+    ("template/route-13-head-health", Reason::HeadAsGet, Here::As("template/route-00-get-health")),
+    ("template/route-17-delete-v1-models", Reason::HeadAsGet, Here::Status(405)),
     ("template/route-18-get-v1-rerank-", Reason::OddPaths, Here::As("template/route-14-get-rerank")),
     ("template/route-19-get-v1-models-", Reason::OddPaths, Here::As("template/route-05-get-v1-models")),
     ("template/route-rerank-slash", Reason::OddPaths, Here::As("template/rerank-string-doc")),

@@ -52,7 +52,7 @@ eventually() { # SECONDS COMMAND...: until it succeeds; tries are counted, since
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 settled() { # NAME: it is ready, or gone
-  url[$1]=$(sed -n 's/.*ready: serving .* on \(http:[^ ]*\).*/\1/p' "$work/$1.log")
+  url[$1]=$(sed -n 's/.*ready: serving .* on \(https\{0,1\}:[^ ]*\).*/\1/p' "$work/$1.log")
   [ -n "${url[$1]}" ] || ! kill -0 "${server[$1]}" 2>/dev/null
 }
 serve() { # NAME COMMAND...: the command, a server's, with made-up weights on a free port; ready at ${url[NAME]}, else its log

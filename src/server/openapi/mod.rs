@@ -7,13 +7,14 @@ mod requests;
 
 use super::Settings;
 use super::classify::ClassifyResponse;
-use super::error::{ErrorBody, TextsErrorBody, UnauthorizedBody};
+use super::error::{self, ErrorBody, Refusal, Row, TextsErrorBody, UnauthorizedBody};
 use super::info::{ClusterAuth, Info, Load, ModelCard, ModelList, Version};
 use super::pooling::PoolingResponse;
 use super::rerank::{DataResponse, OutputResponse, RerankResponse, TextRanks};
 use super::route::Resource;
 use super::tokenize::{DetokenizeResponse, TokenizeResponse};
 use super::wire::ScoreResponse;
+use crate::error::ErrorKind;
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_SECURITY_POLICY;
 use utoipa::openapi::content::ContentBuilder;
@@ -54,12 +55,13 @@ struct Route {
     summary: &'static str,
     request: Option<&'static str>,
     answer: Answer,
-    /// Besides 200, 405 and 401.
-    statuses: &'static [u16],
+    /// Besides those of every route: no key, no such method.
+    refusals: &'static [Refusal],
 }
 
-/// Statuses of a route that reads a body, besides 404 of an unknown model.
-const READS: &[u16] = &[400, 404, 413, 500, 503];
+const UNKNOWN: Refusal = Refusal::Kind(ErrorKind::UnknownModel);
+const FAULT: Refusal = Refusal::Kind(ErrorKind::Internal);
+const UNWELL: Refusal = Refusal::Kind(ErrorKind::Unavailable);
 
 /// Answers to a rerank request, by the words of its body.
 const RANKS: &[&str] = &["RerankResponse", "DataResponse", "TextRanks", "OutputResponse"];
@@ -72,22 +74,24 @@ fn routes(settings: &Settings) -> Vec<Route> {
         summary,
         request: Some(request),
         answer,
-        statuses: READS,
+        // What reads a body may refuse it for everything.
+        refusals: &error::EVERY,
     };
-    let get = |path, tag, summary, answer, statuses| Route {
+    let get = |path, tag, summary, answer, refusals| Route {
         method: HttpMethod::Get,
         path,
         tag,
         summary,
         request: None,
         answer,
-        statuses,
+        refusals,
     };
     let rerank =
         |path| post(path, "Scores", "Rank documents for a query, best first", "AnyRerankRequest", Answer::Json(RANKS));
     let score =
         |path| post(path, "Scores", "Score pairs of texts, in order", "ScoreRequest", Answer::Json(&["ScoreResponse"]));
     let health = "Whether the model can score";
+    let well = |method, path| Route { method, ..get(path, "Server", health, Answer::Empty, &[UNWELL]) };
     let any = &[
         "ClassifyResponse",
         "RerankResponse",
@@ -116,11 +120,12 @@ fn routes(settings: &Settings) -> Vec<Route> {
         post("/tokenize", "Tokens", "Text to tokens", "TokenizeRequest", Answer::Json(&["TokenizeResponse"])),
         post("/detokenize", "Tokens", "Tokens to text", "DetokenizeRequest", Answer::Json(&["DetokenizeResponse"])),
         get("/v1/models", "Server", "The served names", Answer::Json(&["ModelList"]), &[]),
-        get("/v1/models/{id}", "Server", "One served name", Answer::Json(&["ModelCard"]), &[404]),
-        get("/health", "Server", health, Answer::Empty, &[503]),
-        get("/ping", "Server", health, Answer::Empty, &[503]),
-        Route { method: HttpMethod::Post, ..get("/ping", "Server", health, Answer::Empty, &[503]) },
-        get("/", "Server", health, Answer::Empty, &[503]),
+        get("/v1/models/{id}", "Server", "One served name", Answer::Json(&["ModelCard"]), &[UNKNOWN]),
+        well(HttpMethod::Get, "/health"),
+        well(HttpMethod::Get, "/ping"),
+        well(HttpMethod::Post, "/ping"),
+        well(HttpMethod::Get, "/"),
+        well(HttpMethod::Options, "/"),
         get("/version", "Server", "Version of this program", Answer::Json(&["Version"]), &[]),
         get("/info", "Server", "What is served, as text-embeddings-inference says it", Answer::Json(&["Info"]), &[]),
         get(
@@ -130,7 +135,7 @@ fn routes(settings: &Settings) -> Vec<Route> {
             Answer::Json(&["ClusterAuth"]),
             &[],
         ),
-        get("/metrics", "Server", "Prometheus metrics", Answer::Metrics, &[500]),
+        get("/metrics", "Server", "Prometheus metrics", Answer::Metrics, &[FAULT]),
         get("/load", "Server", "Requests at work", Answer::Json(&["Load"]), &[]),
         get("/kv_event_sources", "Server", "Sources of cache events: none", Answer::Object, &[]),
     ];
@@ -223,14 +228,17 @@ fn operation(route: &Route, request: Option<&requests::Request>, settings: &Sett
     }
     operation = operation.response("200", success(&route.answer));
     let is_open = Resource::at(route.path).is_some_and(|resource| resource.is_open());
-    for status in route.statuses {
-        let ranks = matches!(&route.answer, Answer::Json(names) if names.contains(&"TextRanks"));
-        operation = operation.response(status.to_string(), failure(*status, ranks));
+    let ranks = matches!(&route.answer, Answer::Json(names) if names.contains(&"TextRanks"));
+    for &refusal in route.refusals {
+        match refusal {
+            // Of every route below, whatever it reads.
+            Refusal::Unauthorized | Refusal::Method(_) => {}
+            _ => operation = refused(operation, refusal, ranks),
+        }
     }
-    operation = operation.response("405", failure(405, false));
+    operation = refused(operation, Refusal::Method(""), false);
     if !settings.api_keys.is_empty() && !is_open {
-        operation = operation
-            .response("401", failure(401, false))
+        operation = refused(operation, Refusal::Unauthorized, false)
             .security(SecurityRequirement::new(KEY, std::iter::empty::<String>()));
     }
     operation
@@ -263,16 +271,9 @@ fn success(answer: &Answer) -> ResponseBuilder {
 }
 
 /// `texts` is whether a client that sends `texts` may be the one that is refused.
-fn failure(status: u16, texts: bool) -> ResponseBuilder {
-    let (what, schema) = match status {
-        400 => ("The request breaks a rule; the sentence names it", "ErrorBody"),
-        401 => ("A key is needed, and there is none or another", "UnauthorizedBody"),
-        404 => ("There is no such model or route", "ErrorBody"),
-        405 => ("The route has other methods", "ErrorBody"),
-        413 => ("The body exceeds the limit", "ErrorBody"),
-        503 => ("The server is full, stopping or has failed; Retry-After says when to come back", "ErrorBody"),
-        _ => ("A fault of the server", "ErrorBody"),
-    };
+fn refused(operation: OperationBuilder, refusal: Refusal, texts: bool) -> OperationBuilder {
+    let Row { status, what, .. } = error::row(refusal);
+    let schema = if refusal == Refusal::Unauthorized { "UnauthorizedBody" } else { "ErrorBody" };
     let schema: RefOr<Schema> = match texts {
         false => Ref::from_schema_name(schema).into(),
         true => {
@@ -282,5 +283,6 @@ fn failure(status: u16, texts: bool) -> ResponseBuilder {
         }
     };
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    ResponseBuilder::new().description(what).content("application/json", content)
+    let response = ResponseBuilder::new().description(what).content("application/json", content);
+    operation.response(status.as_u16().to_string(), response)
 }

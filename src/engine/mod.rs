@@ -148,37 +148,46 @@ struct Request {
     pending: Pending,
 }
 
+/// A request's place in the queue, as far as it is known: its pairs first, its tokens while they are made.
+pub struct Admission(Pending);
+
 struct Pending {
     pairs: usize,
     tokens: usize,
+    limits: Limits,
     state: Arc<State>,
 }
 
+impl Admission {
+    /// Counts more tokens of the request in; an error if those of the others have reached the limit. A request that is
+    /// larger than the limit is let in when nothing else is there: it could never be answered otherwise.
+    pub fn add_tokens(&mut self, more: usize) -> Result<()> {
+        let Pending { tokens, limits, state, .. } = &mut self.0;
+        let within = |now: usize| (now - *tokens < limits.queued_tokens).then_some(now + more);
+        state.pending_tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map_err(|now| {
+            state.refused_by_tokens.fetch_add(1, Ordering::Relaxed);
+            let sentence = "The engine has reached its prefill token backlog limit. Please try again later or on a \
+                            different instance.";
+            let (now, limit) = (now - *tokens, limits.queued_tokens);
+            full(format!("{sentence} ({now} tokens wait or run, --max-num-queued-tokens is {limit}.)"))
+        })?;
+        *tokens += more;
+        Ok(())
+    }
+}
+
 impl Pending {
-    /// Counts a request in, unless what is there has reached a limit. A request that is larger than a limit is let in
-    /// when nothing else is there: it could never be answered otherwise.
-    fn admit(pairs: usize, tokens: usize, limits: &Limits, state: &Arc<State>) -> Result<Self> {
-        let count = |counter: &AtomicUsize, more: usize, limit: usize| {
-            counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < limit).then_some(now + more))
-        };
-        count(&state.pending, pairs, limits.queued_pairs).map_err(|now| {
+    /// Counts `pairs` in, unless those that are there have reached the limit.
+    fn admit(pairs: usize, limits: &Limits, state: &Arc<State>) -> Result<Self> {
+        let within = |now: usize| (now < limits.queued_pairs).then_some(now + pairs);
+        state.pending.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map_err(|now| {
             state.refused_by_pairs.fetch_add(1, Ordering::Relaxed);
             let sentence = "The engine is currently busy and cannot accept new requests. Please try again later or on \
                             a different instance.";
             let limit = limits.queued_pairs;
             full(format!("{sentence} ({now} pairs wait or run, --max-num-queued-reqs is {limit}.)"))
         })?;
-        // From here on a refusal gives back what was counted.
-        let mut admitted = Self { pairs, tokens: 0, state: state.clone() };
-        count(&state.pending_tokens, tokens, limits.queued_tokens).map_err(|now| {
-            state.refused_by_tokens.fetch_add(1, Ordering::Relaxed);
-            let sentence = "The engine has reached its prefill token backlog limit. Please try again later or on a \
-                            different instance.";
-            let limit = limits.queued_tokens;
-            full(format!("{sentence} ({now} tokens wait or run, --max-num-queued-tokens is {limit}.)"))
-        })?;
-        admitted.tokens = tokens;
-        Ok(admitted)
+        Ok(Self { pairs, tokens: 0, limits: *limits, state: state.clone() })
     }
 
     fn done(&mut self, pairs: usize) {
@@ -218,13 +227,25 @@ impl Engine {
     /// The answer to every prompt, in order. Among requests that wait, those of a lower `priority` go first; 0 is the
     /// usual. Dropping the future frees the work. An error if the queue is full.
     pub async fn answers(&self, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<Answer>> {
+        let mut admission = self.admit(prompts.len())?;
+        admission.add_tokens(prompts.iter().map(Prompt::len).sum())?;
+        self.answers_to(admission, prompts, priority).await
+    }
+
+    /// A place in the queue for a request of so many pairs, whose prompts are yet to be made; an error if it is full.
+    pub fn admit(&self, pairs: usize) -> Result<Admission> {
+        let mut admission = Admission(Pending::admit(pairs, &self.limits, &self.state)?);
+        admission.add_tokens(0)?;
+        Ok(admission)
+    }
+
+    /// As [`Self::answers`] to a request that has its place, and has counted the tokens of its prompts.
+    pub async fn answers_to(&self, admission: Admission, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<Answer>> {
         if prompts.is_empty() {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        let tokens = prompts.iter().map(Prompt::len).sum();
-        let pending = Pending::admit(prompts.len(), tokens, &self.limits, &self.state)?;
-        let arrival = Instant::now();
+        let (arrival, pending) = (Instant::now(), admission.0);
         self.requests.send(Request { prompts, priority, arrival, reply, pending }).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }

@@ -181,6 +181,7 @@ fn finite(answers: Vec<Answer>) -> Result<Vec<Answer>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Limits;
     use super::*;
     use std::sync::Arc;
 
@@ -193,7 +194,7 @@ mod tests {
             })
             .collect();
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { pairs: 0, tokens: 0, state: Arc::default() };
+        let pending = Pending { pairs: 0, tokens: 0, limits: Limits::default(), state: Arc::default() };
         (Request { prompts, priority: 0, arrival: Instant::now(), reply, pending }, answer)
     }
 

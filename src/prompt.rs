@@ -69,6 +69,11 @@ impl Prompt {
         self.head.len().min(self.len().saturating_sub(1))
     }
 
+    /// Whether both have their head between them.
+    pub fn shares_head(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.head, &other.head)
+    }
+
     /// Tokens that are this prompt's alone.
     pub fn own(&self) -> usize {
         self.tail.len()
@@ -307,6 +312,7 @@ impl PromptEncoder {
 
     /// The tokens of a text whose control tokens count, if they are at most `limit`; else at least the first `limit + 1`.
     fn encode_parsed(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
+        let text = self.plain.start(text, limit);
         let guard = ControlTokens::guard_for(&ControlTokens::guards_for(&[]), text)?;
         self.encode_marked(&self.control.parse(text, guard), 0, limit)
     }

@@ -71,8 +71,7 @@ impl PlainText {
 
     /// True only if `text` has more than `limit` tokens, known from its size alone.
     pub(super) fn surely_exceeds(&self, text: &str, limit: usize) -> bool {
-        let most = limit.saturating_add(1).saturating_mul(self.longest_token).saturating_mul(NFC_SHRINKS_BY);
-        self.separable && text.len() > most
+        self.separable && text.len() > self.most_bytes(limit)
     }
 
     /// The tokens of `text` if they are at most `limit`; else at least its first `limit + 1`.
@@ -104,15 +103,27 @@ impl PlainText {
         Ok(text)
     }
 
-    /// An end of `text`, from a place on where it may be parted, that has more than `tokens` tokens; or all of it. What
-    /// is before that need not be encoded to know its last `tokens` tokens.
-    pub(super) fn end<'t>(&self, text: &'t str, tokens: usize) -> &'t str {
-        let most = tokens.saturating_add(1).saturating_mul(self.longest_token).saturating_mul(NFC_SHRINKS_BY);
-        // The place is found within another `RUN_BYTES`, but for a few bytes of added tokens.
-        match text.len().checked_sub(most.saturating_add(RUN_BYTES + PIECE_BYTES)).filter(|_| self.separable) {
-            Some(from) => &text[self.border(text, from)..],
-            None => text,
+    /// A start of `text`, up to a place where it may be parted, that has more than `tokens` tokens; or all of it. What is
+    /// behind that need not be looked at to know its first `tokens` tokens.
+    pub(super) fn start<'t>(&self, text: &'t str, tokens: usize) -> &'t str {
+        match self.most_bytes(tokens) {
+            most if self.separable && most < text.len() => &text[..self.border(text, most)],
+            _ => text,
         }
+    }
+
+    /// An end of `text`, the same.
+    pub(super) fn end<'t>(&self, text: &'t str, tokens: usize) -> &'t str {
+        // The place is found within another `RUN_BYTES`, but for a few bytes of added tokens.
+        match text.len().checked_sub(self.most_bytes(tokens).saturating_add(RUN_BYTES + PIECE_BYTES)) {
+            Some(from) if self.separable => &text[self.border(text, from)..],
+            _ => text,
+        }
+    }
+
+    /// A text of more bytes has more than `tokens` tokens.
+    fn most_bytes(&self, tokens: usize) -> usize {
+        tokens.saturating_add(1).saturating_mul(self.longest_token).saturating_mul(NFC_SHRINKS_BY)
     }
 
     /// As [`Self::cut`], but the end of `text` is kept; 0 keeps nothing.

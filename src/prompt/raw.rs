@@ -3,7 +3,7 @@
 //! Invariants: raw text is the one place where control tokens of a client count, because a client that writes the whole
 //! prompt needs them; no id leaves here that the model has no embedding for. Called by the server.
 
-use super::{Encoded, Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
+use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What vLLM says to messages that its server has no template for.
@@ -59,16 +59,14 @@ impl PromptEncoder {
     }
 
     /// The prompt of a query and a document that come as messages; a message of the system is the instruction, unless
-    /// the options have one.
-    pub fn messages(&self, messages: &[Message], options: &PromptOptions) -> Result<Encoded> {
-        let mut encoded = Encoded::default();
-        encoded.push(self.messages_within(self.limit(options)?, messages, options)?);
-        Ok(encoded)
+    /// the options have one. The second is whether something was shortened.
+    pub fn messages(&self, messages: &[Message], options: &PromptOptions) -> Result<(Prompt, bool)> {
+        self.messages_within(self.limit(options)?, messages, options)
     }
 
-    /// The same, however long it is: for counting tokens, not for the model.
-    pub fn messages_of_any_length(&self, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
-        let limit = Limit { tokens: usize::MAX, truncate: false, query_too: false, requested: false };
+    /// The same within another limit than the model's: for counting tokens.
+    pub fn messages_of_at_most(&self, tokens: usize, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
+        let limit = Limit { tokens, truncate: false, query_too: false, requested: false };
         Ok(self.messages_within(limit, messages, options)?.0)
     }
 
@@ -91,9 +89,9 @@ impl PromptEncoder {
         self.for_query_within(limit, query, &options).prompt(document)
     }
 
-    /// The tokens of `text`, control tokens parsed, however many.
-    pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
-        self.encode_parsed(text, usize::MAX)
+    /// The tokens of `text`, control tokens parsed, if they are at most `limit`; else at least the first `limit + 1`.
+    pub fn tokens(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
+        self.encode_parsed(text, limit)
     }
 
     /// The text of `ids`; ids that the vocabulary lacks are nothing.
@@ -104,6 +102,11 @@ impl PromptEncoder {
                 format!("The tokens cannot be decoded: {}.", err.to_string().replace('\n', " ")),
             )
         })
+    }
+
+    /// Bytes that the vocabulary's entries of `ids` have together.
+    pub fn text_bytes(&self, ids: &[u32]) -> usize {
+        ids.iter().map(|id| self.plain.tokenizer().id_to_token(*id).map_or(0, |token| token.len())).sum()
     }
 
     /// The vocabulary's entries of `ids`, which write each byte as a character.

@@ -1,12 +1,16 @@
 //! From the bytes of a request to a JSON object: content type, encoding, syntax.
 //!
-//! Invariant: any bytes at all give an object or an error, never a panic. Called by `server` and `scoring`.
+//! Invariants: any bytes at all give an object or an error, never a panic; what reading them takes is charged before.
+//! Called by `server`, `scoring`, `tokenize` and `invocations`.
 
+use super::budget::Loan;
 use super::error::{ApiError, Refusal};
 use super::fields::{self, Issue};
+use super::intake::Body;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::ops::Deref;
 
 /// What Hugging Face's tokenizers say about text that is not Unicode; vLLM passes it on.
 const NOT_UNICODE: &str = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]: a string \
@@ -23,18 +27,47 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(Refusal::Malformed, sentence))
 }
 
+/// The fields of a body, charged for as long as they live.
+pub struct Object {
+    fields: Map<String, Value>,
+    loan: Loan,
+}
+
+impl Object {
+    /// Bytes that it is charged.
+    pub fn bytes(&self) -> usize {
+        self.loan.bytes()
+    }
+}
+
+impl Deref for Object {
+    type Target = Map<String, Value>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.fields
+    }
+}
+
 /// Reads a body that must be a JSON object, in any encoding of Unicode, whatever its headers say of it.
-pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    match value(bytes)? {
+pub fn read(body: &Body) -> Result<Object, ApiError> {
+    let text = text(body)?;
+    let loan = body.share.lend(tree_bytes(&text))?;
+    let mut fields = object(&text)?;
+    if let Some(model) = &body.model {
+        fields.insert("model".to_owned(), model.as_str().into());
+    }
+    Ok(Object { fields, loan })
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, ApiError> {
+    match value(text)? {
         Value::Object(map) => Ok(map),
         Value::Null => Err(fields::refuse(Issue::missing_body())),
         other => Err(fields::refuse(Issue::not_an_object(&other))),
     }
 }
 
-fn value(bytes: &[u8]) -> Result<Value, ApiError> {
-    let text = text(bytes)?;
-    let text = text.as_ref();
+fn value(text: &str) -> Result<Value, ApiError> {
     if text.is_empty() {
         return Ok(Value::Null);
     }
@@ -91,6 +124,48 @@ fn not_text(encoding: &str, at: usize) -> ApiError {
     ApiError::new(Refusal::Malformed, sentence).with_detail("There was an error parsing the body")
 }
 
+/// Bytes that the tree of this JSON takes at most: a list of one-digit numbers is 16 times as large as its text, a list of
+/// objects of one field 60 times.
+fn tree_bytes(json: &str) -> usize {
+    // A value in its list, which has grown to twice what it holds at most, and a string's allocation.
+    const VALUE: usize = 3 * size_of::<Value>();
+    // A field: hash, key and value, the same, and its place in the table.
+    const FIELD: usize = 2 * (size_of::<usize>() + size_of::<String>() + size_of::<Value>()) + 64;
+    // What the first value of a list and the first field of an object reserve.
+    const LIST: usize = 4 * size_of::<Value>();
+    const OBJECT: usize = 4 * FIELD;
+
+    let (bytes, mut at, mut total) = (json.as_bytes(), 0, json.len());
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        total += match byte {
+            b'"' => {
+                at += end_of_string(&bytes[at..]);
+                0
+            }
+            b',' => VALUE,
+            b':' => FIELD,
+            b'[' => LIST + VALUE,
+            b'{' => OBJECT,
+            _ => 0,
+        };
+    }
+    total
+}
+
+/// Bytes of a string's rest, its last quote included.
+fn end_of_string(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
+        at += found + 1;
+        if bytes[at - 1] == b'"' {
+            return at;
+        }
+        at = (at + 1).min(bytes.len());
+    }
+    bytes.len()
+}
+
 fn syntax_error(text: &str, err: &serde_json::Error) -> ApiError {
     let reason = err.to_string();
     if reason.contains("surrogate") || reason.contains("unexpected end of hex escape") {
@@ -137,8 +212,12 @@ fn quote_non_finite(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::object;
+    use super::*;
     use proptest::prelude::*;
+
+    fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
+        super::object(&text(bytes)?)
+    }
 
     proptest! {
         #[test]

@@ -1,7 +1,9 @@
 //! `POST /classify`: whole prompts in, the probability of the one class of a reranker out.
 
+use super::budget::Answer;
 use super::error::ApiError;
 use super::input::InputRequest;
+use super::intake::Body;
 use super::scoring::{self, PromptRequest, Scored};
 use super::wire::ScoreUsage;
 use super::{State, unix_time};
@@ -10,22 +12,20 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Answers a classification; `request_id` is the client's header, if it sent one.
-pub async fn answer(
-    state: &web::Data<State>,
-    request_id: Option<&str>,
-    body: web::Bytes,
-) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, prompt_tokens, shortened, .. } = scoring::score::<InputRequest>(state, body).await?;
+pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
+    let Scored { share, request, scores, prompt_tokens, shortened, .. } =
+        scoring::score::<InputRequest>(state, body).await?;
     let label = state.settings.label.as_str();
     let class = |(index, score)| Class { index, label, probs: [f64::from(score)], num_classes: 1 };
-    Ok(scoring::ok(shortened).json(ClassifyResponse {
+    let answer = ClassifyResponse {
         id: scoring::prefixed_id("classify", request_id, request.common()),
         object: "list",
         created: unix_time(),
         model: state.settings.model_name(),
         data: scores.into_iter().enumerate().map(class).collect(),
         usage: ScoreUsage::of(prompt_tokens),
-    }))
+    };
+    Ok(Answer::json(scoring::ok(shortened), share, &answer))
 }
 
 /// Answer of `POST /classify`.

@@ -143,6 +143,11 @@ impl ApiError {
         self
     }
 
+    /// Whether the request is refused for what it takes, whatever it says.
+    pub fn is_about_memory(&self) -> bool {
+        matches!(self.refusal, Refusal::TooLarge | Refusal::Kind(ErrorKind::Unavailable))
+    }
+
     /// The sentence.
     pub fn message(&self) -> &str {
         &self.message

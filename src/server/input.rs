@@ -5,14 +5,11 @@
 
 use super::error::ApiError;
 use super::fields::{self, Fields};
-use super::scoring::{Client, PromptRequest};
+use super::scoring::{Making, PromptRequest};
 use super::wire::{self, Common};
-use crate::prompt::{Encoded, Message, PromptEncoder, PromptOptions};
+use crate::prompt::Message;
 use serde_json::{Map, Value};
 use std::fmt::Display;
-
-/// Prompts that are made before looking again whether the client still waits.
-const PROMPTS_AT_A_TIME: usize = 16;
 
 /// A body with `input` or `messages`.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,27 +39,22 @@ impl PromptRequest for InputRequest {
         &self.common
     }
 
-    fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError> {
-        let mut prompts = Vec::new();
+    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
+        let (encoder, options) = (making.encoder, making.options);
         match &self.input {
-            Input::Messages(messages) => return Ok(encoder.messages(messages, options)?),
-            Input::Texts(texts) => {
-                for texts in texts.chunks(PROMPTS_AT_A_TIME) {
-                    client.is_there()?;
-                    for text in texts {
-                        prompts.push(encoder.raw(text, options)?);
-                    }
-                }
+            Input::Messages(messages) => {
+                making.begin(1)?;
+                making.add(encoder.messages(messages, options)?)
             }
-            Input::TokenIds(lists) => {
-                for ids in lists {
-                    prompts.push(encoder.raw_ids(ids, options)?);
-                }
+            Input::Texts(texts) if !texts.is_empty() => {
+                making.begin(texts.len())?;
+                texts.iter().try_for_each(|text| making.add((encoder.raw(text, options)?, false)))
             }
-        }
-        match prompts.is_empty() {
-            true => Err(ApiError::invalid("You must pass at least one prompt")),
-            false => Ok(Encoded { prompts, shortened: 0 }),
+            Input::TokenIds(lists) if !lists.is_empty() => {
+                making.begin(lists.len())?;
+                lists.iter().try_for_each(|ids| making.add((encoder.raw_ids(ids, options)?, false)))
+            }
+            Input::Texts(_) | Input::TokenIds(_) => Err(ApiError::invalid("You must pass at least one prompt")),
         }
     }
 }

@@ -1,14 +1,13 @@
 //! From a connection to the bytes of a request's body: within its size, its time, and the memory that all bodies share.
 //!
 //! Invariants: a body is never longer than the limit, packed or unpacked, whatever its headers say; one that comes too
-//! slowly is given up; the bodies of all requests that are received or at work take [`MOST_BODIES`] limits at most, and
-//! [`UNCOUNTED`] bytes each.
+//! slowly is given up; its bytes are charged to `budget` before they are there.
 //! Called by `server`.
 
+use super::budget::Share;
 use super::error::{ApiError, Refusal};
 use super::scoring::on_a_thread;
 use super::{State, shown};
-use crate::error::ErrorKind;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::rt::time::timeout;
 use actix_web::{HttpMessage, HttpRequest, web};
@@ -16,64 +15,28 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::io::Read;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes that earn a body another second: what the slowest of honest clients send in one.
 const BYTES_PER_SECOND: usize = 16 << 10;
 
-/// Bodies of the largest size that may be in memory at a time.
-const MOST_BODIES: usize = 16;
-
-/// Bytes of every body that are not counted, so that small requests go on when large ones have taken everything.
-const UNCOUNTED: usize = 256 << 10;
-
-/// Bytes of bodies that are in memory.
-#[derive(Default)]
-pub struct Held(Arc<AtomicUsize>);
-
-/// What one request has of them, until it is answered and its bytes are gone: a thread may still have them in its queue
-/// when the client has left.
-struct Share {
-    held: Arc<AtomicUsize>,
-    limit: usize,
-    bytes: usize,
+/// A request's body, with what the request takes of the memory that all share.
+pub struct Body {
+    bytes: Vec<u8>,
+    /// What the request takes.
+    pub share: Arc<Share>,
+    /// A name of the model that stands over the body's.
+    pub model: Option<String>,
 }
 
-impl Share {
-    fn grow(&mut self, more: usize) -> Result<(), ApiError> {
-        let bytes = self.bytes + more;
-        let counted = bytes.saturating_sub(UNCOUNTED) - self.bytes.saturating_sub(UNCOUNTED);
-        let within = |held: usize| held.checked_add(counted).filter(|held| *held <= self.limit);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map_err(|held| {
-            let sentence = format!(
-                "Requests that are received or computed hold {held} bytes of texts, of at most {}; try again in a moment.",
-                self.limit
-            );
-            ApiError::new(Refusal::Kind(ErrorKind::Unavailable), sentence)
-        })?;
-        self.bytes = bytes;
-        Ok(())
-    }
-}
+impl Deref for Body {
+    type Target = [u8];
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes.saturating_sub(UNCOUNTED), Ordering::Relaxed);
-    }
-}
-
-/// A body that counts for as long as anybody has it.
-struct Counted {
-    body: Vec<u8>,
-    _share: Arc<Share>,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -93,14 +56,14 @@ pub async fn body(
     state: &web::Data<State>,
     request: &HttpRequest,
     mut payload: web::Payload,
-) -> Result<web::Bytes, ApiError> {
+) -> Result<Body, ApiError> {
     let limit = state.settings.max_body_bytes;
     let encoding = Encoding::of(request.headers())?;
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
-    let mut share = Share { held: state.held.0.clone(), limit: limit.saturating_mul(MOST_BODIES), bytes: 0 };
+    let share = state.budget.share();
     let (started, mut body) = (Instant::now(), Vec::new());
     loop {
         let time = state.settings.receive_timeout + Duration::from_secs((body.len() / BYTES_PER_SECOND) as u64);
@@ -115,23 +78,21 @@ pub async fn body(
         if body.len() + chunk.len() > limit {
             return Err(too_large(limit));
         }
-        share.grow(chunk.len())?;
+        share.receive(chunk.len())?;
         body.extend_from_slice(&chunk);
     }
     request.extensions_mut().insert(Received);
     if let Some(encoding) = encoding {
         // On the few threads that read JSON: so many bodies are unpacked at a time, and no more.
-        let packed = std::mem::take(&mut body);
-        (body, share) = on_a_thread(state, move || {
+        let (packed, share) = (std::mem::take(&mut body), share.clone());
+        body = on_a_thread(state, move |_| {
             let body = encoding.unpack(&packed, limit)?;
-            share.grow(body.len())?;
-            Ok((body, share))
+            share.receive(body.len())?;
+            Ok(body)
         })
         .await?;
     }
-    let share = Arc::new(share);
-    request.extensions_mut().insert(share.clone());
-    Ok(web::Bytes::from_owner(Counted { body, _share: share }))
+    Ok(Body { bytes: body, share, model: None })
 }
 
 /// How a body is packed.
@@ -201,41 +162,6 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
-
-    fn share(held: &Held) -> Share {
-        Share { held: held.0.clone(), limit: 1 << 20, bytes: 0 }
-    }
-
-    #[test]
-    fn large_bodies_share_a_limit_and_small_ones_are_let_in_all_the_same() {
-        let held = Held::default();
-        let mut large = share(&held);
-        large.grow(UNCOUNTED).expect("not counted");
-        large.grow(1 << 20).expect("all there is");
-        let mut other = share(&held);
-        other.grow(UNCOUNTED).expect("small");
-        let said = other.grow(1).expect_err("nothing is left").message().to_owned();
-        assert!(said.contains("hold 1048576 bytes of texts, of at most 1048576"), "{said}");
-        drop(large);
-        other.grow(1 << 20).expect("it was given back");
-        drop(other);
-        assert_eq!(held.0.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_body_counts_until_the_last_of_its_bytes_are_dropped() {
-        let held = Held::default();
-        let mut share = share(&held);
-        let body = vec![b'x'; UNCOUNTED + 1000];
-        share.grow(body.len()).expect("there is room");
-        let answered = Arc::new(share);
-        let bytes = web::Bytes::from_owner(Counted { body, _share: answered.clone() });
-        let queued = bytes.clone();
-        drop((answered, bytes));
-        assert_eq!(held.0.load(Ordering::Relaxed), 1000, "the client has left, its text is still there");
-        drop(queued);
-        assert_eq!(held.0.load(Ordering::Relaxed), 0);
-    }
 
     #[test]
     fn what_unpacks_to_more_than_the_limit_is_never_unpacked_whole() {

@@ -6,6 +6,7 @@
 use super::error::{ApiError, Refusal};
 use super::fields::given;
 use super::input::InputRequest;
+use super::intake::Body;
 use super::pooling::PoolingRequest;
 use super::rerank::{Documents, RerankRequest};
 use super::scoring::{PromptRequest, on_a_thread};
@@ -30,35 +31,26 @@ pub async fn answer(
     state: &web::Data<State>,
     headers: &HeaderMap,
     request_id: Option<&str>,
-    bytes: web::Bytes,
+    mut body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let adapter = headers.get(ADAPTER).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
-    let (target, bytes) = on_a_thread(state, move || read(bytes, adapter)).await?;
+    body.model = headers.get(ADAPTER).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
+    let (target, body) = on_a_thread(state, move |_| Ok((target_of(&body)?, body))).await?;
     match target {
-        Target::Classify => classify::answer(state, request_id, bytes).await,
-        Target::Rerank => rerank::answer(state, request_id, Documents::Returned, bytes).await,
-        Target::Score => score::answer(state, request_id, bytes).await,
-        Target::Pooling => pooling::answer(state, request_id, bytes).await,
+        Target::Classify => classify::answer(state, request_id, body).await,
+        Target::Rerank => rerank::answer(state, request_id, Documents::Returned, body).await,
+        Target::Score => score::answer(state, request_id, body).await,
+        Target::Pooling => pooling::answer(state, request_id, body).await,
     }
 }
 
-fn read(bytes: web::Bytes, adapter: Option<String>) -> Result<(Target, web::Bytes), ApiError> {
-    let mut map = match body::object(&bytes) {
-        Ok(map) => map,
-        Err(_) => {
-            return Err(match serde_json::from_slice::<Value>(&bytes) {
-                Err(err) => ApiError::new(Refusal::Malformed, format!("JSON decode error: {err}")),
-                Ok(_) => no_target(),
-            });
-        }
-    };
-    let target = target(&map)?;
-    match adapter {
-        None => Ok((target, bytes)),
-        Some(name) => {
-            map.insert("model".to_owned(), Value::String(name));
-            Ok((target, Value::Object(map).to_string().into()))
-        }
+fn target_of(body: &Body) -> Result<Target, ApiError> {
+    match body::read(body) {
+        Ok(map) => target(&map),
+        Err(refused) if refused.is_about_memory() => Err(refused),
+        Err(_) => Err(match serde_json::from_slice::<Value>(body) {
+            Err(err) => ApiError::new(Refusal::Malformed, format!("JSON decode error: {err}")),
+            Ok(_) => no_target(),
+        }),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod body;
+mod budget;
 mod classify;
 mod connections;
 mod cors;
@@ -46,7 +47,9 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::{App, HttpRequest, HttpResponse, web};
+use budget::Budget;
 use error::{ApiError, Refusal};
+use intake::Body;
 use metrics::{Exchange, Metrics};
 use rerank::Documents;
 use route::Resource;
@@ -158,8 +161,8 @@ pub struct State {
     metrics: Metrics,
     /// Requests at work.
     at_work: AtomicUsize,
-    /// Bytes of bodies in memory.
-    held: intake::Held,
+    /// The memory that requests share.
+    budget: Budget,
     /// Whether the server was told to stop: it is not well any more, and every answer ends its connection.
     stopping: AtomicBool,
     /// Seconds since 1970 when the server started.
@@ -172,8 +175,8 @@ impl State {
         let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
         let (at_work, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let held = intake::Held::default();
-        Ok(Self { settings, engine, encoder, metrics, at_work, held, stopping, started: unix_time() })
+        let budget = Budget::new(settings.max_body_bytes);
+        Ok(Self { settings, engine, encoder, metrics, at_work, budget, stopping, started: unix_time() })
     }
 
     fn is_stopping(&self) -> bool {
@@ -283,7 +286,7 @@ async fn answer(
         Resource::Detokenize => tokenize::detokenize(state, read_json(state, request, payload).await?).await,
         Resource::Root if request.method() == Method::POST => {
             let body = intake::body(state, request, payload).await?;
-            match body::object(&body) {
+            match body::read(&body) {
                 Ok(map) if ["query", "input"].into_iter().any(|name| fields::given(&map, name).is_some()) => {
                     rerank::answer(state, request_id, Documents::Returned, body).await
                 }
@@ -332,7 +335,7 @@ async fn read_json(
     state: &web::Data<State>,
     request: &HttpRequest,
     payload: web::Payload,
-) -> std::result::Result<web::Bytes, ApiError> {
+) -> std::result::Result<Body, ApiError> {
     body::check_content_type(request.headers())?;
     intake::body(state, request, payload).await
 }

@@ -3,10 +3,15 @@
 //! Invariant: a name means nothing but what ends like a served one: nothing is guessed from its middle. Called by
 //! `Settings::check_model`.
 
+/// A name of more bytes means nothing but itself.
+const LONGEST: usize = 4096;
+
 /// Whether `asked` means one of `served`: the name itself; one with RAGFlow's `___PROVIDER` behind it, where the name may
 /// hold `___` too, since ModelScope's directories do (`Qwen3-Reranker-0___6B`); or a path whose last part is the same.
 pub fn means_one_of(served: &[String], asked: &str) -> bool {
-    served.iter().any(|served| served == asked || readings(asked).any(|reading| same(served, reading)))
+    // Every reading goes over the name again, so that one without end is not read in other ways.
+    let is_short = asked.len() <= LONGEST;
+    served.iter().any(|served| served == asked || is_short && readings(asked).any(|reading| same(served, reading)))
 }
 
 /// `asked` without the slashes at its end, what stands before each `___` of it from the right, and before the first.

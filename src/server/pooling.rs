@@ -1,14 +1,15 @@
 //! `POST /pooling`: whole prompts in, scores out as numbers, base64 or bytes.
 
+use super::budget::Answer;
 use super::encoding::{Encoding, Format, python_json};
 use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::input::{self, InputRequest};
+use super::intake::Body;
 use super::rerank::RerankUsage;
-use super::scoring::{self, Client, PromptRequest, Scored};
+use super::scoring::{self, Making, PromptRequest, Scored};
 use super::wire::{Common, ScoreUsage};
 use super::{State, unix_time};
-use crate::prompt::{Encoded, PromptEncoder, PromptOptions};
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -54,8 +55,8 @@ impl PromptRequest for PoolingRequest {
         self.input.common()
     }
 
-    fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError> {
-        self.input.prompts(encoder, options, client)
+    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
+        self.input.prompts(making)
     }
 }
 
@@ -82,12 +83,8 @@ fn check_task(task: Option<&str>, is_plugin: bool) -> Result<(), ApiError> {
 }
 
 /// Answers a pooling request; `request_id` is the client's header, if it sent one.
-pub async fn answer(
-    state: &web::Data<State>,
-    request_id: Option<&str>,
-    body: web::Bytes,
-) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, prompt_tokens, shortened, .. } =
+pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
+    let Scored { share, request, scores, prompt_tokens, shortened, .. } =
         scoring::score::<PoolingRequest>(state, body).await?;
     let PoolingRequest { format, encoding, .. } = request;
     let id = scoring::prefixed_id("pooling", request_id, request.common());
@@ -101,20 +98,21 @@ pub async fn answer(
                 response.insert_header((METADATA, python_json(&Metadata { id, created, model, data, usage })));
             }
             let bytes: Vec<u8> = scores.into_iter().flat_map(|score| encoding.bytes(score)).collect();
-            return Ok(response.content_type("application/octet-stream").body(bytes));
+            return Ok(Answer::bytes(response.content_type("application/octet-stream"), share, bytes));
         }
         Format::Float => scores.iter().map(|score| Pooled::Numbers([f64::from(*score)])).collect::<Vec<_>>(),
         Format::Base64 => scores.iter().map(|score| Pooled::Base64(encoding.base64(*score))).collect(),
     };
     let data = data.into_iter().enumerate().map(|(index, data)| PoolingDatum { index, object: "pooling", data });
-    Ok(scoring::ok(shortened).json(PoolingResponse {
+    let answer = PoolingResponse {
         id,
         object: "list",
         created,
         model,
         data: data.collect(),
         usage: ScoreUsage::of(prompt_tokens),
-    }))
+    };
+    Ok(Answer::json(scoring::ok(shortened), share, &answer))
 }
 
 /// Answer of `POST /pooling`, unless bytes were asked for.

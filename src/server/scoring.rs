@@ -5,11 +5,14 @@
 
 use super::State;
 use super::body;
+use super::budget::Share;
 use super::error::{ApiError, ErrorForm, Refusal};
+use super::intake::Body;
 use super::metrics::Pair;
 use super::request_id;
 use super::wire::{Common, PairRequest, Text};
-use crate::error::ErrorKind;
+use crate::engine::Admission;
+use crate::error::{Error, ErrorKind};
 use crate::options::Overflow;
 use crate::prompt::{Encoded, Prompt, PromptEncoder, PromptOptions};
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
@@ -18,11 +21,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+/// Bytes that a pair takes besides its texts and tokens at most: in the lists of the request, of the engine, of the answer.
+const PAIR: usize = 512;
+/// Copies of the texts of a body: the request's and two in the answer.
+const TEXTS: usize = 3;
+/// Copies of the variables of a template.
+const KWARGS: usize = 4;
+
 /// The header that says how many documents were shortened to fit.
 const SHORTENED: &str = "x-ironrank-truncated";
 
 /// A request with its scores.
 pub struct Scored<R> {
+    /// What the request takes of the memory that all share.
+    pub share: Arc<Share>,
     /// The request as it was read.
     pub request: R,
     /// One score per pair, in order.
@@ -45,30 +57,74 @@ pub trait PromptRequest: Sized + Send + 'static {
     fn error_form(_: &Map<String, Value>) -> ErrorForm {
         ErrorForm::Object
     }
-    /// Its prompts, in order; stops with an error soon after `client` has left.
-    fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError>;
+    /// Makes its prompts, in order.
+    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError>;
+}
+
+/// The prompts of a request while they are made: each is charged, has its place in the queue, and is the last when the
+/// client has left.
+pub struct Making<'a> {
+    /// What makes them.
+    pub encoder: &'a PromptEncoder,
+    /// How the request wants them.
+    pub options: &'a PromptOptions,
+    state: &'a State,
+    share: &'a Share,
+    client: &'a Client,
+    pairs: usize,
+    admission: Option<Admission>,
+    encoded: Encoded,
+}
+
+impl Making<'_> {
+    /// Says how many pairs there will be, before the first is made.
+    pub fn begin(&mut self, pairs: usize) -> Result<(), ApiError> {
+        self.share.grow(pairs.saturating_mul(PAIR))?;
+        self.pairs = pairs;
+        self.encoded.prompts.reserve_exact(pairs);
+        self.admission = Some(self.state.engine.admit(pairs).map_err(|err| self.refused(err))?);
+        Ok(())
+    }
+
+    /// Adds what [`ForQuery::prompt`](crate::prompt::ForQuery::prompt) made; an error if it was for nobody.
+    pub fn add(&mut self, made: (Prompt, bool)) -> Result<(), ApiError> {
+        self.client.is_there()?;
+        let prompt = &made.0;
+        // The head of the prompts before is theirs as well.
+        let shared = self.encoded.prompts.last().is_some_and(|last| last.shares_head(prompt));
+        self.share.grow(size_of::<u32>() * if shared { prompt.own() } else { prompt.len() })?;
+        if let Some(admission) = &mut self.admission {
+            admission.add_tokens(prompt.len()).map_err(|err| self.refused(err))?;
+        }
+        self.encoded.push(made);
+        Ok(())
+    }
+
+    fn refused(&self, err: Error) -> ApiError {
+        self.state.metrics.pairs_begin(self.pairs).failed();
+        err.into()
+    }
 }
 
 struct Prepared<R> {
     request: R,
     encoded: Encoded,
+    admission: Admission,
     error_form: ErrorForm,
 }
 
-/// Reads `bytes` as an `R` and scores its pairs.
-pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes) -> Result<Scored<R>, ApiError> {
+/// Reads `body` as an `R` and scores its pairs.
+pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Result<Scored<R>, ApiError> {
     let started = Instant::now();
-    let client = Client::default();
-    let _on_drop = LeaveOnDrop(client.clone());
-    let blocking = state.clone();
-    let Prepared { request, encoded: Encoded { prompts, shortened }, error_form } =
-        on_a_thread(state, move || prepare::<R>(&blocking, &bytes, &client)).await?;
+    let (blocking, share) = (state.clone(), body.share.clone());
+    let Prepared { request, encoded: Encoded { prompts, shortened }, admission, error_form } =
+        on_a_thread(state, move |client| prepare::<R>(&blocking, body, client)).await?;
 
     let lengths: Vec<usize> = prompts.iter().map(Prompt::len).collect();
     let pairs = state.metrics.pairs_begin(lengths.len());
     let priority = request.common().priority;
     let before = started.elapsed();
-    let answers = state.engine.answers(prompts, priority).await.map_err(|err| {
+    let answers = state.engine.answers_to(admission, prompts, priority).await.map_err(|err| {
         pairs.failed();
         ApiError::from(err).in_form(error_form)
     })?;
@@ -77,7 +133,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, bytes: web::Bytes
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
     let scores = answers.iter().map(|answer| answer.score(pooling, use_activation)).collect();
     let margins = answers.iter().map(|answer| answer.margin).collect();
-    Ok(Scored { request, scores, margins, prompt_tokens: lengths.iter().sum(), shortened })
+    Ok(Scored { share, request, scores, margins, prompt_tokens: lengths.iter().sum(), shortened })
 }
 
 /// A good answer, with a header if `shortened` documents were cut.
@@ -105,23 +161,41 @@ pub fn prefixed_id(prefix: &str, header: Option<&str>, common: &Common) -> Strin
     }
 }
 
-fn prepare<R: PromptRequest>(state: &State, bytes: &[u8], client: &Client) -> Result<Prepared<R>, ApiError> {
-    client.is_there()?;
-    let body = body::object(bytes)?;
-    let error_form = R::error_form(&body);
+fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Result<Prepared<R>, ApiError> {
+    let share = body.share.clone();
+    let object = body::read(&body)?;
+    let error_form = R::error_form(&object);
     let read = || {
-        let request = R::read(&body)?;
+        share.grow(TEXTS * body.len())?;
+        let request = R::read(&object)?;
+        if !request.common().template_kwargs.is_empty() {
+            share.grow(KWARGS * object.bytes())?;
+        }
         let options = prompt_options(state, request.common())?;
-        let encoded = request.prompts(&state.encoder, &options, client)?;
-        Ok((request, encoded))
+        // The texts that are needed have been copied.
+        drop((object, body));
+        let mut making = Making {
+            encoder: &state.encoder,
+            options: &options,
+            state,
+            share: &share,
+            client,
+            pairs: 0,
+            admission: None,
+            encoded: Encoded::default(),
+        };
+        request.prompts(&mut making)?;
+        let Making { encoded, admission, .. } = making;
+        let admission = admission.ok_or_else(|| ApiError::invalid("You must pass at least one prompt"))?;
+        Ok((request, encoded, admission))
     };
-    let (request, encoded) = read().map_err(|err: ApiError| err.in_form(error_form))?;
+    let (request, encoded, admission) = read().map_err(|err: ApiError| err.in_form(error_form))?;
     let Encoded { prompts, shortened } = &encoded;
     if *shortened > 0 {
         state.metrics.shortened(*shortened);
         tracing::warn!("{shortened} of {} documents were shortened to fit the limit of tokens", prompts.len());
     }
-    Ok(Prepared { request, encoded, error_form })
+    Ok(Prepared { request, encoded, admission, error_form })
 }
 
 impl<R: PairRequest> PromptRequest for R {
@@ -137,19 +211,18 @@ impl<R: PairRequest> PromptRequest for R {
         <R as PairRequest>::error_form(body)
     }
 
-    fn prompts(&self, encoder: &PromptEncoder, options: &PromptOptions, client: &Client) -> Result<Encoded, ApiError> {
+    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
         let (queries, documents) = self.sides();
         let pairs = pair(queries, documents)?;
-        let mut all = Encoded::default();
+        making.begin(pairs.len())?;
         // Neighbours with one query share the prompt's head.
         for same_query in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b) || a == b) {
-            let mut made = encoder.for_query(same_query[0].0, options)?;
+            let mut query = making.encoder.for_query(same_query[0].0, making.options)?;
             for (_, document) in same_query {
-                client.is_there()?;
-                all.push(made.prompt(document)?);
+                making.add(query.prompt(document)?)?;
             }
         }
-        Ok(all)
+        Ok(())
     }
 }
 
@@ -248,11 +321,17 @@ impl Text {
     }
 }
 
-/// Runs `work` on one of the few threads that read JSON and make tokens.
+/// Runs `work` on one of the few threads that read JSON and make tokens; it is told when nobody waits for it any more.
 pub(super) async fn on_a_thread<T: Send + 'static>(
     state: &State,
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    work: impl FnOnce(&Client) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
+    let client = Client::default();
+    let _on_drop = LeaveOnDrop(client.clone());
+    let work = move || {
+        client.is_there()?;
+        work(&client)
+    };
     web::block(work).await.map_err(|_| match state.is_stopping() {
         true => ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The server is stopping; try again in a moment."),
         // It has panicked.

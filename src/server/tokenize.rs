@@ -1,17 +1,26 @@
-//! `POST /tokenize` and `/detokenize`: the tokenizer by itself, without any limit but the body's.
+//! `POST /tokenize` and `/detokenize`: the tokenizer by itself, for texts that are far longer than a prompt.
 //!
 //! A prompt is read as raw text, control tokens included; messages become the prompt of pairs.
 
+use super::budget::Answer;
 use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::input;
+use super::intake::Body;
 use super::scoring::on_a_thread;
 use super::{State, body, wire};
+use crate::error::ErrorKind;
 use crate::prompt::{Message, PromptOptions};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+
+/// Tokens of an answer at most: a few megabytes of text, and a second or two of work.
+const MOST_TOKENS: usize = 1 << 20;
+/// Bytes that a token takes in an answer, alone and with its text.
+const TOKEN: usize = 32;
+const TOKEN_AND_STRING: usize = 128;
 
 enum Source {
     Prompt(String),
@@ -19,21 +28,23 @@ enum Source {
 }
 
 /// Answers `POST /tokenize`.
-pub async fn tokenize(state: &web::Data<State>, bytes: web::Bytes) -> Result<HttpResponse, ApiError> {
-    let blocking = state.clone();
-    let response = on_a_thread(state, move || tokens(&blocking, &bytes)).await?;
-    Ok(HttpResponse::Ok().json(response))
+pub async fn tokenize(state: &web::Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
+    let (blocking, share) = (state.clone(), body.share.clone());
+    let response = on_a_thread(state, move |_| tokens(&blocking, &body)).await?;
+    Ok(Answer::json(HttpResponse::Ok(), share, &response))
 }
 
 /// Answers `POST /detokenize`.
-pub async fn detokenize(state: &web::Data<State>, bytes: web::Bytes) -> Result<HttpResponse, ApiError> {
-    let blocking = state.clone();
-    let response = on_a_thread(state, move || text(&blocking, &bytes)).await?;
-    Ok(HttpResponse::Ok().json(response))
+pub async fn detokenize(state: &web::Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
+    let (blocking, share) = (state.clone(), body.share.clone());
+    let response = on_a_thread(state, move |_| text(&blocking, &body)).await?;
+    Ok(Answer::json(HttpResponse::Ok(), share, &response))
 }
 
-fn tokens(state: &State, bytes: &[u8]) -> Result<TokenizeResponse, ApiError> {
-    let body = body::object(bytes)?;
+fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
+    let body = body::read(request)?;
+    // The text, what it is without its control tokens, and where those are.
+    request.share.grow(6 * request.len())?;
     let mut fields = Fields::new(&body);
     let model = fields.string("model");
     fields.boolean("add_special_tokens");
@@ -45,18 +56,29 @@ fn tokens(state: &State, bytes: &[u8]) -> Result<TokenizeResponse, ApiError> {
     };
     check_model(state, model.as_deref())?;
     let tokens = match source {
-        Source::Prompt(text) => state.encoder.tokens(&text)?,
+        Source::Prompt(text) => state.encoder.tokens(&text, MOST_TOKENS)?,
         Source::Messages(messages) => {
             let options = PromptOptions { instruction, template_kwargs, ..PromptOptions::default() };
-            state.encoder.messages_of_any_length(&messages, &options)?.token_ids().into_owned()
+            match state.encoder.messages_of_at_most(MOST_TOKENS, &messages, &options) {
+                Err(err) if err.kind() == ErrorKind::TooLong => return Err(too_many()),
+                made => made?.token_ids().into_owned(),
+            }
         }
     };
+    if tokens.len() > MOST_TOKENS {
+        return Err(too_many());
+    }
+    request.share.grow(tokens.len() * if with_strings { TOKEN_AND_STRING } else { TOKEN })?;
     Ok(TokenizeResponse {
         count: tokens.len(),
         max_model_len: state.settings.max_model_len,
         token_strs: with_strings.then(|| state.encoder.token_strings(&tokens)),
         tokens,
     })
+}
+
+fn too_many() -> ApiError {
+    ApiError::invalid(format!("At most {MOST_TOKENS} tokens are listed at a time; send the text in parts."))
 }
 
 fn source(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<Source>, ApiError> {
@@ -73,8 +95,9 @@ fn source(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<S
     Ok(None)
 }
 
-fn text(state: &State, bytes: &[u8]) -> Result<DetokenizeResponse, ApiError> {
-    let body = body::object(bytes)?;
+fn text(state: &State, request: &Body) -> Result<DetokenizeResponse, ApiError> {
+    let body = body::read(request)?;
+    request.share.grow(request.len())?;
     let mut fields = Fields::new(&body);
     let model = fields.string("model");
     let ids = match fields.required("tokens") {
@@ -89,6 +112,7 @@ fn text(state: &State, bytes: &[u8]) -> Result<DetokenizeResponse, ApiError> {
         return Err(fields::refuse(fields.into_issues()));
     };
     check_model(state, model.as_deref())?;
+    request.share.grow(6 * state.encoder.text_bytes(&ids) + 2 * TOKEN * ids.len())?;
     Ok(DetokenizeResponse { prompt: state.encoder.text(&ids)? })
 }
 

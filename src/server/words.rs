@@ -24,11 +24,14 @@ pub fn understand(fields: &Fields<'_>, common: &mut Common) {
     }
 }
 
+/// Bytes of `kwargs` that are read as JSON within a string: an instruction, and no tree that nobody has charged.
+const MOST_KWARGS: usize = 64 << 10;
+
 /// The instruction: DashScope's `instruct`, or what Xinference's clients put into `kwargs`, as an object or as its text.
 pub fn instruct(fields: &Fields<'_>) -> Option<String> {
     let kwargs: Option<Cow<'_, Map<String, Value>>> = match fields.any("kwargs") {
         Some(Value::Object(kwargs)) => Some(Cow::Borrowed(kwargs)),
-        Some(Value::String(text)) => serde_json::from_str(text).ok().map(Cow::Owned),
+        Some(Value::String(text)) if text.len() <= MOST_KWARGS => serde_json::from_str(text).ok().map(Cow::Owned),
         _ => None,
     };
     let kwarg = |word: &str| kwargs.as_ref()?.get(word);

@@ -236,7 +236,7 @@ async fn the_class_has_the_name_that_the_models_configuration_gives_it() {
 }
 
 #[actix_web::test]
-async fn tokens_are_counted_without_a_limit() {
+async fn tokens_are_counted_beyond_the_models_limit() {
     let subject = subject(&[]);
     let (status, answer) = post(&subject, "/tokenize", json!({"prompt": "word ".repeat(5000)})).await;
     assert_eq!((status, &answer["max_model_len"]), (200, &json!(MAX_MODEL_LEN)));

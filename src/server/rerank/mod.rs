@@ -5,7 +5,9 @@ mod request;
 pub use request::RerankRequest;
 
 use super::State;
+use super::budget::Answer;
 use super::error::ApiError;
+use super::intake::Body;
 use super::scoring::{self, Scored};
 use super::wire::PairRequest;
 use actix_web::{HttpResponse, web};
@@ -18,9 +20,9 @@ pub async fn answer(
     state: &web::Data<State>,
     request_id: Option<&str>,
     documents: Documents,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let Scored { request, scores, margins, prompt_tokens, shortened } =
+    let Scored { share, request, scores, margins, prompt_tokens, shortened } =
         scoring::score::<RerankRequest>(state, body).await?;
     let text = |index: usize| request.documents[index].plain().unwrap_or("");
     let id = || scoring::answer_id(request_id, request.common());
@@ -42,37 +44,51 @@ pub async fn answer(
             })
             .collect(),
     };
-    let mut response = scoring::ok(shortened);
+    let response = scoring::ok(shortened);
     Ok(match request.dialect {
-        Dialect::Documents => response.json(results()),
-        Dialect::Data { return_documents } => response.json(DataResponse {
-            object: "list",
-            data: ranked
-                .clone()
-                .map(|(index, relevance_score)| DataResult {
-                    index,
-                    relevance_score,
-                    document: return_documents.then(|| text(index)),
-                })
-                .collect(),
-            vllm: results(),
-        }),
-        Dialect::Texts { return_text } => response.json(TextRanks(
-            ranked.map(|(index, score)| TextRank { index, text: return_text.then(|| text(index)), score }).collect(),
-        )),
-        Dialect::Input { return_documents } => response.json(OutputResponse {
-            output: Output {
-                results: ranked
-                    .map(|(index, relevance_score)| OutputResult {
-                        document: return_documents.then(|| OutputDocument { text: text(index) }),
+        Dialect::Documents => Answer::json(response, share, &results()),
+        Dialect::Data { return_documents } => Answer::json(
+            response,
+            share,
+            &DataResponse {
+                object: "list",
+                data: ranked
+                    .clone()
+                    .map(|(index, relevance_score)| DataResult {
                         index,
                         relevance_score,
+                        document: return_documents.then(|| text(index)),
                     })
                     .collect(),
+                vllm: results(),
             },
-            usage: OutputUsage { total_tokens: prompt_tokens },
-            request_id: id(),
-        }),
+        ),
+        Dialect::Texts { return_text } => Answer::json(
+            response,
+            share,
+            &TextRanks(
+                ranked
+                    .map(|(index, score)| TextRank { index, text: return_text.then(|| text(index)), score })
+                    .collect(),
+            ),
+        ),
+        Dialect::Input { return_documents } => Answer::json(
+            response,
+            share,
+            &OutputResponse {
+                output: Output {
+                    results: ranked
+                        .map(|(index, relevance_score)| OutputResult {
+                            document: return_documents.then(|| OutputDocument { text: text(index) }),
+                            index,
+                            relevance_score,
+                        })
+                        .collect(),
+                },
+                usage: OutputUsage { total_tokens: prompt_tokens },
+                request_id: id(),
+            },
+        ),
     })
 }
 

@@ -23,7 +23,7 @@ use ironrank::prompt::{self, Template};
 use ironrank::score::{self, Outcome};
 use ironrank::server::{self, Lifecycle, Reserved, ServerInfo, Settings, State};
 use ironrank::signals::{Signals, Stop};
-use ironrank::startup::{Loaded, load};
+use ironrank::startup::{Loaded, Prompts, load};
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -129,16 +129,10 @@ fn serve(options: &Options, signals: &Signals) -> Result<()> {
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
     let [queued_pairs, queued_tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
     let queue = Limits { queued_pairs, queued_tokens, ..Limits::default() };
-    let Loaded { engine, encoder, max_model_len, config, .. } = load(&options.engine, queue)?;
-    let encoder = match template {
-        Some(template) => encoder.with_template(template)?,
-        None => encoder,
-    };
-    let encoder = match options.server.instruction.clone() {
-        Some(instruction) => encoder.with_instruction(instruction),
-        None => encoder,
-    };
-    let settings = settings(options, config.label, tokenizer_info, max_model_len, engine.prefix_cache_limit_bytes());
+    let prompts = Prompts { template, instruction: options.server.instruction.clone() };
+    let loaded = load(&options.engine, prompts, queue)?;
+    let settings = settings(options, tokenizer_info, &loaded);
+    let Loaded { engine, encoder, .. } = loaded;
     let names = settings.served_model_names.join(", ");
     let state = State::new(settings, engine, Arc::new(encoder))?;
     let ServerOptions { keep_alive, receive_timeout, max_connections, drain_delay, shutdown_timeout, .. } =
@@ -182,13 +176,9 @@ fn reserve(options: &ServerOptions) -> Result<Reserved> {
     }
 }
 
-fn settings(
-    options: &Options,
-    label: String,
-    tokenizer_info: Option<Map<String, Value>>,
-    max_model_len: usize,
-    prefix_cache_bytes: usize,
-) -> Settings {
+fn settings(options: &Options, tokenizer_info: Option<Map<String, Value>>, loaded: &Loaded) -> Settings {
+    let &Loaded { ref engine, config: ref shape, activation, max_model_len, .. } = loaded;
+    let prefix_cache_bytes = engine.prefix_cache_limit_bytes();
     let server = options.server.clone();
     let server_info = server
         .server_info
@@ -206,10 +196,11 @@ fn settings(
         cors: server.cors,
         overflow: server.overflow,
         pooling: server.pooling,
+        activation,
         log_requests: server.log_requests,
         request_id_headers: server.request_id_headers,
         docs: server.docs,
-        label,
+        label: shape.label.clone(),
         tokenizer_info,
         server_info,
     }

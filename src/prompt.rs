@@ -8,6 +8,7 @@
 
 mod control;
 mod described;
+mod examine;
 mod model_card;
 mod plain_text;
 mod raw;
@@ -15,6 +16,7 @@ mod template;
 mod templated;
 
 pub use described::described;
+pub use model_card::INSTRUCTION;
 pub use raw::Message;
 pub use template::Template;
 
@@ -254,6 +256,11 @@ impl PromptEncoder {
     /// The id of a token that is in the vocabulary as a whole, such as `yes`.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.plain.tokenizer().token_to_id(token)
+    }
+
+    /// The token of an id, as the vocabulary has it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.plain.tokenizer().id_to_token(id)
     }
 
     /// One more than the largest token id that a prompt can hold; the embedding needs at least so many rows.

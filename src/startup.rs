@@ -1,13 +1,14 @@
 //! From options to a model that is ready to score: what `serve`, `score` and `bench` have in common, and `check` looks at.
 
-use crate::checkpoint::{Checkpoint, Config, packed};
+use crate::checkpoint::{Activation, Checkpoint, Config, packed};
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{self, Need};
 use crate::model;
 use crate::options::{EngineOptions, LoadFormat};
-use crate::prompt::PromptEncoder;
+use crate::prompt::{self, PromptEncoder, Template};
 use ironrank_kernels::{Cpu, Isa, Machine, Pool, explain_bus_errors};
+use std::path::Path;
 use std::time::Instant;
 
 /// A model that is ready to score.
@@ -18,14 +19,53 @@ pub struct Loaded {
     pub encoder: PromptEncoder,
     /// Its shape.
     pub config: Config,
+    /// The function that makes a score of a logit.
+    pub activation: Activation,
     /// Name of what the checkpoint holds.
     pub digest: String,
     /// Longest prompt in tokens: the option, or what the model's configuration says.
     pub max_model_len: usize,
 }
 
+/// How pairs become prompts, as far as the operator says it.
+#[derive(Default)]
+pub struct Prompts {
+    /// In place of the model card's prompt.
+    pub template: Option<Template>,
+    /// In place of the model card's instruction.
+    pub instruction: Option<String>,
+}
+
+impl Prompts {
+    /// What there is to say of them with a model that was trained on another instruction.
+    pub fn notice(&self, checkpoint: &Checkpoint) -> Option<String> {
+        let own = checkpoint.instruction().filter(|_| self.instruction.is_none() && self.template.is_none());
+        let own = own.filter(|own| own.trim() != prompt::INSTRUCTION)?;
+        Some(format!(
+            "The model's own instruction, {own:?} in config_sentence_transformers.json, has no effect, as in vLLM: give it \
+             with --instruction, or in requests."
+        ))
+    }
+
+    /// The tokenizer of a directory, or the built-in one, that makes prompts so; and what there is to say of them.
+    pub fn encoder(self, dir: Option<&Path>, max_model_len: usize) -> Result<(PromptEncoder, Vec<String>)> {
+        let mut encoder = match dir {
+            Some(dir) => PromptEncoder::open(dir, max_model_len)?,
+            None => PromptEncoder::builtin(max_model_len)?,
+        };
+        if let Some(template) = self.template {
+            encoder = encoder.with_template(template)?;
+        }
+        if let Some(instruction) = self.instruction {
+            encoder = encoder.with_instruction(instruction);
+        }
+        let notices = encoder.examine()?;
+        Ok((encoder, notices))
+    }
+}
+
 /// Reads the model, packs or maps its weights and starts the engine, with the limits that `options` add to `queue`.
-pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
+pub fn load(options: &EngineOptions, prompts: Prompts, queue: Limits) -> Result<Loaded> {
     let start = Instant::now();
     explain_bus_errors();
     let machine = Machine::here();
@@ -45,6 +85,9 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
             Checkpoint::dummy(dir.as_deref(), &options.hf_overrides)?
         }
     };
+    for notice in checkpoint.notices().iter().cloned().chain(prompts.notice(&checkpoint)) {
+        tracing::warn!("{notice}");
+    }
     let config = checkpoint.config();
     let max_model_len = model_len(options, config)?;
     // Before anything takes memory: the tokenizer alone takes some 50 MB.
@@ -58,9 +101,10 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
         config.num_key_value_heads,
         checkpoint.bytes() as f64 / 1e9,
     );
-    let encoder = || match options.tokenizer_dir() {
-        Some(dir) => PromptEncoder::open(dir, max_model_len),
-        None => PromptEncoder::builtin(max_model_len),
+    let encoder = || {
+        let (encoder, notices) = prompts.encoder(options.tokenizer_dir(), max_model_len)?;
+        notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+        Ok(encoder)
     };
     let (model, encoder) = model::load(cpu, &checkpoint, encoder, max_model_len, options.weight_cache.as_deref())?;
     tracing::info!(
@@ -75,7 +119,8 @@ pub fn load(options: &EngineOptions, queue: Limits) -> Result<Loaded> {
         ..queue
     };
     let engine = Engine::start(model, limits);
-    Ok(Loaded { engine, encoder, config: config.clone(), digest: checkpoint.digest().to_owned(), max_model_len })
+    let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
+    Ok(Loaded { engine, encoder, config, activation: checkpoint.activation(), digest, max_model_len })
 }
 
 /// What the model will take of the memory.

@@ -15,7 +15,7 @@ use crate::memory::Resident;
 use crate::options::{BenchOptions, EngineOptions};
 use crate::progress;
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
-use crate::startup::{self, Loaded};
+use crate::startup::{self, Loaded, Prompts};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use workload::{Request, Requests};
@@ -35,7 +35,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     let BenchOptions { engine: options, workload, requests, .. } = options;
     let before = limits(options)?;
     let start = Instant::now();
-    let Loaded { engine, encoder, config, .. } = startup::load(options, engine::Limits::default())?;
+    let Loaded { engine, encoder, config, .. } = startup::load(options, Prompts::default(), engine::Limits::default())?;
     let ready = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -14,15 +14,18 @@ use crate::error::Error;
 use crate::memory;
 use crate::model;
 use crate::options::{CheckOptions, EngineOptions, LoadFormat};
-use crate::prompt::PromptEncoder;
-use crate::startup;
+use crate::prompt::{PromptEncoder, Template};
+use crate::startup::{self, Prompts};
 use ironrank_kernels::{Machine, explain_bus_errors};
 
 /// Looks at everything that a start looks at.
-pub fn run(CheckOptions { engine: options, .. }: &CheckOptions) -> Report {
+pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &CheckOptions) -> Report {
     explain_bus_errors();
     let machine = Machine::here();
-    let mut problems = Vec::new();
+    let (mut problems, mut notices) = (Vec::new(), Vec::new());
+    let template = chat_template.as_deref().map(Template::parse).transpose();
+    let template = template.map_err(|err| problems.push(err)).ok().flatten();
+    let prompts = Prompts { template, instruction: instruction.clone() };
     let cpu = startup::cpu(options).map_err(|err| problems.push(err)).ok();
     let opened = match (&options.model, options.load_format) {
         (Some(dir), LoadFormat::Safetensors) => Checkpoint::inspect(dir, &options.hf_overrides),
@@ -38,10 +41,16 @@ pub fn run(CheckOptions { engine: options, .. }: &CheckOptions) -> Report {
 
     let longest = described.map(|checkpoint| startup::model_len(options, checkpoint.config()));
     let longest = longest.and_then(|longest| longest.map_err(|err| problems.push(err)).ok());
-    let encoder = encoder(options, longest.unwrap_or(usize::MAX)).map_err(|err| problems.extend(err)).ok();
-    if let (Some(checkpoint), Some(encoder)) = (described, encoder) {
-        problems.extend(model::check(checkpoint, &encoder).err());
+    if let Some(checkpoint) = described {
+        notices.extend(checkpoint.notices().iter().cloned().chain(prompts.notice(checkpoint)));
     }
+    let encoder = encoder(options, prompts, longest.unwrap_or(usize::MAX)).map_err(|err| problems.extend(err)).ok();
+    let mut head = None;
+    if let (Some(checkpoint), Some((encoder, of_prompts))) = (described, encoder) {
+        notices.extend(of_prompts);
+        head = model::head(checkpoint, &encoder).map_err(|err| problems.push(err)).ok();
+    }
+    notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
     let memory = described.zip(longest).map(|(checkpoint, longest)| {
         let need = startup::need(options, checkpoint, longest, options.prefix_cache_bytes(machine.memory));
         problems.extend(memory::check(&machine, &need).err());
@@ -62,7 +71,9 @@ pub fn run(CheckOptions { engine: options, .. }: &CheckOptions) -> Report {
         version: env!("CARGO_PKG_VERSION"),
         model: options.model_name(),
         problems: problems.iter().map(Error::to_string).collect(),
+        notices,
         shape,
+        head: head.map(|head| head.about),
         max_model_len: longest,
         machine: memory::describe(&machine),
         runs_on: cpu.as_ref().map(|cpu| (cpu.threads(), cpu.isa().name())),
@@ -71,13 +82,15 @@ pub fn run(CheckOptions { engine: options, .. }: &CheckOptions) -> Report {
     }
 }
 
-/// The tokenizer, if there is a place for one; where the directory itself is missing, that has been said.
-fn encoder(options: &EngineOptions, longest: usize) -> Result<PromptEncoder, Option<Error>> {
+/// The tokenizer, if there is a place for one, and what there is to say of prompts; where the directory itself is missing,
+/// that has been said.
+fn encoder(
+    options: &EngineOptions,
+    prompts: Prompts,
+    longest: usize,
+) -> Result<(PromptEncoder, Vec<String>), Option<Error>> {
     match (&options.tokenizer, &options.model) {
-        (Some(dir), _) => PromptEncoder::open(dir, longest),
-        (None, Some(dir)) if !dir.is_dir() => return Err(None),
-        (None, Some(dir)) => PromptEncoder::open(dir, longest),
-        (None, None) => PromptEncoder::builtin(longest),
+        (None, Some(dir)) if !dir.is_dir() => Err(None),
+        (tokenizer, model) => prompts.encoder(tokenizer.as_deref().or(model.as_deref()), longest).map_err(Some),
     }
-    .map_err(Some)
 }

@@ -80,8 +80,12 @@ pub struct Report {
     pub model: String,
     /// A sentence for each thing that keeps the model from loading.
     pub problems: Vec<String>,
+    /// A sentence for each thing that may not be as it was meant, although it will load.
+    pub notices: Vec<String>,
     /// `None` without a configuration that can be read.
     pub shape: Option<Shape>,
+    /// What scores are made of.
+    pub head: Option<String>,
     /// Longest prompt in tokens.
     pub max_model_len: Option<usize>,
     /// What this process may use.
@@ -113,6 +117,8 @@ impl Report {
             "model": self.model,
             "loads": self.loads(),
             "problems": self.problems,
+            "notices": self.notices,
+            "head": self.head,
             "layers": shape.map(|shape| shape.layers),
             "hidden_size": shape.map(|shape| shape.hidden),
             "tensor_bytes": shape.map(|shape| shape.bytes),
@@ -140,6 +146,9 @@ impl fmt::Display for Report {
         if let Some(Shape { layers, hidden, heads, kv_heads, bytes }) = &self.shape {
             let heads = format!("{heads} heads ({kv_heads} key heads)");
             line("shape", format!("{layers} layers of {hidden} channels, {heads}, {} of tensors", gb(*bytes)))?;
+        }
+        if let Some(head) = &self.head {
+            line("head", head.clone())?;
         }
         if let Some(tokens) = self.max_model_len {
             line("prompts", format!("up to {tokens} tokens"))?;
@@ -177,6 +186,10 @@ impl fmt::Display for Report {
                 writeln!(f, "\nIt will not load:")?;
                 problems.iter().try_for_each(|problem| writeln!(f, "- {problem}"))
             }
+        }?;
+        if !self.notices.is_empty() {
+            writeln!(f, "\nTo know:")?;
         }
+        self.notices.iter().try_for_each(|notice| writeln!(f, "- {notice}"))
     }
 }

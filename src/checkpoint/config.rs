@@ -1,9 +1,10 @@
 //! `config.json`, with the overrides of the command line merged over it, to a [`Config`].
 //!
 //! Invariant: every key that changes what Qwen3 computes is honoured or refused with one sentence that names file, key,
-//! value found and what is supported; keys that don't are ignored. Called by `Checkpoint::open` and `dummy`.
+//! value found and what is supported; keys that don't are ignored. Called by `Checkpoint` and, for its keys,
+//! by `head`.
 
-use super::{Dtype, Head, shown};
+use super::{Dtype, shown};
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::Value;
 
@@ -35,8 +36,6 @@ pub struct Config {
     pub rope_theta: f64,
     /// Whether the embedding is also the output matrix.
     pub tie_word_embeddings: bool,
-    /// The tokens `[no, yes]` whose rows of the output matrix make the head; `None` for a converted checkpoint.
-    pub classifier_from_token: Option<[String; 2]>,
     /// The type that the checkpoint says its tensors have; each tensor carries its own.
     pub torch_dtype: Dtype,
     /// What the one class is called.
@@ -46,47 +45,55 @@ pub struct Config {
 /// The largest value of any size but `vocab_size` and positions; products of three stay far below 2^63.
 const MAX_SIZE: u64 = 1 << 20;
 const MAX_VOCAB: u64 = 1 << 24;
+/// As long as a head is wide.
+const HEAD_NORM: &str = "model.layers.0.self_attn.q_norm.weight";
 
 /// The merged keys, and where each came from.
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     file: &'a str,
     merged: Overrides,
     overrides: &'a Overrides,
 }
 
-/// Merges `overrides` over the JSON text of the file called `file`, checks every key and picks the head.
-/// `has_score` says whether there is a tensor `score.weight`.
-pub(super) fn parse(json: &[u8], file: &str, overrides: &Overrides, has_score: bool) -> Result<(Config, Head)> {
-    let merged = match serde_json::from_slice(json) {
-        Ok(Value::Object(map)) => map,
-        Ok(other) => {
-            return Err(Error::new(
-                ErrorKind::Checkpoint,
-                format!("{file} holds {}, expected a JSON object.", kind(&other)),
-            ));
-        }
-        Err(e) => return Err(Error::new(ErrorKind::Checkpoint, format!("{file} is not valid JSON: {e}."))),
-    };
-    let mut keys = Keys { file, merged, overrides };
-    keys.merged.extend(overrides.clone());
-    let head = keys.head(has_score)?;
-    keys.refuse_unsupported()?;
-    Ok((keys.config(head)?, head))
+/// The shape of a tensor that the files have.
+pub(super) type Shapes<'a> = &'a dyn Fn(&str) -> Option<Vec<usize>>;
+
+impl<'a> Keys<'a> {
+    /// Merges `overrides` over the JSON text of the file called `file`.
+    pub fn merge(json: &[u8], file: &'a str, overrides: &'a Overrides) -> Result<Self> {
+        let mut merged = match serde_json::from_slice(json) {
+            Ok(Value::Object(map)) => map,
+            Ok(other) => {
+                return Err(Error::new(
+                    ErrorKind::Checkpoint,
+                    format!("{file} holds {}, expected a JSON object.", kind(&other)),
+                ));
+            }
+            Err(e) => return Err(Error::new(ErrorKind::Checkpoint, format!("{file} is not valid JSON: {e}."))),
+        };
+        merged.extend(overrides.clone());
+        Ok(Self { file, merged, overrides })
+    }
 }
 
 impl Keys<'_> {
     /// The value of `key`; JSON's null counts as absent, as in Python's configurations.
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub fn get(&self, key: &str) -> Option<&Value> {
         self.merged.get(key).filter(|v| !v.is_null())
     }
 
-    fn refuse(&self, key: &str, expected: &str) -> Error {
+    /// Where the value of `key` comes from.
+    pub fn place(&self, key: &str) -> &str {
+        if self.overrides.contains_key(key) { "the configuration overrides" } else { self.file }
+    }
+
+    pub fn refuse(&self, key: &str, expected: &str) -> Error {
         let place = if self.overrides.contains_key(key) { "The configuration overrides" } else { self.file };
         let found = self.get(key).map_or("missing".into(), |v| shown(&v.to_string()));
         Error::new(ErrorKind::Checkpoint, format!("{place}: {key} is {found}, expected {expected}."))
     }
 
-    fn flag(&self, key: &str) -> Result<bool> {
+    pub fn flag(&self, key: &str) -> Result<bool> {
         match self.get(key) {
             None => Ok(false),
             Some(Value::Bool(b)) => Ok(*b),
@@ -105,34 +112,6 @@ impl Keys<'_> {
         found.ok_or_else(|| self.refuse(key, &format!("a number from {least} to below {below}")))
     }
 
-    /// Which head the architecture asks for.
-    fn head(&self, has_score: bool) -> Result<Head> {
-        const SUPPORTED: &str =
-            "[\"Qwen3ForCausalLM\"] (the original reranker) or [\"Qwen3ForSequenceClassification\"]";
-        let names = self.get("architectures").and_then(Value::as_array).map(Vec::as_slice);
-        let converted = match names {
-            Some([Value::String(name)]) if name == "Qwen3ForCausalLM" => false,
-            Some([Value::String(name)]) if name == "Qwen3ForSequenceClassification" => true,
-            _ => return Err(self.refuse("architectures", SUPPORTED)),
-        };
-        if self.get("model_type").is_some_and(|t| t != "qwen3") {
-            return Err(self.refuse("model_type", "\"qwen3\""));
-        }
-        // A score.weight that is there decides: overrides meant for the original are also given to converted models.
-        let original = self.flag("is_original_qwen3_reranker")? || self.get("classifier_from_token").is_some();
-        if !converted || (original && !has_score) {
-            return Ok(Head::Tokens);
-        }
-        if self.get("num_labels").is_some_and(|n| n.as_u64() != Some(1)) {
-            return Err(self.refuse("num_labels", "1: a reranker gives one score"));
-        }
-        let labels = self.get("id2label").filter(|_| self.get("num_labels").is_none());
-        if labels.is_some_and(|l| l.as_object().is_none_or(|l| l.len() != 1)) {
-            return Err(self.refuse("id2label", "an object with one label: a reranker gives one score"));
-        }
-        Ok(Head::Score { bias: false })
-    }
-
     /// Refuses what would change the forward pass and is not built.
     fn refuse_unsupported(&self) -> Result<()> {
         for key in ["attention_bias", "mlp_bias", "use_bidirectional_attention"] {
@@ -143,16 +122,14 @@ impl Keys<'_> {
         if self.get("is_causal").is_some_and(|v| v != true) {
             return Err(self.refuse("is_causal", "true, the only value supported"));
         }
-        if self.flag("use_sliding_window")? && self.get("sliding_window").is_some() {
-            return Err(
-                self.refuse("sliding_window", "null or use_sliding_window false: sliding windows are unsupported")
-            );
-        }
+        self.refuse_windows()?;
         if self.get("hidden_act").is_some_and(|v| v != "silu") {
             return Err(self.refuse("hidden_act", "\"silu\", the only activation supported"));
         }
-        if self.get("quantization_config").is_some() {
-            return Err(self.refuse("quantization_config", "none: only bf16, f16 and f32 tensors are supported"));
+        for key in ["quantization_config", "compression_config"] {
+            if self.get(key).is_some() {
+                return Err(self.refuse(key, "none: only bf16, f16 and f32 tensors are supported"));
+            }
         }
         if self.get("partial_rotary_factor").is_some_and(|v| v.as_f64() != Some(1.0)) {
             return Err(self.refuse("partial_rotary_factor", "1, the only value supported"));
@@ -163,23 +140,49 @@ impl Keys<'_> {
                 return Err(self.refuse("layer_types", "\"full_attention\" for every layer, the only type supported"));
             }
         }
-        for key in ["rope_scaling", "rope_parameters"] {
-            if let Some(rope) = self.get(key) {
-                let is_default = |t: &Value| t == "default";
-                let kinds = rope.as_object().map(|r| ["rope_type", "type"].map(|k| r.get(k)));
-                let plain = kinds.is_some_and(|kinds| {
-                    kinds.iter().flatten().all(|t| is_default(t)) && kinds.iter().any(Option::is_some)
-                });
-                let factors = rope.get("partial_rotary_factor").is_none_or(|v| v.is_null() || v.as_f64() == Some(1.0));
-                if !plain || !factors {
-                    return Err(self.refuse(key, "rope_type \"default\": scaled rotary embeddings are unsupported"));
-                }
-            }
-        }
-        Ok(())
+        ["rope_scaling", "rope_parameters"].into_iter().try_for_each(|key| self.refuse_scaling(key))
     }
 
-    fn config(&self, head: Head) -> Result<Config> {
+    /// Refuses windows where any layer may have one; without a `sliding_window` it is 4,096 tokens, as in Hugging Face's
+    /// library.
+    fn refuse_windows(&self) -> Result<()> {
+        let absent = self.merged.get("sliding_window").is_some_and(Value::is_null);
+        // Which layers have one; those that are not full are refused with it.
+        if !self.flag("use_sliding_window")? || absent || self.get("layer_types").is_some() {
+            return Ok(());
+        }
+        let first = self.get("max_window_layers").and_then(Value::as_u64);
+        let layers = self.get("num_hidden_layers").and_then(Value::as_u64);
+        match first.zip(layers).is_some_and(|(first, layers)| layers <= first) {
+            true => Ok(()),
+            false => {
+                let key = if self.get("sliding_window").is_some() { "sliding_window" } else { "use_sliding_window" };
+                Err(self.refuse(key, "null or use_sliding_window false: sliding windows are unsupported"))
+            }
+        }
+    }
+
+    /// Refuses rotary embeddings of another form than the default, which an object without a `rope_type` has too, unless
+    /// it holds what only another form can mean.
+    fn refuse_scaling(&self, key: &str) -> Result<()> {
+        let Some(rope) = self.get(key) else { return Ok(()) };
+        let plain = rope.as_object().is_some_and(|rope| {
+            let there = || rope.iter().filter(|(_, value)| !value.is_null());
+            let kinds: Vec<_> = there().filter(|(key, _)| matches!(key.as_str(), "rope_type" | "type")).collect();
+            let whole = there().all(|(key, value)| key != "partial_rotary_factor" || value.as_f64() == Some(1.0));
+            let known = |key: &str| matches!(key, "rope_type" | "type" | "rope_theta" | "partial_rotary_factor");
+            let said = !kinds.is_empty() || there().all(|(key, _)| known(key));
+            said && whole && kinds.iter().all(|(_, kind)| *kind == "default")
+        });
+        match plain {
+            true => Ok(()),
+            false => Err(self.refuse(key, "rope_type \"default\": scaled rotary embeddings are unsupported")),
+        }
+    }
+
+    /// Checks every key that concerns the forward pass.
+    pub fn config(&self, shapes: Shapes) -> Result<Config> {
+        self.refuse_unsupported()?;
         let hidden_size = self.size("hidden_size", MAX_SIZE)?;
         let num_attention_heads = self.size("num_attention_heads", 4096)?;
         let num_key_value_heads = match self.get("num_key_value_heads") {
@@ -192,12 +195,11 @@ impl Keys<'_> {
         }
         let head_dim = match self.get("head_dim") {
             Some(_) => self.size("head_dim", 4096)?,
-            None if hidden_size.is_multiple_of(num_attention_heads) => hidden_size / num_attention_heads,
-            None => {
-                let expected =
-                    format!("a multiple of num_attention_heads, {num_attention_heads}, as there is no head_dim");
-                return Err(self.refuse("hidden_size", &expected));
-            }
+            // The length of a head's norm is the same number; without tensors it is the library's default.
+            None => match shapes(HEAD_NORM).as_deref() {
+                Some(&[found]) if (1..=4096).contains(&found) => found,
+                _ => 128,
+            },
         };
         if !head_dim.is_multiple_of(2) {
             return Err(
@@ -219,13 +221,12 @@ impl Keys<'_> {
             intermediate_size: self.size("intermediate_size", MAX_SIZE)?,
             vocab_size: self.size("vocab_size", MAX_VOCAB)?,
             max_position_embeddings: self.size("max_position_embeddings", MAX_VOCAB)?,
-            rms_norm_eps: self.number("rms_norm_eps", 0.0, 1.0)? as f32,
+            rms_norm_eps: match self.get("rms_norm_eps") {
+                Some(_) => self.number("rms_norm_eps", 0.0, 1.0)? as f32,
+                None => 1e-6,
+            },
             rope_theta: self.rope_theta()?,
             tie_word_embeddings: self.flag("tie_word_embeddings")?,
-            classifier_from_token: match head {
-                Head::Tokens => Some(self.tokens()?),
-                Head::Score { .. } => None,
-            },
             torch_dtype: self.dtype()?,
             label: self.label(),
         })
@@ -239,32 +240,37 @@ impl Keys<'_> {
         name.unwrap_or("LABEL_0").to_owned()
     }
 
-    /// Older files have `rope_theta`, newer ones `rope_parameters.rope_theta`; an override of either wins.
+    /// Older files have `rope_theta`, newer ones `rope_parameters.rope_theta`, or the same in `rope_scaling`; an override
+    /// of any wins.
     fn rope_theta(&self) -> Result<f64> {
-        let nested = self.get("rope_parameters").and_then(|r| r.get("rope_theta"));
-        match nested {
-            Some(theta) if !self.overrides.contains_key("rope_theta") => {
-                let theta = theta.as_f64().filter(|t| (1.0..1e12).contains(t));
-                let theta = theta.ok_or_else(|| self.refuse("rope_parameters", "a rope_theta from 1 to below 1e12"))?;
-                let older = self.get("rope_theta").filter(|_| !self.overrides.contains_key("rope_parameters"));
-                if older.is_some_and(|older| older.as_f64() != Some(theta)) {
-                    return Err(self.refuse("rope_theta", &format!("the {theta} that rope_parameters has")));
+        let mut found: Option<(f64, &str)> = None;
+        for overridden in [true, false] {
+            for key in ["rope_theta", "rope_parameters", "rope_scaling"] {
+                let value = self.get(key).filter(|_| self.overrides.contains_key(key) == overridden);
+                let nested = |value: &Value| value.get("rope_theta").is_some_and(|theta| !theta.is_null());
+                if value.is_none_or(|value| key != "rope_theta" && !nested(value)) {
+                    continue;
                 }
-                Ok(theta)
+                let theta = match key {
+                    "rope_theta" => self.number(key, 1.0, 1e12)?,
+                    _ => {
+                        let theta = value.and_then(|value| value["rope_theta"].as_f64());
+                        let theta = theta.filter(|theta| (1.0..1e12).contains(theta));
+                        theta.ok_or_else(|| self.refuse(key, "a rope_theta from 1 to below 1e12"))?
+                    }
+                };
+                match found {
+                    Some((other, place)) if other != theta => {
+                        return Err(self.refuse(place, &format!("the rope_theta {theta} that {key} has")));
+                    }
+                    _ => found = Some((theta, key)),
+                }
             }
-            _ => self.number("rope_theta", 1.0, 1e12),
+            if let Some((theta, _)) = found {
+                return Ok(theta);
+            }
         }
-    }
-
-    fn tokens(&self) -> Result<[String; 2]> {
-        match self.get("classifier_from_token") {
-            None => Ok(["no".into(), "yes".into()]),
-            Some(Value::Array(tokens)) => match tokens.as_slice() {
-                [Value::String(no), Value::String(yes)] if no != yes => Ok([no.clone(), yes.clone()]),
-                _ => Err(self.refuse("classifier_from_token", "two different tokens such as [\"no\", \"yes\"]")),
-            },
-            Some(_) => Err(self.refuse("classifier_from_token", "two different tokens such as [\"no\", \"yes\"]")),
-        }
+        self.number("rope_theta", 1.0, 1e12)
     }
 
     /// `torch_dtype`, or `dtype` as newer files call it; without either f32, as in Hugging Face's library.

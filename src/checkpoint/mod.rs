@@ -5,18 +5,24 @@
 //! by `main` (opening, logging) and by the model, which packs the rows.
 
 mod config;
+mod head;
+mod modules;
 pub mod packed;
 mod shards;
+mod sound;
 mod synthetic;
 mod tensor;
 
 pub use config::{Config, Overrides};
+pub use head::{Activation, Answers, Head, Token};
 pub(crate) use shards::{INDEX, SINGLE, shard_names};
 pub use tensor::{Dtype, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
+use config::Keys;
+use head::{Origin, Task};
 use ironrank_kernels::MappedFile;
-use shards::Place;
+use shards::{Place, Shards};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -29,24 +35,14 @@ use xxhash_rust::xxh3::xxh3_128;
 static BUILTIN_CONFIG: &[u8] = include_bytes!("../../assets/config.json");
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
-
-/// How the last hidden state becomes a margin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
-    /// An original `Qwen3ForCausalLM`: the difference of the two rows of the output matrix that
-    /// [`Config::classifier_from_token`] names.
-    Tokens,
-    /// A converted `Qwen3ForSequenceClassification`: `score.weight`, and `score.bias` if `bias`.
-    Score {
-        /// Whether there is a `score.bias`.
-        bias: bool,
-    },
-}
+const OUTPUT: &str = "lm_head.weight";
 
 /// A model's configuration and tensors.
 pub struct Checkpoint {
     config: Config,
-    head: Head,
+    task: Task,
+    /// See [`Self::is_tied_by_name_alone`].
+    tied_by_name: bool,
     /// How errors call the place where tensors come from.
     name: String,
     /// The tensors of the files by their canonical names; `None` for a synthetic checkpoint.
@@ -61,7 +57,7 @@ impl Checkpoint {
     /// Opens a model directory and checks all that the model will need of it.
     ///
     /// Tensors may be named with or without the prefix `model.`. Harmless extras are dropped: rotary `inv_freq`
-    /// buffers, and `lm_head.weight` where the embedding is the output matrix or a score head makes it useless.
+    /// buffers, and `lm_head.weight` where a score head makes it useless.
     /// Errors are of kind [`ErrorKind::Checkpoint`]: one sentence that names file, key or tensor, found and expected.
     pub fn open(dir: &Path, overrides: &Overrides) -> Result<Self> {
         Self::inspect(dir, overrides).map_err(|mut problems| problems.swap_remove(0))
@@ -75,21 +71,33 @@ impl Checkpoint {
             json => json,
         };
         // The configuration's complaints come first, but which head it means depends on the tensors.
-        let places = shards::open(dir).and_then(|places| canonical(dir, places).map_err(|err| vec![err]));
-        let has = |name: &str| places.as_ref().is_ok_and(|p| p.contains_key(name));
-        let parsed = json.and_then(|(json, file)| config::parse(&json, &file, overrides, has("score.weight")));
-        let bias = has("score.bias");
-        match (parsed, places) {
-            (Ok((config, mut head)), Ok(places)) => {
-                if let Head::Score { bias: known } = &mut head {
-                    *known = bias;
+        let shards = shards::open(dir).and_then(|shards| canonical(dir, shards).map_err(|err| vec![err]));
+        let find = |name: &str| shards.as_ref().ok().and_then(|shards| shards.places.get(name));
+        let (has, shape) =
+            (|name: &str| find(name).is_some(), |name: &str| find(name).map(|place| place.shape.clone()));
+        let described = json.and_then(|(json, file)| {
+            let keys = Keys::merge(&json, &file, overrides)?;
+            let task = Task::of(&keys, &Origin { dir: Some(dir), has: Some(&has) })?;
+            Ok((keys.config(&shape)?, task))
+        });
+        match (described, shards) {
+            (Ok((config, task)), Ok(shards)) => {
+                let mut checkpoint = Self::of(config, task, dir.display().to_string());
+                checkpoint.task.notices.extend(shards.notice);
+                // A head that is stored is the head, as in Hugging Face's library, whatever the key says.
+                if let Head::Tokens(_) = checkpoint.task.head
+                    && shards.places.contains_key(OUTPUT)
+                {
+                    checkpoint.tied_by_name = checkpoint.config.tie_word_embeddings;
+                    checkpoint.config.tie_word_embeddings = false;
                 }
-                let name = dir.display().to_string();
-                let mut checkpoint = Self { config, head, name, places: None, fingerprint: 0, digest: String::new() };
-                checkpoint.places = Some(checkpoint.checked(dir, places)?);
-                Ok(checkpoint.named())
+                checkpoint.places = Some(checkpoint.checked(dir, shards.places)?);
+                match checkpoint.unsound() {
+                    problems if problems.is_empty() => Ok(checkpoint.named()),
+                    problems => Err(problems),
+                }
             }
-            (parsed, places) => Err(parsed.err().into_iter().chain(places.err().into_iter().flatten()).collect()),
+            (described, shards) => Err(described.err().into_iter().chain(shards.err().into_iter().flatten()).collect()),
         }
     }
 
@@ -100,13 +108,23 @@ impl Checkpoint {
             Some(dir) => read_config(dir)?,
             None => (BUILTIN_CONFIG.to_vec(), "The built-in config.json".to_owned()),
         };
-        let (config, head) = config::parse(&json, &file, overrides, false)?;
-        Ok(Self::synthetic(config, head))
+        Self::synthetic(dir, &json, &file, overrides)
     }
 
-    fn synthetic(config: Config, head: Head) -> Self {
-        let name = "The synthetic checkpoint".to_owned();
-        Self { config, head, name, places: None, fingerprint: 0, digest: String::new() }.named()
+    /// As [`Self::dummy`], with the configuration in `file`.
+    pub(crate) fn dummy_of(file: &Path, overrides: &Overrides) -> Result<Self> {
+        Self::synthetic(None, &shards::read(file)?, &file.display().to_string(), overrides)
+    }
+
+    fn synthetic(dir: Option<&Path>, json: &[u8], file: &str, overrides: &Overrides) -> Result<Self> {
+        let keys = Keys::merge(json, file, overrides)?;
+        let task = Task::of(&keys, &Origin { dir, has: None })?;
+        Ok(Self::of(keys.config(&|_| None)?, task, "The synthetic checkpoint".to_owned()).named())
+    }
+
+    fn of(config: Config, task: Task, name: String) -> Self {
+        let (fingerprint, digest) = (0, String::new());
+        Self { config, task, tied_by_name: false, name, places: None, fingerprint, digest }
     }
 
     /// With the names of what it holds now.
@@ -116,20 +134,34 @@ impl Checkpoint {
         self
     }
 
-    /// As [`Self::dummy`], with the configuration in `file`.
-    pub(crate) fn dummy_of(file: &Path, overrides: &Overrides) -> Result<Self> {
-        let (config, head) = config::parse(&shards::read(file)?, &file.display().to_string(), overrides, false)?;
-        Ok(Self::synthetic(config, head))
-    }
-
     /// The configuration, overrides included.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
     /// Which head this checkpoint has.
-    pub fn head(&self) -> Head {
-        self.head
+    pub fn head(&self) -> &Head {
+        &self.task.head
+    }
+
+    /// The function that makes a score of a logit.
+    pub fn activation(&self) -> Activation {
+        self.task.activation
+    }
+
+    /// What there is to say of the activation, if something is, as the end of a sentence.
+    pub fn activation_note(&self) -> Option<&str> {
+        self.task.activation_note.as_deref()
+    }
+
+    /// The instruction that sentence-transformers takes with this model by default, if its files have one.
+    pub fn instruction(&self) -> Option<&str> {
+        self.task.prompt.as_deref()
+    }
+
+    /// What the operator should know of the files although they can be served: sentences.
+    pub fn notices(&self) -> &[String] {
+        &self.task.notices
     }
 
     /// Name and shape of every tensor that the model needs, in the order of the forward pass.
@@ -154,9 +186,9 @@ impl Checkpoint {
             add("mlp.down_proj", &[hidden, c.intermediate_size]);
         }
         all.push(("model.norm.weight".to_owned(), vec![hidden]));
-        match self.head {
-            Head::Tokens if c.tie_word_embeddings => {}
-            Head::Tokens => all.push(("lm_head.weight".to_owned(), vec![c.vocab_size, hidden])),
+        match self.task.head {
+            Head::Tokens(_) if c.tie_word_embeddings => {}
+            Head::Tokens(_) => all.push((OUTPUT.to_owned(), vec![c.vocab_size, hidden])),
             Head::Score { bias } => {
                 all.push(("score.weight".to_owned(), vec![1, hidden]));
                 if bias {
@@ -196,9 +228,15 @@ impl Checkpoint {
         Ok(Tensor { source, dtype: place.dtype, rows, cols })
     }
 
+    /// Whether the configuration ties an output matrix to the embedding that has a tensor of its own all the same, which
+    /// is the one that counts.
+    pub fn is_tied_by_name_alone(&self) -> bool {
+        self.tied_by_name
+    }
+
     /// The output matrix `[vocab_size, hidden_size]` of a [`Head::Tokens`] model: the embedding where they are tied.
     pub fn output_matrix(&self) -> Result<Tensor> {
-        let name = if self.config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" };
+        let name = if self.config.tie_word_embeddings { EMBEDDING } else { OUTPUT };
         self.tensor(name, &[self.config.vocab_size, self.config.hidden_size])
     }
 
@@ -248,7 +286,12 @@ impl Checkpoint {
 
     fn current_digest(&self) -> String {
         const SAMPLE: usize = 4096;
-        let mut facts = format!("{:?} {:?}", self.config, self.head).into_bytes();
+        // Without the place where the tokens are named.
+        let head = match &self.task.head {
+            Head::Tokens(Answers { yes, no, .. }) => format!("{yes:?} {no:?}"),
+            Head::Score { bias } => format!("score.weight, bias {bias}"),
+        };
+        let mut facts = format!("{:?} {head}", self.config).into_bytes();
         for (name, place) in self.places.iter().flatten() {
             let Place { map, dtype, shape, start, bytes, .. } = place;
             facts.extend(format!("{name} {dtype} {shape:?}").as_bytes());
@@ -297,16 +340,15 @@ impl Checkpoint {
                 Some(place) => _ = known.insert(name, place),
             }
         }
-        let useless_output = self.config.tie_word_embeddings || self.head != Head::Tokens;
-        let harmless =
-            |name: &str| name.ends_with("rotary_emb.inv_freq") || (useless_output && name == "lm_head.weight");
+        let useless_output = matches!(self.task.head, Head::Score { .. });
+        let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || (useless_output && name == OUTPUT);
         places.retain(|name, _| !harmless(name));
         let and_more = |count: usize| if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
         let mut problems = Vec::new();
         if let Some((name, shape)) = missing.first() {
             let hint = match name.as_str() {
                 "score.weight" => "; for an original Qwen3 reranker override is_original_qwen3_reranker to true",
-                "lm_head.weight" => "; config.json says that tie_word_embeddings is false",
+                OUTPUT => "; tie_word_embeddings is false, as it is for Qwen3 where config.json does not say",
                 _ => "",
             };
             let more = and_more(missing.len());
@@ -318,8 +360,8 @@ impl Checkpoint {
             problems.push(fail(Path::new(&place.file), what));
         }
         if let Some((name, place)) = places.first_key_value() {
-            let architecture = match self.head {
-                Head::Tokens => "Qwen3ForCausalLM",
+            let architecture = match self.task.head {
+                Head::Tokens(_) => "Qwen3ForCausalLM",
                 Head::Score { .. } => "Qwen3ForSequenceClassification",
             };
             let (name, more, layers) = (shown(name), and_more(places.len()), self.config.num_hidden_layers);
@@ -336,7 +378,7 @@ impl Checkpoint {
 
 impl fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checkpoint").field("name", &self.name).field("head", &self.head).finish_non_exhaustive()
+        f.debug_struct("Checkpoint").field("name", &self.name).field("head", &self.task.head).finish_non_exhaustive()
     }
 }
 
@@ -367,16 +409,16 @@ fn read_config(dir: &Path) -> Result<(Vec<u8>, String)> {
 }
 
 /// The tensors under the names of `Qwen3ForCausalLM`.
-fn canonical(dir: &Path, places: BTreeMap<String, Place>) -> Result<BTreeMap<String, Place>> {
+fn canonical(dir: &Path, shards: Shards) -> Result<Shards> {
     let mut renamed = BTreeMap::new();
-    for (name, place) in places {
+    for (name, place) in shards.places {
         let full = canonical_name(&name);
         if renamed.insert(full.clone(), place).is_some() {
             let what = format!("has tensor {} both with and without the prefix model., expected one", shown(&full));
             return Err(fail(dir, what));
         }
     }
-    Ok(renamed)
+    Ok(Shards { places: renamed, ..shards })
 }
 
 /// A tensor's name with the prefix `model.` that some converters leave out.

@@ -21,8 +21,16 @@ use std::sync::Arc;
 const MAX_JSON_BYTES: u64 = 100_000_000;
 /// Tells in which shard each tensor lies.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
-/// All tensors in one file; where it is, there are no shards.
+/// All tensors in one file; where an index is, that decides.
 pub(crate) const SINGLE: &str = "model.safetensors";
+
+/// What the files hold.
+pub(super) struct Shards {
+    /// All tensors, by name.
+    pub places: BTreeMap<String, Place>,
+    /// A sentence about a file that was passed over.
+    pub notice: Option<String>,
+}
 
 /// Where one tensor lies.
 #[derive(Clone)]
@@ -82,16 +90,22 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// All tensors of the model directory, by the names that its files give them; or what is wrong, in order of the files.
-pub(super) fn open(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<Error>> {
+pub(super) fn open(dir: &Path) -> std::result::Result<Shards, Vec<Error>> {
     let exists = |name: &str| std::fs::symlink_metadata(dir.join(name)).is_ok();
+    // As in vLLM: files that an index does not name are remains of something else.
+    if exists(INDEX) {
+        let places = read_shards(dir)?;
+        let single = dir.join(SINGLE).display().to_string();
+        let passed_over = exists(SINGLE) && !places.values().any(|place| place.file == single);
+        let notice = format!("{single} is passed over: {INDEX} beside it names other files, which are taken.");
+        return Ok(Shards { places, notice: passed_over.then_some(notice) });
+    }
     if exists(SINGLE) {
-        let mut tensors = BTreeMap::new();
+        let mut places = BTreeMap::new();
         let path = dir.join(SINGLE);
         let file = file::open(&path).map_err(|fault| vec![fail(&path, fault)])?;
-        return read_shard(&path, &file, &mut tensors).map(|()| tensors).map_err(|err| vec![err]);
-    }
-    if exists(INDEX) {
-        return read_shards(dir);
+        read_shard(&path, &file, &mut places).map_err(|err| vec![err])?;
+        return Ok(Shards { places, notice: None });
     }
     let hint = if exists("pytorch_model.bin") || exists("pytorch_model.bin.index.json") {
         "; PyTorch's .bin files are not read, convert them to safetensors first"
@@ -141,7 +155,12 @@ fn read_shards(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<E
         let shard = dir.join(file);
         let read = match file::open(&shard) {
             Ok(file) => read_shard(&shard, &file, &mut tensors),
-            Err(fault) if fault.is_missing() => Err(fail(&shard, format!("{fault}, but {INDEX} names it"))),
+            Err(fault) if fault.is_missing() => {
+                let whole = std::fs::symlink_metadata(dir.join(SINGLE)).is_ok();
+                let hint =
+                    if whole { format!("; {SINGLE} is there: without the index it is taken") } else { String::new() };
+                Err(fail(&shard, format!("{fault}, but {INDEX} names it{hint}")))
+            }
             Err(fault) => Err(fail(&shard, fault)),
         };
         problems.extend(read.err());

@@ -119,7 +119,7 @@ impl Tensor {
 }
 
 /// Little-endian numbers of `dtype` to f32.
-fn widen(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
+pub(super) fn widen(bytes: &[u8], dtype: Dtype, out: &mut [f32]) {
     match dtype {
         // Written by hand because it vectorises: a bfloat16 is the upper half of its f32.
         Dtype::Bf16 => {

@@ -7,6 +7,7 @@
 mod queue;
 mod worker;
 
+use crate::checkpoint::Activation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 use crate::options::Pooling;
@@ -30,7 +31,7 @@ pub struct Engine {
 /// What became of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answer {
-    /// `logit(yes) - logit(no)`; the score is [`sigmoid`] of it.
+    /// What the model's head gives: `logit(yes) - logit(no)`, as a rule.
     pub margin: f32,
     /// How long it waited for a batch.
     pub queued: Duration,
@@ -41,10 +42,10 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The score that `pooling` makes of the margin: `sigmoid((margin - mean) / sigma)`, or without the sigmoid.
-    pub fn score(&self, pooling: &Pooling, use_activation: bool) -> f32 {
+    /// The score that `pooling` and `activation` make of the margin; without an activation, the logit.
+    pub fn score(&self, pooling: &Pooling, activation: Option<Activation>) -> f32 {
         let logit = (self.margin - pooling.logit_mean) / pooling.logit_sigma;
-        if use_activation { sigmoid(logit) } else { logit }
+        activation.unwrap_or(Activation::Identity).of(logit)
     }
 }
 
@@ -342,5 +343,5 @@ fn stopped() -> Error {
 
 /// `1 / (1 + exp(-x))`, computed in f64 and rounded once.
 pub fn sigmoid(x: f32) -> f32 {
-    (1.0 / (1.0 + (-f64::from(x)).exp())) as f32
+    Activation::Sigmoid.of(x)
 }

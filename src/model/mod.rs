@@ -3,8 +3,11 @@
 //! Every architecture takes a [`Batch`] through its layers step by step and answers one number a sequence. Called by
 //! [`crate::engine`] (forward) and by the start-up code (load). A new architecture is a file here and an arm in [`load`].
 
+mod head;
 mod qwen3;
 mod workspace;
+
+pub use head::LinearHead;
 
 use crate::batch::{Batch, Keep};
 use crate::checkpoint::{Checkpoint, Config};
@@ -15,36 +18,6 @@ use ironrank_kernels::Cpu;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
-
-/// Ids of the two tokens whose logits an original reranker compares.
-#[derive(Debug, Clone, Copy)]
-struct AnswerTokens {
-    /// The token of a relevant document, `yes`.
-    yes: u32,
-    /// The token of an irrelevant one, `no`.
-    no: u32,
-}
-
-impl AnswerTokens {
-    /// Looks up the configuration's pair in the vocabulary; a model with a score head of its own has none.
-    fn find(encoder: &PromptEncoder, config: &Config) -> Result<Option<Self>> {
-        let Some([no, yes]) = &config.classifier_from_token else { return Ok(None) };
-        let id = |token: &str| match encoder.token_id(token) {
-            Some(id) if (id as usize) < config.vocab_size => Ok(id),
-            found => Err(Error::new(
-                ErrorKind::Checkpoint,
-                match found {
-                    None => format!("The tokenizer has no token '{token}', which classifier_from_token names."),
-                    Some(id) => format!(
-                        "Token '{token}' has the id {id} in the tokenizer, but the model's vocab_size is {}.",
-                        config.vocab_size
-                    ),
-                },
-            )),
-        };
-        Ok(Some(Self { yes: id(yes)?, no: id(no)? }))
-    }
-}
 
 /// A model runs one batch in each of its two lanes, a step at a time, so that a small batch can overtake a large one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +40,7 @@ pub enum Progress {
 
 /// What comes out of a batch.
 pub struct Outcome {
-    /// `logit(yes) - logit(no)` of every sequence, in order.
+    /// What the head makes of every sequence, in order: `logit(yes) - logit(no)`, as a rule.
     pub margins: Vec<f32>,
     /// What was worth keeping.
     pub kept: Vec<(Keep, KvRows)>,
@@ -126,12 +99,9 @@ pub fn buffer_bytes(config: &Config, tokens: usize, max_model_len: usize) -> usi
     qwen3::buffer_bytes(config, tokens) + max_model_len * config.head_dim * size_of::<f32>()
 }
 
-/// An error of kind [`ErrorKind::Checkpoint`] if model and tokenizer do not belong together.
-pub fn check(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<()> {
-    answers(checkpoint, encoder).map(|_| ())
-}
-
-fn answers(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<Option<AnswerTokens>> {
+/// The head of `checkpoint`; an error of kind [`ErrorKind::Checkpoint`] if model and tokenizer do not belong together, or
+/// if the head can't tell documents apart.
+pub fn head(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<LinearHead> {
     let (tokens, rows) = (encoder.vocab_size(), checkpoint.config().vocab_size);
     if tokens > rows {
         return Err(Error::new(
@@ -141,7 +111,7 @@ fn answers(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<Option<An
             ),
         ));
     }
-    AnswerTokens::find(encoder, checkpoint.config())
+    LinearHead::read(checkpoint, encoder)
 }
 
 /// Reads the weights of `checkpoint` for `cpu`, or packs them, and makes its `encoder` on a thread beside that, since
@@ -158,12 +128,12 @@ pub fn load(
     thread::scope(|scope| {
         let beside = scope.spawn(encoder);
         let mut encoder = None;
-        let answers = || {
+        let head = || {
             let made = encoder.insert(beside.join().unwrap_or_else(|panic| resume_unwind(panic))?);
-            answers(checkpoint, made)
+            head(checkpoint, made).inspect(LinearHead::tell)
         };
         // The checkpoint refuses every architecture but Qwen3 when it is opened.
-        let model = qwen3::Qwen3::load(cpu, checkpoint, answers, max_model_len, cache)?;
-        Ok((Box::new(model) as Box<dyn Model>, encoder.expect("loading asks for the answer tokens")))
+        let model = qwen3::Qwen3::load(cpu, checkpoint, head, max_model_len, cache)?;
+        Ok((Box::new(model) as Box<dyn Model>, encoder.expect("loading asks for the head")))
     })
 }

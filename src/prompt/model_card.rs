@@ -14,7 +14,7 @@ pub(super) const PREFIX: &str = "<|im_start|>system\nJudge whether the Document 
 /// End of the model card's prompt; its control tokens are parsed.
 pub(super) const SUFFIX: &str = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
 /// The model card's instruction for web search.
-const INSTRUCTION: &str = "Given a web search query, retrieve relevant passages that answer the query";
+pub const INSTRUCTION: &str = "Given a web search query, retrieve relevant passages that answer the query";
 /// What stands before the query, inside the content.
 const QUERY_MARK: &str = "<Query>: ";
 /// What stands before the document, inside the content. See `PlainText::separable` for the cut before its space.

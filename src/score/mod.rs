@@ -16,18 +16,19 @@ mod record;
 mod row;
 mod source;
 
+use crate::checkpoint::Activation;
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{EngineOptions, Overflow, ScoreOptions};
 use crate::prompt::{PromptEncoder, PromptOptions, Template, tokenizer_json};
 use crate::signals::{Signals, Stop};
-use crate::startup::{self, Loaded};
+use crate::startup::{self, Loaded, Prompts};
 use flight::{Flight, Landed};
 use output::{Begun, Output};
 use progress::{Progress, TICK};
 use record::Job;
 use row::{RejectedRow, ScoredRow};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use source::{Item, Reader, Source};
 use std::future::Future;
 use std::path::Path;
@@ -75,6 +76,7 @@ pub struct Scorer<'a> {
     options: &'a ScoreOptions,
     engine: Engine,
     encoder: Arc<PromptEncoder>,
+    activation: Option<Activation>,
     job: Job,
 }
 
@@ -96,13 +98,11 @@ impl<'a> Scorer<'a> {
     /// Loads the model.
     pub fn load(options: &'a ScoreOptions) -> Result<Self> {
         let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
-        let loaded = startup::load(&options.engine, Limits::default())?;
+        let prompts = Prompts { template, instruction: options.instruction.clone() };
+        let loaded = startup::load(&options.engine, prompts, Limits::default())?;
         let job = job(options, &loaded, &tokenizer(&options.engine)?);
-        let encoder = match template {
-            Some(template) => loaded.encoder.with_template(template)?,
-            None => loaded.encoder,
-        };
-        Ok(Self { options, engine: loaded.engine, encoder: Arc::new(encoder), job })
+        let activation = options.pooling.use_activation.then_some(loaded.activation);
+        Ok(Self { options, engine: loaded.engine, encoder: Arc::new(loaded.encoder), activation, job })
     }
 
     /// Scores the rows of `files` that are not done yet. After `stop` only the batch that runs is finished.
@@ -182,14 +182,11 @@ impl<'a> Scorer<'a> {
 
     /// Starts to read; what comes of the input arrives in its order.
     fn read(&self, source: Source, begun: &Begun) -> mpsc::Receiver<Result<Item>> {
-        let instruction = self.options.instruction.clone();
-        let mut template_kwargs = Map::new();
-        template_kwargs.extend(instruction.clone().map(|text| ("instruction".to_owned(), Value::from(text))));
         let shorten = self.options.overflow == Overflow::Truncate;
         let reader = Reader {
             source,
             encoder: Arc::clone(&self.encoder),
-            options: PromptOptions { instruction, template_kwargs, shorten, ..PromptOptions::default() },
+            options: PromptOptions { shorten, ..PromptOptions::default() },
             shard: self.options.shard,
             done: begun.line,
             known: begun.input.clone(),
@@ -206,7 +203,7 @@ impl<'a> Scorer<'a> {
         let pooling = &self.options.pooling;
         match landed {
             Landed::Scored { place, id, many, truncated, answers } => {
-                let mut scores = answers.iter().map(|answer| f64::from(answer.score(pooling, pooling.use_activation)));
+                let mut scores = answers.iter().map(|answer| f64::from(answer.score(pooling, self.activation)));
                 let (score, scores) = match many {
                     true => (None, Some(scores.collect())),
                     false => (scores.next(), None),
@@ -256,5 +253,9 @@ fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
         // So that what another run set aside is not taken for what this one did, and cut.
         "rejected": rejected(options),
     });
-    job.as_object().cloned().unwrap_or_default()
+    let mut job = job.as_object().cloned().unwrap_or_default();
+    if loaded.activation != Activation::Sigmoid {
+        job.insert("activation".to_owned(), loaded.activation.to_string().into());
+    }
+    job
 }

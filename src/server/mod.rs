@@ -38,6 +38,7 @@ mod words;
 pub use listen::{Listening, Reserved, reserve, reserve_unix};
 pub use run::{Lifecycle, run};
 
+use crate::checkpoint::Activation;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Cors, Overflow, Pooling};
@@ -91,6 +92,8 @@ pub struct Settings {
     pub overflow: Overflow,
     /// How a logit becomes a score.
     pub pooling: Pooling,
+    /// The function that makes a score of it, unless a request asks for the logit itself.
+    pub activation: Activation,
     /// Whether each request is a line in the log.
     pub log_requests: bool,
     /// Whether answers name their request in `X-Request-Id`.

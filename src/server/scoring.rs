@@ -131,7 +131,8 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
     pairs.finished(lengths.iter().zip(&answers).map(|(&tokens, &answer)| Pair { tokens, before, answer }));
     let pooling = &state.settings.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
-    let scores = answers.iter().map(|answer| answer.score(pooling, use_activation)).collect();
+    let activation = use_activation.then_some(state.settings.activation);
+    let scores = answers.iter().map(|answer| answer.score(pooling, activation)).collect();
     let margins = answers.iter().map(|answer| answer.margin).collect();
     Ok(Scored { share, request, scores, margins, prompt_tokens: lengths.iter().sum(), shortened })
 }

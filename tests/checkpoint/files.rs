@@ -101,10 +101,15 @@ impl Draft {
             let bytes = w.shape.iter().product::<usize>() * size;
             let offsets = [data.len(), data.len() + bytes];
             header.insert(w.name.clone(), json!({"dtype": w.dtype, "shape": w.shape, "data_offsets": offsets}));
-            data.extend((0..bytes).map(|b| (b * 7 + i) as u8));
+            data.extend((0..bytes).map(|b| number_byte(b * 7 + i)));
         }
         with_header(json!(header).to_string().as_bytes(), &data)
     }
+}
+
+/// A byte of a number: without the exponents of NaN and infinity, in every type.
+pub fn number_byte(n: usize) -> u8 {
+    n as u8 & 0xBF
 }
 
 /// A safetensors file of this header.

@@ -3,9 +3,10 @@
 mod brought;
 mod files;
 mod hostile;
+mod task;
 
-use files::{Draft, INDEX, WEIGHTS, open, parts, with_header};
-use ironrank::checkpoint::{Checkpoint, Dtype, Head, Overrides};
+use files::{Draft, INDEX, WEIGHTS, number_byte, open, parts, with_header};
+use ironrank::checkpoint::{Checkpoint, Dtype, Head, Overrides, Token};
 use ironrank::error::ErrorKind;
 use proptest::prelude::*;
 use serde_json::json;
@@ -14,14 +15,23 @@ fn opened(draft: &Draft) -> (Checkpoint, tempfile::TempDir) {
     open(&draft.files(), &draft.overrides).unwrap()
 }
 
+/// The tokens of a head, as their files name them.
+fn tokens(checkpoint: &Checkpoint) -> Vec<String> {
+    let Head::Tokens(answers) = checkpoint.head() else { panic!("{:?}", checkpoint.head()) };
+    let name = |token: &Token| match token {
+        Token::Text(text) => text.clone(),
+        Token::Id(id) => id.to_string(),
+    };
+    std::iter::once(&answers.yes).chain(&answers.no).map(name).collect()
+}
+
 #[test]
 fn a_small_checkpoint_opens_and_its_rows_are_the_files_bytes() {
     for (dtype, size) in [("BF16", 2), ("F16", 2), ("F32", 4)] {
         let mut draft = Draft::new();
         draft.weights.iter_mut().for_each(|w| w.dtype = dtype);
         let (checkpoint, _dir) = opened(&draft);
-        assert_eq!(checkpoint.head(), Head::Tokens);
-        assert_eq!(checkpoint.config().classifier_from_token, Some(["no".into(), "yes".into()]));
+        assert_eq!(tokens(&checkpoint), ["yes", "no"]);
         assert_eq!(checkpoint.bytes(), size * (128 + 8 + 64 + 32 + 32 + 64 + 4 + 4 + 8 + 3 * 96 + 8));
         let tensor = checkpoint.output_matrix().unwrap();
         assert_eq!((tensor.rows(), tensor.cols(), tensor.dtype().bytes()), (16, 8, size as usize));
@@ -54,7 +64,8 @@ fn long_f16_rows_widen_exactly_past_the_block_size() {
     let (checkpoint, _dir) = opened(&draft);
     let mut row = [f32::NAN; 515];
     checkpoint.tensor("model.layers.0.mlp.down_proj.weight", &[8, 515]).unwrap().read_row(1, &mut row);
-    let expected = |i: usize| half::f16::from_le_bytes([0, 1].map(|b| ((2 * (515 + i) + b) * 7 + 11) as u8)).to_f32();
+    let expected =
+        |i: usize| half::f16::from_le_bytes([0, 1].map(|b| number_byte((2 * (515 + i) + b) * 7 + 11))).to_f32();
     assert!(row.iter().enumerate().all(|(i, x)| x.to_bits() == expected(i).to_bits()));
 }
 
@@ -101,7 +112,7 @@ fn the_forms_that_real_checkpoints_have_all_open() {
         change(&mut draft);
         for files in [draft.files(), draft.sharded()] {
             let (checkpoint, _dir) = open(&files, &draft.overrides).unwrap_or_else(|e| panic!("{form}: {e}"));
-            assert_eq!(checkpoint.head(), Head::Tokens, "{form}");
+            assert_eq!(tokens(&checkpoint), ["yes", "no"], "{form}");
             checkpoint.tensor("model.norm.weight", &[8]).unwrap();
             checkpoint.output_matrix().unwrap();
         }
@@ -146,8 +157,7 @@ fn converted_checkpoints_have_a_score_head_with_or_without_a_bias() {
                 draft.add("score.bias", &[1]);
             }
             let (checkpoint, _dir) = opened(&draft);
-            assert_eq!(checkpoint.head(), Head::Score { bias });
-            assert_eq!(checkpoint.config().classifier_from_token, None);
+            assert_eq!(*checkpoint.head(), Head::Score { bias });
             checkpoint.tensor("score.weight", &[1, 8]).unwrap();
         }
     }
@@ -184,7 +194,7 @@ fn sizes_of_a_dummy_are_bounded_by_the_configuration_alone() {
     assert!(checkpoint.bytes() > 1 << 50);
     let overrides = json!({"architectures": ["Qwen3ForSequenceClassification"]});
     let converted = Checkpoint::dummy(None, overrides.as_object().unwrap()).unwrap();
-    assert_eq!(converted.head(), Head::Score { bias: false });
+    assert_eq!(*converted.head(), Head::Score { bias: false });
     assert_eq!(converted.tensor("score.weight", &[1, 1024]).unwrap().cols(), 1024);
     assert!(converted.tensor("score.weight", &[2, 1024]).is_err());
 }

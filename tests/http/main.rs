@@ -19,7 +19,7 @@ mod transport;
 mod words;
 
 use actix_web::web::Data;
-use ironrank::checkpoint::{Checkpoint, Overrides};
+use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{Engine, Limits};
 use ironrank::model;
 use ironrank::options::{Cors, Overflow, Pooling};
@@ -105,6 +105,7 @@ fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Set
         },
         overflow: Overflow::Error,
         pooling: Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 },
+        activation: Activation::Sigmoid,
         log_requests: false,
         request_id_headers: false,
         docs: true,

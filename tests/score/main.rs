@@ -12,7 +12,7 @@ use ironrank::error::Error;
 use ironrank::options::{self, Command, ScoreOptions};
 use ironrank::prompt::PromptOptions;
 use ironrank::score::{Files, Outcome, Scorer};
-use ironrank::startup;
+use ironrank::startup::{self, Prompts};
 use serde_json::{Value, json};
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,8 @@ fn rows_come_in_order_with_their_ids_and_the_bits_that_the_engine_gives() {
     let outcome = score(&place.options(&["--max-num-batched-tokens", "300"])).expect("it ends well");
     assert_eq!((outcome.scored, outcome.rejected, outcome.stopped), (54, 6, None));
 
-    let loaded = startup::load(&place.options(&[]).engine, Limits::default()).expect("the model loads");
+    let loaded =
+        startup::load(&place.options(&[]).engine, Prompts::default(), Limits::default()).expect("the model loads");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");
     let alone = |query: &str, document: &str, instruction: Option<&str>| {
         let options = PromptOptions { instruction: instruction.map(str::to_owned), ..PromptOptions::default() };

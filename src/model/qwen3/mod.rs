@@ -7,7 +7,7 @@
 mod weights;
 
 use super::workspace::{LayerBuffers, Widths, Workspace, expected_bytes};
-use super::{AnswerTokens, Lane, Model, Outcome, Progress};
+use super::{Lane, LinearHead, Model, Outcome, Progress};
 use crate::batch::{Batch, Chunk};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
@@ -56,11 +56,11 @@ impl Qwen3 {
     pub fn load(
         cpu: Cpu,
         checkpoint: &Checkpoint,
-        answers: impl FnOnce() -> Result<Option<AnswerTokens>>,
+        head: impl FnOnce() -> Result<LinearHead>,
         max_model_len: usize,
         cache: Option<&Path>,
     ) -> Result<Self> {
-        let weights = cpu.spread(|| ModelWeights::load(&cpu, checkpoint, answers, max_model_len, cache))?;
+        let weights = cpu.spread(|| ModelWeights::load(&cpu, checkpoint, head, max_model_len, cache))?;
         let lane = || LaneState { workspace: Workspace::new(cpu.isa(), weights.widths, CHUNK), pass: None };
         let lanes = [lane(), lane()];
         Ok(Self { cpu, weights, lanes })

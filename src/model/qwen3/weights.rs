@@ -2,10 +2,10 @@
 //!
 //! Invariant: every shape is the one that the configuration gives. Made once, at start; read by [`super`] alone.
 
-use super::super::AnswerTokens;
+use super::super::LinearHead;
 use super::super::workspace::Widths;
 use crate::checkpoint::packed::{self, Packed};
-use crate::checkpoint::{Checkpoint, Config, Head};
+use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
 use ironrank_kernels::{AttentionShape, Cpu, NR, Rope, Weights};
 use std::cell::LazyCell;
@@ -23,7 +23,7 @@ pub struct ModelWeights {
     pub layers: Vec<Layer>,
     /// (hidden)
     pub norm: Vec<f32>,
-    /// (hidden): the yes row of the output matrix minus the no row, or the score head
+    /// (hidden): as [`LinearHead`] has it
     pub head: Vec<f32>,
     pub bias: f32,
 }
@@ -48,17 +48,17 @@ pub struct Layer {
 }
 
 impl ModelWeights {
-    /// Calls `answers` once, before it packs anything, or else at its end.
+    /// Calls `head` once, before it packs anything, or else at its end.
     pub fn load(
         cpu: &Cpu,
         checkpoint: &Checkpoint,
-        answers: impl FnOnce() -> Result<Option<AnswerTokens>>,
+        head: impl FnOnce() -> Result<LinearHead>,
         max_model_len: usize,
         cache: Option<&Path>,
     ) -> Result<Self> {
         let config = checkpoint.config();
         let widths = Widths::of(config);
-        let head = LazyCell::new(|| head(checkpoint, answers()?));
+        let head = LazyCell::new(head);
         let shapes = widths.matrices().repeat(config.num_hidden_layers);
         let mut packed = packed::load(cpu, checkpoint, cache, &shapes, |i| {
             // A wrong tokenizer is told of before minutes of packing.
@@ -71,7 +71,7 @@ impl ModelWeights {
             .map(|i| Layer::load(checkpoint, widths, i, [next(), next(), next(), next()]))
             .collect::<Result<_>>()?;
         let norm = vector(checkpoint, "model.norm.weight", &[widths.hidden])?;
-        let (head, bias) = head.clone()?;
+        let LinearHead { weights: head, bias, .. } = head.clone()?;
         checkpoint.check_unchanged()?;
         Ok(Self {
             widths,
@@ -152,25 +152,6 @@ impl Layer {
                 })
             }
         })
-    }
-}
-
-/// What the last token's state is multiplied with, and what is added then.
-fn head(checkpoint: &Checkpoint, answers: Option<AnswerTokens>) -> Result<(Vec<f32>, f32)> {
-    let hidden = checkpoint.config().hidden_size;
-    match (checkpoint.head(), answers) {
-        (Head::Score { bias }, _) => {
-            let head = vector(checkpoint, "score.weight", &[1, hidden])?;
-            Ok((head, if bias { vector(checkpoint, "score.bias", &[1])?[0] } else { 0.0 }))
-        }
-        (Head::Tokens, Some(answers)) => {
-            let output = checkpoint.output_matrix()?;
-            let (mut yes, mut no) = (vec![0.0; hidden], vec![0.0; hidden]);
-            output.read_row(answers.yes as usize, &mut yes);
-            output.read_row(answers.no as usize, &mut no);
-            Ok((yes.iter().zip(no).map(|(yes, no)| yes - no).collect(), 0.0))
-        }
-        (Head::Tokens, None) => unreachable!("a checkpoint without a score head names its answer tokens"),
     }
 }
 

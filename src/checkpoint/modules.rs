@@ -1,0 +1,154 @@
+//! The files that sentence-transformers leaves beside a model: `modules.json` and what it names.
+//!
+//! Invariant: a chain of modules that makes anything but the score of a causal or converted model is refused with the
+//! module's name; its two wordings (`sentence_transformers.models.X` and, from 5.4 on, paths of Python modules) are one.
+//! Called by `head`.
+
+use super::{fail, shards, shown};
+use crate::error::Result;
+use serde_json::{Map, Value};
+use std::path::Path;
+
+const MODULES: &str = "modules.json";
+/// Where sentence-transformers puts the module of that name.
+const LOGIT_SCORE: &str = "1_LogitScore";
+const POOLING: &str = "1_Pooling";
+/// Says what kind of model the chain makes, its prompts and the function of its scores.
+const MODEL: &str = "config_sentence_transformers.json";
+
+/// What the files say.
+#[derive(Debug, Default)]
+pub(super) struct Modules {
+    /// The tokens whose logits make a score.
+    pub logit_score: Option<LogitScore>,
+    /// Whether the model is said to be a cross-encoder, which is what rerankers are called there.
+    pub is_cross_encoder: bool,
+    /// The function that sentence-transformers applies to a score.
+    pub activation_fn: Option<String>,
+    /// The instruction that it takes where it is given none.
+    pub prompt: Option<String>,
+}
+
+/// `1_LogitScore/config.json`.
+#[derive(Debug)]
+pub(super) struct LogitScore {
+    /// The file, as sentences name it.
+    pub file: String,
+    pub true_token_id: u32,
+    /// Without it, the score is the logit of the other.
+    pub false_token_id: Option<u32>,
+}
+
+impl Modules {
+    /// Reads them; a directory need not have any.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let mut all = Self::default();
+        let model = dir.join(MODEL);
+        if exists(&model) {
+            let model = object(&model)?;
+            let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+            all.is_cross_encoder = model.get("model_type").is_some_and(|kind| kind == "CrossEncoder");
+            all.activation_fn = text(model.get("activation_fn"));
+            let name = model.get("default_prompt_name").and_then(Value::as_str);
+            all.prompt = name.and_then(|name| text(model.get("prompts")?.get(name)));
+        }
+        let path = dir.join(MODULES);
+        if exists(&path) {
+            let modules = match value(&path)? {
+                Value::Array(modules) => modules,
+                other => return Err(fail(&path, format!("holds {}, expected a list", shown(&other.to_string())))),
+            };
+            for module in modules {
+                all.add(dir, &path, &module)?;
+            }
+        } else if exists(&dir.join(LOGIT_SCORE).join("config.json")) {
+            all.logit_score = Some(LogitScore::read(&dir.join(LOGIT_SCORE))?);
+        } else if exists(&dir.join(POOLING)) {
+            return Err(fail(dir, format!("has a directory {POOLING}, as embedding models do, {EXPECTED}")));
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, dir: &Path, file: &Path, module: &Value) -> Result<()> {
+        let Some(kind) = module.get("type").and_then(Value::as_str) else {
+            return Err(fail(file, format!("has a module {} without a type", shown(&module.to_string()))));
+        };
+        let name = shown(kind);
+        let class = kind.rsplit('.').next().unwrap_or(kind);
+        let place = module.get("path").and_then(Value::as_str).unwrap_or("");
+        match class {
+            _ if !kind.starts_with("sentence_transformers.") => Err(fail(
+                file,
+                format!(
+                    "lists the module {name}, which is code of the model's own, expected one of sentence_transformers"
+                ),
+            )),
+            "Transformer" if place.is_empty() || place == "." => Ok(()),
+            "Transformer" => Err(fail(
+                file,
+                format!("says that the model lies in {}, expected it in the directory itself", shown(place)),
+            )),
+            "LogitScore" => {
+                let plain = !place.is_empty() && !place.contains(['/', '\\', '\0', ':']) && place != "..";
+                if !plain {
+                    let what = format!("has {name} in {}, expected a directory beside it", shown(place));
+                    return Err(fail(file, what));
+                }
+                self.logit_score = Some(LogitScore::read(&dir.join(place))?);
+                Ok(())
+            }
+            "Pooling" | "Normalize" => {
+                Err(fail(file, format!("lists the module {name}, as embedding models do, {EXPECTED}")))
+            }
+            _ => Err(fail(file, format!("lists the module {name}, which is not supported, {EXPECTED}"))),
+        }
+    }
+}
+
+const EXPECTED: &str = "expected a reranker: a Transformer alone or with a LogitScore; this server makes no embeddings";
+
+impl LogitScore {
+    fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join("config.json");
+        let config = object(&path)?;
+        let id = |key: &str| match config.get(key).filter(|id| !id.is_null()) {
+            None => Ok(None),
+            Some(id) => match id.as_u64().and_then(|id| u32::try_from(id).ok()) {
+                Some(id) => Ok(Some(id)),
+                None => Err(fail(&path, format!("has {key} {}, expected a token's id", shown(&id.to_string())))),
+            },
+        };
+        let Some(true_token_id) = id("true_token_id")? else {
+            return Err(fail(&path, "has no true_token_id, expected the id of the token of a relevant document"));
+        };
+        let false_token_id = id("false_token_id")?;
+        if false_token_id == Some(true_token_id) {
+            return Err(fail(&path, format!("gives true_token_id and false_token_id the same token, {true_token_id}")));
+        }
+        match config.get("module_input_name").filter(|input| !input.is_null()) {
+            Some(input) if input != "causal_logits" => {
+                let input = shown(&input.to_string());
+                Err(fail(
+                    &path,
+                    format!("has module_input_name {input}, expected \"causal_logits\", the only one supported"),
+                ))
+            }
+            _ => Ok(Self { file: path.display().to_string(), true_token_id, false_token_id }),
+        }
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}
+
+fn value(path: &Path) -> Result<Value> {
+    serde_json::from_slice(&shards::read(path)?).map_err(|e| fail(path, format!("is not valid JSON: {e}")))
+}
+
+fn object(path: &Path) -> Result<Map<String, Value>> {
+    match value(path)? {
+        Value::Object(map) => Ok(map),
+        other => Err(fail(path, format!("holds {}, expected a JSON object", shown(&other.to_string())))),
+    }
+}

@@ -4,17 +4,17 @@
 #
 #   tests/faults/run.sh [BINARY]      default: target/release/ironrank
 #
-# All of it on loopback, with a tiny model; about two minutes. Needs python3; as root it also mounts small file systems
+# All of it on loopback, with a tiny model; some three minutes. Needs python3 and openssl; as root it also mounts small file systems
 # in a namespace of its own.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binary=${1:-target/release/ironrank}
 . tests/support/checks.sh
-need "apt-get install python3, cargo build --release" python3 "$binary"
+need "apt-get install openssl python3, cargo build --release" openssl python3 "$binary"
 
 export WORK=$work # for the logs of server.py
 tests/support/tiny-model.sh "$work/model"
-for name in http_abuse slow_clients changing_files stopping; do
+for name in http_abuse slow_clients keep_alive changing_files stopping; do
   echo "-- $name"
   python3 "tests/faults/$name.py" "$binary" "$work/model" >"$work/$name.out" 2>&1 &
   part=$!

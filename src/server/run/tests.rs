@@ -236,6 +236,67 @@ async fn an_encrypted_server_speaks_to_those_who_show_what_it_asks_for() {
     }
 }
 
+#[actix_web::test]
+async fn a_wish_for_another_protocol_ends_no_connection_on_any_kind_of_socket() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (path, pem) = (dir.path().join("i.sock"), Pem::new(&dir, "server"));
+    let tls = Tls {
+        certificate: pem.certificate.clone(),
+        key: pem.key.clone(),
+        client_authorities: None,
+        client_certificates: ClientCertificates::Ignored,
+        refresh: false,
+    };
+    let local = || reserve("127.0.0.1", 0).expect("a free port");
+    for reserved in [local(), local().secured(&tls).expect("good files"), reserve_unix(&path).expect("a free path")] {
+        let held = Arc::new(Held::default());
+        let (address, is_encrypted) = (reserved.address(), reserved.url().starts_with("https"));
+        let listening = reserved.listen().expect("listens");
+        let stop = Semaphore::new(0);
+        let client = async {
+            let Some(address) = address else {
+                return wish(UnixStream::connect(&path).await.expect("connects"), &held, &stop).await;
+            };
+            let stream = TcpStream::connect(address).await.expect("connects");
+            if is_encrypted {
+                let name = ServerName::try_from("localhost").expect("a name");
+                let stream = pem.connector(None).connect(name, stream).await.expect("connects");
+                return wish(stream, &held, &stop).await;
+            }
+            wish(stream, &held, &stop).await
+        };
+        let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
+            let _ = stop.acquire().await;
+            true
+        });
+        let (result, ()) = tokio::join!(soon("the stop", server), soon("the answers", client));
+        result.expect("stops in order");
+    }
+}
+
+/// Sends one request after the other, each with a wish for another protocol, then tells the server to stop.
+async fn wish(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, held: &Held, stop: &Semaphore) {
+    let head = "POST /rerank HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade:";
+    for _ in 0..3 {
+        for rest in [
+            " h2c\r\nContent-Length: 2\r\n\r\n{}",
+            " websocket\r\nContent-Length: 2\r\n\r\n{}",
+            " h2c\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+        ] {
+            held.release.notify_one();
+            stream.write_all(format!("{head}{rest}").as_bytes()).await.expect("sends");
+            stream.flush().await.expect("sends");
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"done") {
+                assert_ne!(stream.read_buf(&mut answer).await.expect("reads"), 0, "it has ended");
+            }
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.starts_with("HTTP/1.1 200 OK") && !answer.contains("connection:"), "{answer}");
+        }
+    }
+    stop.add_permits(1);
+}
+
 /// Sends the request and reads what comes back up to the end of its body.
 async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) -> std::io::Result<String> {
     stream.write_all(REQUEST).await?;

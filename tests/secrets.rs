@@ -82,7 +82,9 @@ fn no_key_and_no_text_is_logged_at_any_level_or_told_by_server_info() {
     let (mut log, mut port) = (String::new(), None);
     while port.is_none() {
         let line = lines.next().expect("the server gets ready").expect("text");
-        port = line.split_once("https://127.0.0.1:").and_then(|(_, port)| port.trim().parse::<u16>().ok());
+        port = line
+            .split_once("https://127.0.0.1:")
+            .and_then(|(_, port)| port.split_whitespace().next()?.parse::<u16>().ok());
         log.push_str(&line);
         log.push('\n');
     }

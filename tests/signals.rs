@@ -3,61 +3,9 @@
 mod support;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
+use rustix::process::Signal;
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
-
-/// A process and its log; it does not outlive the test.
-struct Process {
-    child: Child,
-    log: BufReader<ChildStderr>,
-}
-
-impl Process {
-    fn start(command: &mut Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
-        let log = BufReader::new(child.stderr.take().expect("piped"));
-        Self { child, log }
-    }
-
-    /// Reads the log up to a line with `words`.
-    fn wait_for(&mut self, words: &str) -> String {
-        let mut line = String::new();
-        while !line.contains(words) {
-            line.clear();
-            assert_ne!(self.log.read_line(&mut line).expect("the log can be read"), 0, "no line has '{words}'");
-        }
-        line
-    }
-
-    fn send(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it is there");
-    }
-
-    fn code(&mut self) -> Option<i32> {
-        self.child.wait().expect("it ends").code()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn ironrank(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ironrank"));
-    command.args(args).env_remove("RUST_LOG").env_remove("HF_HUB_OFFLINE");
-    command
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("text")
-}
+use support::process::{Process, ironrank, server, text};
 
 #[test]
 fn while_a_command_gets_ready_the_first_signal_ends_it_at_once() {
@@ -86,15 +34,7 @@ fn while_a_command_gets_ready_the_first_signal_ends_it_at_once() {
 #[test]
 fn a_server_stops_in_order_at_the_first_signal_and_at_once_at_a_second_ctrl_c() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
-    std::fs::write(dir.path().join("tokenizer.json"), support::tokenizer_json()).expect("written");
-    let server = |delay: &str| {
-        let rules = ["--load-format", "dummy", "--weight-cache", "off", "--threads", "1", "--max-model-len", "512"];
-        let place = ["--host", "127.0.0.1", "--port", "0", "--drain-delay", delay];
-        let mut server = Process::start(ironrank(&["serve", text(dir.path())]).args(rules).args(place));
-        server.wait_for("ready: ");
-        server
-    };
+    let server = |delay: &str| server(dir.path(), &["--drain-delay", delay]).0;
     for (signal, hint) in [(Signal::INT, true), (Signal::TERM, false)] {
         let mut orderly = server("0");
         orderly.send(signal);

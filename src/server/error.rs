@@ -8,6 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
+use std::borrow::Cow;
 use utoipa::ToSchema;
 
 /// Why a request is refused: by the HTTP side, or by the rest of the program.
@@ -88,7 +89,7 @@ pub(super) fn row(refusal: Refusal) -> Row {
 #[derive(Debug, Clone)]
 pub struct ApiError {
     refusal: Refusal,
-    message: String,
+    message: Cow<'static, str>,
     param: Option<String>,
     detail: Option<&'static str>,
     form: ErrorForm,
@@ -105,12 +106,12 @@ pub enum ErrorForm {
 
 impl ApiError {
     /// A refusal in a sentence.
-    pub fn new(refusal: Refusal, message: impl Into<String>) -> Self {
+    pub fn new(refusal: Refusal, message: impl Into<Cow<'static, str>>) -> Self {
         Self { refusal, message: message.into(), param: None, detail: None, form: ErrorForm::Object }
     }
 
     /// A request that breaks a rule of the API (vLLM's `BadRequestError`).
-    pub fn invalid(message: impl Into<String>) -> Self {
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Refusal::Kind(ErrorKind::InvalidRequest), message)
     }
 
@@ -124,8 +125,9 @@ impl ApiError {
     /// The same, with another sentence behind the first.
     #[must_use]
     pub fn and(mut self, sentence: &str) -> Self {
-        self.message.push(' ');
-        self.message.push_str(sentence);
+        let message = self.message.to_mut();
+        message.push(' ');
+        message.push_str(sentence);
         self
     }
 
@@ -153,12 +155,31 @@ impl ApiError {
         &self.message
     }
 
+    /// What the log may say of it: the sentence only where nothing in it can come from a body or a header.
+    pub fn reason(&self) -> Cow<'_, str> {
+        match (&self.message, self.refusal) {
+            (Cow::Borrowed(fixed), _) => Cow::Borrowed(fixed),
+            // Figures, and names of our own.
+            (
+                sentence,
+                Refusal::Unauthorized
+                | Refusal::TooLarge
+                | Refusal::TooSlow
+                | Refusal::Kind(ErrorKind::TooLong | ErrorKind::Unavailable | ErrorKind::Internal),
+            ) => Cow::Borrowed(sentence),
+            (_, refusal) => match &self.param {
+                Some(param) => format!("{} ({param})", row(refusal).kind).into(),
+                None => row(refusal).kind.into(),
+            },
+        }
+    }
+
     /// The answer to send.
     pub fn response(&self) -> HttpResponse {
         let Row { status, kind, .. } = row(self.refusal);
         match status {
-            // Busy or stopping: there are many under overload. A fault that ends the engine is logged where it happens.
-            StatusCode::SERVICE_UNAVAILABLE => tracing::debug!("{status}: {}", self.message),
+            // Busy or stopping. A fault that ends the engine is logged where it happens.
+            StatusCode::SERVICE_UNAVAILABLE => {}
             status if status.is_server_error() => tracing::error!("{status}: {}", self.message),
             _ => {}
         }
@@ -172,7 +193,8 @@ impl ApiError {
             }
             _ => {}
         }
-        let (message, detail) = (self.message.as_str(), self.detail.unwrap_or(&self.message));
+        let message: &str = &self.message;
+        let detail = self.detail.unwrap_or(message);
         if self.refusal == Refusal::Unauthorized {
             // vLLM's middleware answers with a string here, not with an object.
             return response.json(UnauthorizedBody { error: kind, message, detail });
@@ -199,7 +221,7 @@ impl From<Error> for ApiError {
         };
         Self {
             refusal: Refusal::Kind(err.kind()),
-            message: err.to_string(),
+            message: err.to_string().into(),
             param,
             detail: None,
             form: ErrorForm::Object,

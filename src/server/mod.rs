@@ -5,6 +5,7 @@
 //! with it the engine's work. Imports engine and the leaves prompt, options and error; called by `main`.
 
 mod access;
+mod activity;
 mod body;
 mod budget;
 mod classify;
@@ -52,13 +53,14 @@ use budget::Budget;
 use error::{ApiError, Refusal};
 use intake::Body;
 use metrics::{Exchange, Metrics};
+use request_log::Record;
 use rerank::Documents;
 use route::Resource;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long the connection stays for the next request.
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -164,6 +166,8 @@ pub struct State {
     metrics: Metrics,
     /// Requests at work.
     at_work: AtomicUsize,
+    /// What the log was told of requests.
+    told: request_log::Told,
     /// The memory that requests share.
     budget: Budget,
     /// Whether the server was told to stop: it is not well any more, and every answer ends its connection.
@@ -178,8 +182,8 @@ impl State {
         let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
         let (at_work, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let budget = Budget::new(settings.max_body_bytes);
-        Ok(Self { settings, engine, encoder, metrics, at_work, budget, stopping, started: unix_time() })
+        let (budget, told) = (Budget::new(settings.max_body_bytes), request_log::Told::default());
+        Ok(Self { settings, engine, encoder, metrics, at_work, told, budget, stopping, started: unix_time() })
     }
 
     fn is_stopping(&self) -> bool {
@@ -209,27 +213,27 @@ fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone +
 }
 
 async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
-    let started = Instant::now();
+    let record = Record::begin(&request, &state);
     let busy = connections::Busy::begin(request.conn_data());
     if let Some(preflight) = cors::preflight(&state.settings.cors, request.method(), request.headers()) {
         busy.answered(bytes(&preflight));
+        record.answered(preflight.status(), None, false);
         return finished(&state, &request, preflight);
     }
     let path = state.settings.local_path(request.path());
     let resource = Resource::at(path).filter(|resource| state.settings.has(resource));
-    let mut response =
-        answer(&request, resource.as_ref(), payload, &state).await.unwrap_or_else(|refused| refused.response());
+    let (mut response, refused) = match record.of(answer(&request, resource.as_ref(), payload, &state)).await {
+        Ok(response) => (response, None),
+        Err(refused) => (refused.response(), Some(refused)),
+    };
     // Also to who has no key, as vLLM does not: without these a page cannot even read that it needs one.
     cors::apply(&state.settings.cors, request.headers(), response.headers_mut());
     let handler = resource.as_ref().map_or(Some("none"), |resource| resource.label(path));
     if let Some(handler) = handler {
-        state.metrics.http(exchange(handler, &request, &response, started.elapsed()));
+        state.metrics.http(exchange(handler, &request, &response, record.elapsed()));
     }
     // What asks whether the server is well asks every few seconds, which is no news.
-    if state.settings.log_requests && handler.is_some() {
-        tracing::info!(target: "request", "{}", request_log::line(&request, response.status(), started.elapsed()));
-    }
-    tracing::debug!("{} {} {}", request.method(), request.path(), response.status().as_u16());
+    record.answered(response.status(), refused.as_ref(), handler.is_some());
     busy.answered(bytes(&response));
     finished(&state, &request, response)
 }

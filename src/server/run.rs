@@ -6,7 +6,7 @@
 use super::connections::{self, Connections, Times};
 use super::listen::Listening;
 use super::stream::Stream;
-use super::{State, routes};
+use super::{State, activity, routes};
 use crate::error::{Error, ErrorKind, Result};
 use actix_http::{HttpService, KeepAlive, Request};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
@@ -44,6 +44,8 @@ pub struct Lifecycle {
 /// How long a client that was refused may go on sending: what it has sent is thrown away until then, for it may not look
 /// for the answer before it has sent everything.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take until requests that a stop has cut off are dropped.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a server whose engine has failed gives its last answers; none of them needs to be computed.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -70,19 +72,29 @@ pub async fn run(
             }
         }
     };
+    let telling = actix_web::rt::spawn(activity::tell(state.clone()));
     let serving = run_app(routes(state.clone()), listening, lifecycle, stop);
     let failure = async {
         let failure = state.engine.failed().await;
         tokio::time::sleep(FAILURE_TIMEOUT).await;
         failure
     };
-    tokio::select! {
+    let ended = tokio::select! {
         result = serving => match state.engine.failure() {
             Some(failure) => Err(failure),
             None => result,
         },
         failure = failure => Err(failure),
-    }
+    };
+    telling.abort();
+    // What was cut off says so when it is dropped, on the threads that served.
+    let dropped = async {
+        while state.at_work.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let _ = tokio::time::timeout(LAST_WORDS, dropped).await;
+    ended
 }
 
 /// `stop` resolves to whether running requests get their time.

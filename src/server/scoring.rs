@@ -9,8 +9,8 @@ use super::budget::Share;
 use super::error::{ApiError, ErrorForm, Refusal};
 use super::intake::Body;
 use super::metrics::Pair;
-use super::request_id;
 use super::wire::{Common, PairRequest, Text};
+use super::{request_id, request_log};
 use crate::engine::Admission;
 use crate::error::{Error, ErrorKind};
 use crate::options::Overflow;
@@ -121,6 +121,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
         on_a_thread(state, move |client| prepare::<R>(&blocking, body, client)).await?;
 
     let lengths: Vec<usize> = prompts.iter().map(Prompt::len).collect();
+    request_log::note(|work| (work.documents, work.tokens) = (lengths.len(), lengths.iter().sum()));
     let pairs = state.metrics.pairs_begin(lengths.len());
     let priority = request.common().priority;
     let before = started.elapsed();
@@ -128,6 +129,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
         pairs.failed();
         ApiError::from(err).in_form(error_form)
     })?;
+    request_log::note(|work| work.queued = answers.iter().map(|answer| answer.queued).max());
     pairs.finished(lengths.iter().zip(&answers).map(|(&tokens, &answer)| Pair { tokens, before, answer }));
     let pooling = &state.settings.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);

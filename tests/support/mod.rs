@@ -3,6 +3,8 @@
 //! Invariant: everything comes from the repository, nothing from the network. Called by the tests beside it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod process;
+
 use flate2::read::GzDecoder;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use safetensors::tensor::{Dtype, TensorView};

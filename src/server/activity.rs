@@ -1,0 +1,123 @@
+//! The line that the log has every ten seconds while there is work, as vLLM's has.
+//!
+//! Invariant: a server that does nothing says nothing. Started by `run`.
+
+use super::State;
+use super::request_log::WINDOW;
+use crate::engine;
+use actix_web::web;
+use indicatif::HumanCount;
+use std::time::{Duration, Instant};
+use tokio::time::{MissedTickBehavior, interval_at};
+
+/// What the engine had done and what the time was when the last line was due, and what there is now.
+struct Glance {
+    work: engine::Work,
+    elapsed: Duration,
+    running: usize,
+    waiting: usize,
+    /// How full the prefix cache is, from 0 to 1.
+    cache: f64,
+    /// Failed requests that have no line of their own.
+    unsaid: u64,
+}
+
+/// Tells of the work until it is dropped.
+pub async fn tell(state: web::Data<State>) {
+    let (mut before, mut since) = (state.engine.work(), Instant::now());
+    let mut ticks = interval_at((since + WINDOW).into(), WINDOW);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (engine, now) = (&state.engine, engine::Engine::work(&state.engine));
+        let glance = Glance {
+            work: now.since(&before),
+            elapsed: since.elapsed(),
+            running: engine.running(),
+            waiting: engine.waiting(),
+            cache: engine.prefix_cache_tokens() as f64 / engine.prefix_cache_capacity().max(1) as f64,
+            unsaid: state.told.unsaid(),
+        };
+        (before, since) = (now, Instant::now());
+        if let Some(line) = glance.line() {
+            tracing::info!("{line}");
+        }
+        if let Some(warning) = glance.warning() {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+impl Glance {
+    /// What was done and what there is to do, if there is anything.
+    fn line(&self) -> Option<String> {
+        let Self { work, elapsed, running, waiting, cache, .. } = self;
+        if work.tokens == 0 && running + waiting == 0 {
+            return None;
+        }
+        let seconds = elapsed.as_secs_f64().max(1e-3);
+        let share = |part: u64| if work.tokens == 0 { 0.0 } else { 100.0 * part as f64 / work.tokens as f64 };
+        Some(format!(
+            "{} tokens/s, {:.0} % of them computed; {running} documents run, {waiting} wait; busy for {:.0} % of the time; \
+             prefix cache: {:.0} % hits, {:.0} % full",
+            HumanCount((work.tokens as f64 / seconds) as u64),
+            share(work.computed_tokens),
+            100.0 * work.model_time.as_secs_f64() / seconds,
+            share(work.cached_tokens),
+            100.0 * cache,
+        ))
+    }
+
+    /// What has failed and was not told of.
+    fn warning(&self) -> Option<String> {
+        let unsaid = (self.unsaid > 0).then_some(self.unsaid)?;
+        Some(format!("{} more requests failed or were given up than have a line here", HumanCount(unsaid)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Glance = Glance {
+        work: engine::Work {
+            tokens: 0,
+            computed_tokens: 0,
+            cached_tokens: 0,
+            flop: 0,
+            model_time: Duration::ZERO,
+            batches: [0; engine::BATCH_SIZES.len() + 1],
+            refused_by_pairs: 0,
+            refused_by_tokens: 0,
+        },
+        elapsed: WINDOW,
+        running: 0,
+        waiting: 0,
+        cache: 0.5,
+        unsaid: 0,
+    };
+
+    #[test]
+    fn work_is_told_of_and_idleness_is_not() {
+        assert_eq!((IDLE.line(), IDLE.warning()), (None, None));
+        let work = engine::Work {
+            tokens: 36_000,
+            computed_tokens: 9_000,
+            cached_tokens: 3_600,
+            model_time: Duration::from_millis(9_500),
+            ..IDLE.work
+        };
+        assert_eq!(
+            Glance { work, running: 12, waiting: 54, ..IDLE }.line().as_deref(),
+            Some(
+                "3,600 tokens/s, 25 % of them computed; 12 documents run, 54 wait; busy for 95 % of the time; prefix cache: \
+                 10 % hits, 50 % full"
+            )
+        );
+        // A batch may take longer than the time between two lines.
+        assert!(Glance { running: 1, ..IDLE }.line().is_some_and(|line| line.starts_with("0 tokens/s, 0 %")));
+        assert!(Glance { waiting: 1, ..IDLE }.line().is_some());
+        let warning = Glance { unsaid: 9_980, ..IDLE }.warning();
+        assert_eq!(warning.as_deref(), Some("9,980 more requests failed or were given up than have a line here"));
+    }
+}

@@ -136,9 +136,9 @@ fn what_is_wrong_with_a_certificate_is_a_sentence_and_exit_code_2() {
     let missing = dir.path().join("missing.pem").display().to_string();
     let config = dir.path().join("config.json").display().to_string();
     for (flags, words) in [
-        (&["--ssl-certfile", &missing, "--ssl-keyfile", &other_key][..], "missing.pem cannot be read"),
+        (&["--ssl-certfile", &missing, "--ssl-keyfile", &other_key][..], "missing.pem does not exist"),
         (&["--ssl-certfile", &config, "--ssl-keyfile", &other_key], "config.json holds no certificate in PEM form"),
-        (&["--ssl-certfile", &certificate, "--ssl-keyfile", &missing], "missing.pem cannot be read"),
+        (&["--ssl-certfile", &certificate, "--ssl-keyfile", &missing], "missing.pem does not exist"),
         (&["--ssl-certfile", &certificate], "server.crt holds no private key in PEM form"),
         (&["--ssl-certfile", &certificate, "--ssl-keyfile", &other_key], "is not the key of the certificate"),
         (&["--ssl-keyfile", &other_key], "--ssl-keyfile needs a --ssl-certfile"),

@@ -58,7 +58,7 @@ impl Drop for Process {
 /// The program with these arguments.
 pub fn ironrank(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ironrank"));
-    command.args(args).env_remove("RUST_LOG").env_remove("HF_HUB_OFFLINE");
+    command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG").env_remove("HF_HUB_OFFLINE");
     command
 }
 

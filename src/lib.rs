@@ -27,6 +27,7 @@
 //! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
 //! - [`logging`] and [`progress`]: lines and bars, which share stderr.
+//! - [`threads`]: those besides the kernels', all started at the start.
 //! - [`signals`]: what asks the process to end, and when it does so at once.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
@@ -55,6 +56,7 @@ pub mod score;
 pub mod server;
 pub mod signals;
 pub mod startup;
+pub mod threads;
 
 /// The program's version, with the revision that it was built from where that is known: `0.1.0 (0123456789ab)`.
 pub fn version() -> String {

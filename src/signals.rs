@@ -7,6 +7,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress;
+use crate::threads;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +78,7 @@ impl Signals {
                 }
             }
         };
-        std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(watch)).map_err(fail)?;
+        threads::spawn("signals", move || runtime.block_on(watch))?;
         Ok(Self(state))
     }
 
@@ -103,7 +104,8 @@ impl State {
 
 fn end(stop: Stop) -> ! {
     let (said, wait) = mpsc::channel();
-    std::thread::spawn(move || {
+    // Without another thread the process ends without a word.
+    let _ = threads::spawn("last words", move || {
         progress::clear();
         tracing::warn!("ended at once by {}", stop.name());
         let _ = said.send(());

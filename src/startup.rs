@@ -7,7 +7,8 @@ use crate::memory::{self, Need};
 use crate::model;
 use crate::options::{EngineOptions, LoadFormat};
 use crate::prompt::{self, PromptEncoder, Template};
-use ironrank_kernels::{Cpu, Isa, Machine, Pool, explain_bus_errors};
+use crate::threads;
+use ironrank_kernels::{Cpu, Isa, Machine, Pool, PoolError, explain_bus_errors};
 use std::path::Path;
 use std::time::Instant;
 
@@ -118,7 +119,7 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: Limits) -> Result<
         prefix_cache_bytes,
         ..queue
     };
-    let engine = Engine::start(model, limits);
+    let engine = Engine::start(model, limits)?;
     let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
     Ok(Loaded { engine, encoder, config, activation: checkpoint.activation(), digest, max_model_len })
 }
@@ -145,10 +146,13 @@ pub fn cpu(options: &EngineOptions) -> Result<Cpu> {
         None => Isa::best(),
     };
     let pool = match &options.cores {
-        Some(cores) => Pool::on(cores, options.threads, options.pin)
-            .map_err(|why| Error::new(ErrorKind::Options, format!("VLLM_CPU_OMP_THREADS_BIND: {why}")))?,
+        Some(cores) => Pool::on(cores, options.threads, options.pin),
         None => Pool::new(options.threads, options.pin),
-    };
+    }
+    .map_err(|err| match err {
+        PoolError::NotAllowed { .. } => Error::new(ErrorKind::Options, format!("VLLM_CPU_OMP_THREADS_BIND: {err}.")),
+        PoolError::Refused { .. } => threads::refused("kernels", &err),
+    })?;
     Ok(Cpu::new(isa, if options.numa { pool } else { pool.without_numa() }))
 }
 

@@ -32,7 +32,7 @@ impl Cache {
         let dir = self.models.path().join(name);
         fs::create_dir(&dir).unwrap();
         write_checkpoint("tiny-mha", &dir, 1);
-        let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
+        let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
         let checkpoint = Checkpoint::open(&dir, &Overrides::new()).unwrap();
         let encoder = || PromptEncoder::builtin(512);
         model::load(cpu, &checkpoint, encoder, 512, Some(self.dir.path())).unwrap().0

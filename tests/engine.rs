@@ -104,7 +104,7 @@ fn bench_within(limits: Limits) -> Bench {
     let (call_sender, calls) = channel();
     let (steps, step_receiver) = channel();
     let model = Box::new(Held { calls: call_sender, steps: step_receiver, lanes: [None, None] });
-    Bench { engine: Engine::start(model, limits), calls, steps }
+    Bench { engine: Engine::start(model, limits).unwrap(), calls, steps }
 }
 
 impl Bench {

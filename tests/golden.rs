@@ -22,7 +22,7 @@ fn load(shape: &str, isa: Isa, threads: usize) -> (Box<dyn Model>, PromptEncoder
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), config(shape).to_string()).unwrap();
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).unwrap();
-    let cpu = Cpu::new(isa, Pool::new(Some(threads), false));
+    let cpu = Cpu::new(isa, Pool::new(Some(threads), false).unwrap());
     model::load(cpu, &checkpoint, || PromptEncoder::builtin(MAX_MODEL_LEN), MAX_MODEL_LEN, None).unwrap()
 }
 
@@ -135,7 +135,8 @@ async fn score_does_not_depend_on_the_token_budget_or_the_prefix_cache() {
         [(1, 9, 0), (64, 9, 1 << 20), (500, 3, 150_000), (2048, 128, 0), (2048, 128, 1 << 30), (1 << 20, usize::MAX, 4)]
     {
         let (model, _) = load("tiny", Isa::best(), 2);
-        let engine = Engine::start(model, Limits { tokens, sequences, prefix_cache_bytes: cache, ..Limits::default() });
+        let engine =
+            Engine::start(model, Limits { tokens, sequences, prefix_cache_bytes: cache, ..Limits::default() }).unwrap();
         // Two requests at once, so that batches also mix requests, and once more with what the cache has kept.
         for _ in 0..2 {
             let (first, second) =

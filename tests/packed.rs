@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use support::write_checkpoint;
 
 fn load(checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>> {
-    let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false));
+    let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false).unwrap());
     model::load(cpu, checkpoint, || PromptEncoder::builtin(512), 512, cache).map(|(model, _)| model)
 }
 

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 /// Every instruction set, on one thread and on two.
 static CPUS: LazyLock<[Vec<Cpu>; 2]> = LazyLock::new(|| {
-    let cpu = |isa, threads| Cpu::new(isa, Pool::new(Some(threads), false));
+    let cpu = |isa, threads| Cpu::new(isa, Pool::new(Some(threads), false).expect("threads"));
     [1, 2].map(|threads| Isa::available().into_iter().map(|isa| cpu(isa, threads)).collect())
 });
 

@@ -51,7 +51,7 @@ impl Subject {
     fn new() -> Self {
         let mut subject = Self {
             dir: tempfile::tempdir().expect("there is a temporary directory"),
-            cpu: Cpu::new(Isa::best(), Pool::new(Some(1), false)),
+            cpu: Cpu::new(Isa::best(), Pool::new(Some(1), false).expect("threads")),
             checkpoint: Checkpoint::dummy(None, &Overrides::new()).expect("the built-in configuration is good"),
             path: PathBuf::new(),
             good: Vec::new(),

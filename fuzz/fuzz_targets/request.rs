@@ -121,7 +121,7 @@ fn state() -> State {
     std::fs::write(dir.path().join("config.json"), config.to_string()).expect("the configuration is written");
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
     let encoder = || PromptEncoder::builtin(MAX_MODEL_LEN);
-    let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
+    let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).expect("threads"));
     let (model, encoder) = model::load(cpu, &checkpoint, encoder, MAX_MODEL_LEN, None).expect("the model loads");
     let limits = Limits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20, ..Limits::default() };
     let settings = Settings {
@@ -146,5 +146,5 @@ fn state() -> State {
         docs: true,
         server_info: None,
     };
-    State::new(settings, Engine::start(model, limits), Arc::new(encoder)).expect("the metrics can be set up")
+    State::new(settings, Engine::start(model, limits).expect("threads"), Arc::new(encoder)).expect("the metrics can be set up")
 }

@@ -48,7 +48,7 @@ fn measure(c: &mut Criterion, group: &str, name: &str, cpu: &Cpu, flop: u64, mut
 
 fn matmul(c: &mut Criterion) {
     for isa in Isa::available() {
-        let cpu = Cpu::new(isa, Pool::new(Some(1), true));
+        let cpu = Cpu::new(isa, Pool::new(Some(1), true).expect("threads"));
         for (k, n) in SHAPES {
             let w = noise(n * k);
             let weights = Weights::pack(&cpu, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]));
@@ -67,7 +67,7 @@ fn matmul(c: &mut Criterion) {
 }
 
 fn gemm_crate(c: &mut Criterion) {
-    let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), true));
+    let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), true).expect("threads"));
     for (k, n) in SHAPES {
         let w = noise(n * k);
         for m in ROWS {
@@ -109,7 +109,7 @@ fn attention(c: &mut Criterion) {
     let shape = AttentionShape { heads: 16, kv_heads: 8, head_dim: 128 };
     let (d, stride) = (128, (16 + 2 * 8) * 128);
     for isa in Isa::available() {
-        let cpu = Cpu::new(isa, Pool::new(Some(1), true));
+        let cpu = Cpu::new(isa, Pool::new(Some(1), true).expect("threads"));
         for positions in POSITIONS {
             let mut qkv = Buffer::zeroed(positions * stride);
             qkv.copy_from_slice(&noise(positions * stride));

@@ -37,5 +37,5 @@ pub use isa::{Isa, UnavailableIsa};
 pub use matmul::pack::{Lhs, Weights};
 pub use matmul::tile::NR;
 pub use norm::RmsNorm;
-pub use pool::{Machine, Pool};
+pub use pool::{Machine, Pool, PoolError};
 pub use rope::Rope;

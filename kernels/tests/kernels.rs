@@ -19,7 +19,7 @@ fn isas() -> Vec<Isa> {
 fn on_every_cpu(case: impl Fn(&Cpu)) {
     for isa in isas() {
         for threads in [1, 3] {
-            case(&Cpu::new(isa, Pool::new(Some(threads), false)));
+            case(&Cpu::new(isa, Pool::new(Some(threads), false).expect("threads")));
         }
     }
 }
@@ -138,7 +138,7 @@ fn sequence(shape: AttentionShape, seed: u64, len: usize) -> Sequence {
 fn attention_agrees_with_f64_over_shapes_and_lengths() {
     let shapes = [(4, 2, 32), (6, 2, 16), (4, 4, 64), (16, 8, 128), (3, 1, 20), (32, 2, 6)];
     for isa in isas() {
-        let cpu = &Cpu::new(isa, Pool::new(Some(2), false));
+        let cpu = &Cpu::new(isa, Pool::new(Some(2), false).expect("threads"));
         for (heads, kv_heads, head_dim) in shapes {
             let shape = AttentionShape { heads, kv_heads, head_dim };
             // Norm weights of 3 make the softmax peaked, as a trained model's is.
@@ -159,7 +159,7 @@ fn attention_does_not_depend_on_neighbours_order_threads_or_chunks() {
     let bits = |x: &[Vec<f32>]| x.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
     on_every_cpu(|cpu| {
         let run = |batch: &[&Sequence], chunk| attention_batch(cpu, shape, batch, &norm, &norm, chunk);
-        let one_thread = Cpu::new(cpu.isa(), Pool::new(Some(1), false));
+        let one_thread = Cpu::new(cpu.isa(), Pool::new(Some(1), false).expect("threads"));
         let alone = attention_batch(&one_thread, shape, &[&a], &norm, &norm, 1000).remove(0);
         for (batch, place) in [(vec![&a, &b, &c], 0), (vec![&c, &b, &a], 2), (vec![&b, &a], 1)] {
             for chunk in [1000, 100, 37] {
@@ -229,7 +229,7 @@ proptest! {
     #[test]
     fn matmul_agrees_with_f64_at_any_size(m in 1usize..70, n in 1usize..150, k in 1usize..600) {
         for isa in isas() {
-            matmul_of_noise(&Cpu::new(isa, Pool::new(Some(2), false)), m, n, k);
+            matmul_of_noise(&Cpu::new(isa, Pool::new(Some(2), false).expect("threads")), m, n, k);
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::memory;
 use crate::model;
 use crate::options::{CheckOptions, EngineOptions, LoadFormat};
 use crate::prompt::{PromptEncoder, Template};
+use crate::server;
 use crate::startup::{self, Prompts};
+use crate::threads;
 use ironrank_kernels::{Machine, explain_bus_errors};
 
 /// Looks at everything that a start looks at.
@@ -27,6 +29,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     let template = template.map_err(|err| problems.push(err)).ok().flatten();
     let prompts = Prompts { template, instruction: instruction.clone() };
     let cpu = startup::cpu(options).map_err(|err| problems.push(err)).ok();
+    problems.extend(threads::check_room("server", server::THREADS).err());
     let opened = match (&options.model, options.load_format) {
         (Some(dir), LoadFormat::Safetensors) => Checkpoint::inspect(dir, &options.hf_overrides),
         (dir, _) => Checkpoint::dummy(dir.as_deref(), &options.hf_overrides).map_err(|err| vec![err]),

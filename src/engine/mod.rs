@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 use crate::options::Pooling;
 use crate::prompt::Prompt;
+use crate::threads;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -206,17 +207,14 @@ impl Drop for Pending {
 
 impl Engine {
     /// Starts the worker, which keeps within `limits`. The thread ends when all handles are dropped and the queue is
-    /// empty.
-    pub fn start(model: Box<dyn Model>, limits: Limits) -> Self {
+    /// empty. An error if the system refuses the thread.
+    pub fn start(model: Box<dyn Model>, limits: Limits) -> Result<Self> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let state = Arc::new(State::default());
         let kv_bytes = model.kv_bytes();
         let worker = Worker::new(model, receiver, limits, state.clone());
-        std::thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn(move || worker.run())
-            .expect("the operating system starts the engine thread");
-        Self { requests: sender, limits, kv_bytes, state }
+        threads::spawn("engine", move || worker.run())?;
+        Ok(Self { requests: sender, limits, kv_bytes, state })
     }
 
     /// The [`Answer::margin`] of every prompt, see [`Self::answers`].

@@ -14,6 +14,7 @@ use crate::checkpoint::{Checkpoint, Config};
 use crate::error::{Error, ErrorKind, Result};
 use crate::prefix_cache::KvRows;
 use crate::prompt::PromptEncoder;
+use crate::threads;
 use ironrank_kernels::Cpu;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -126,7 +127,8 @@ pub fn load(
     cache: Option<&Path>,
 ) -> Result<(Box<dyn Model>, PromptEncoder)> {
     thread::scope(|scope| {
-        let beside = scope.spawn(encoder);
+        let beside = thread::Builder::new().name("tokenizer".to_owned()).spawn_scoped(scope, encoder);
+        let beside = beside.map_err(|err| threads::refused("tokenizer", &err))?;
         let mut encoder = None;
         let head = || {
             let made = encoder.insert(beside.join().unwrap_or_else(|panic| resume_unwind(panic))?);

@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn rows_without_pairs_fill_it_too_until_they_leave() {
-        let mut flight = Flight::new(Engine::start(Box::new(Idle), Limits::default()));
+        let mut flight = Flight::new(Engine::start(Box::new(Idle), Limits::default()).unwrap());
         let place = |line| Place { line, bytes: 0, mark: Mark { lines: line, xxh3: String::new() } };
         let empty = |line| Item::Row { place: place(line), id: None, many: true, truncated: 0 };
         let bad = |line| Item::Rejected { place: place(line), reason: String::new(), row: "x".repeat(4000) };

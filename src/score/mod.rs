@@ -23,6 +23,7 @@ use crate::options::{EngineOptions, Overflow, ScoreOptions};
 use crate::prompt::{PromptEncoder, PromptOptions, Template, tokenizer_json};
 use crate::signals::{Signals, Stop};
 use crate::startup::{self, Loaded, Prompts};
+use crate::threads;
 use flight::{Flight, Landed};
 use output::{Begun, Output};
 use progress::{Progress, TICK};
@@ -117,7 +118,7 @@ impl<'a> Scorer<'a> {
         let mut progress = Progress::new(self.engine.clone(), size, self.options.rejected.is_none());
         // All that was received stands in this beginning of the input.
         let mut mark = begun.input.clone();
-        let mut items = self.read(source, &begun);
+        let mut items = self.read(source, &begun)?;
         let mut flight = Flight::new(self.engine.clone());
         let window = WINDOW_BATCHES.saturating_mul(self.options.engine.max_num_batched_tokens);
         let (mut stop, mut stopped, mut short, mut reading) = (pin!(stop), None, false, true);
@@ -181,7 +182,7 @@ impl<'a> Scorer<'a> {
     }
 
     /// Starts to read; what comes of the input arrives in its order.
-    fn read(&self, source: Source, begun: &Begun) -> mpsc::Receiver<Result<Item>> {
+    fn read(&self, source: Source, begun: &Begun) -> Result<mpsc::Receiver<Result<Item>>> {
         let shorten = self.options.overflow == Overflow::Truncate;
         let reader = Reader {
             source,
@@ -192,11 +193,8 @@ impl<'a> Scorer<'a> {
             known: begun.input.clone(),
         };
         let (sender, items) = mpsc::channel(ITEMS);
-        std::thread::Builder::new()
-            .name("reader".to_owned())
-            .spawn(move || reader.run(&sender))
-            .expect("the operating system starts the reader");
-        items
+        threads::spawn("reader", move || reader.run(&sender))?;
+        Ok(items)
     }
 
     fn write(&self, landed: Landed, output: &mut Output, progress: &mut Progress) {

@@ -10,11 +10,11 @@ use super::row::{RejectedRow, ScoredRow};
 use super::source::Mark;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ScoreOptions;
+use crate::threads::Threads;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use tokio::task::spawn_blocking;
 
 /// Open files for scores and rejected rows.
 pub(super) struct Output {
@@ -43,7 +43,7 @@ impl Output {
     /// Opens what is to be written and finds out what is there, without changing it.
     pub fn open(options: &ScoreOptions) -> Result<Self> {
         let (scores, place) = match &options.output {
-            None => (Sheet::stream("standard output".to_owned(), Box::new(io::stdout())), None),
+            None => (Sheet::stream("standard output".to_owned(), Box::new(io::stdout()))?, None),
             Some(path) if is_device(path) => (Sheet::device(path)?, None),
             Some(path) => (Sheet::open(path, u64::MAX)?, Some(Record::path(path))),
         };
@@ -141,20 +141,21 @@ struct Sheet {
 
 enum To {
     File(File),
-    /// Gone while it is written to.
-    Stream(Option<Box<dyn Write + Send>>),
+    /// And the thread that writes to it; it is gone meanwhile.
+    Stream(Option<Box<dyn Write + Send>>, Threads),
 }
 
 impl Sheet {
-    fn stream(name: String, stream: Box<dyn Write + Send>) -> Self {
-        Self { name, to: To::Stream(Some(stream)), rows: 0, last: 0, whole: 0, waiting: Vec::new() }
+    fn stream(name: String, stream: Box<dyn Write + Send>) -> Result<Self> {
+        let to = To::Stream(Some(stream), Threads::start("writer", 1)?);
+        Ok(Self { name, to, rows: 0, last: 0, whole: 0, waiting: Vec::new() })
     }
 
     /// Opens what is there and can neither be read again nor cut.
     fn device(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let device = File::options().write(true).open(path).map_err(|err| cannot_write(&name, &err))?;
-        Ok(Self::stream(name, Box::new(device)))
+        Self::stream(name, Box::new(device))
     }
 
     /// Opens or creates a file that no other process writes, and reads the lines of its rows, none beyond `limit`.
@@ -235,11 +236,11 @@ impl Sheet {
                 self.waiting.clear();
                 written
             }
-            To::Stream(place) => {
+            To::Stream(place, thread) => {
                 let mut stream = place.take().expect("nothing is written after a write that was given up");
                 let rows = std::mem::take(&mut self.waiting);
                 let write = move || (stream.write_all(&rows).and_then(|()| stream.flush()), stream);
-                let (written, stream) = spawn_blocking(write).await.expect("writing does not panic");
+                let (written, stream) = thread.run(write).await.expect("writing does not panic");
                 *place = Some(stream);
                 written
             }
@@ -250,7 +251,7 @@ impl Sheet {
     fn sync(&mut self) -> Result<()> {
         match &self.to {
             To::File(file) => file.sync_all().map_err(|err| cannot_write(&self.name, &err)),
-            To::Stream(_) => Ok(()),
+            To::Stream(..) => Ok(()),
         }
     }
 }

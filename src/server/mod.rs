@@ -44,6 +44,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Cors, Overflow, Pooling};
 use crate::prompt::PromptEncoder;
+use crate::threads::{self, Threads};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
@@ -61,6 +62,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Threads that read JSON and make tokens.
+const TEXT_THREADS: usize = 4;
+/// The one that has the model.
+const ENGINE_THREADS: usize = 1;
+/// Threads that a server takes beside those that compute.
+pub const THREADS: usize = TEXT_THREADS + run::HTTP_THREADS + ENGINE_THREADS;
 
 /// How long the connection stays for the next request.
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -164,6 +172,8 @@ pub struct State {
     engine: Engine,
     encoder: Arc<PromptEncoder>,
     metrics: Metrics,
+    /// They read JSON and make tokens.
+    threads: Threads,
     /// Requests at work.
     at_work: AtomicUsize,
     /// What the log was told of requests.
@@ -177,13 +187,16 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a server; an error if the metrics cannot be labelled with the served name.
+    /// The state of a server; an error if the metrics cannot be labelled with the served name, or if the system refuses
+    /// the threads that a server takes, those of HTTP among them.
     pub fn new(settings: Settings, engine: Engine, encoder: Arc<PromptEncoder>) -> Result<Self> {
         let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
         let (at_work, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (budget, told) = (Budget::new(settings.max_body_bytes), request_log::Told::default());
-        Ok(Self { settings, engine, encoder, metrics, at_work, told, budget, stopping, started: unix_time() })
+        let threads = Threads::start("texts", TEXT_THREADS)?;
+        threads::check_room("http", run::HTTP_THREADS)?;
+        Ok(Self { settings, engine, encoder, metrics, threads, at_work, told, budget, stopping, started: unix_time() })
     }
 
     fn is_stopping(&self) -> bool {

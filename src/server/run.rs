@@ -23,8 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Threads that speak HTTP. They only move bytes: the cores belong to the engine.
 const WORKERS: usize = 1;
-/// Threads that read JSON and make tokens.
-const BLOCKING_THREADS: usize = 4;
+/// Those, and the one that takes connections: what actix starts.
+pub(super) const HTTP_THREADS: usize = WORKERS + 1;
 
 /// Times and places of a server's life.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +113,6 @@ async fn run_app(
     let server = Server::build()
         .workers(WORKERS)
         .max_concurrent_connections(most)
-        .worker_max_blocking_threads(BLOCKING_THREADS)
         .shutdown_timeout(match lifecycle.shutdown_timeout {
             Duration::ZERO => FAILURE_TIMEOUT.as_secs(),
             timeout => timeout.as_secs(),

@@ -335,7 +335,7 @@ pub(super) async fn on_a_thread<T: Send + 'static>(
         client.is_there()?;
         work(&client)
     };
-    web::block(work).await.map_err(|_| match state.is_stopping() {
+    state.threads.run(work).await.map_err(|_| match state.is_stopping() {
         true => ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The server is stopping; try again in a moment."),
         // It has panicked.
         false => ApiError::new(Refusal::Kind(ErrorKind::Internal), "The server failed while it read this request."),

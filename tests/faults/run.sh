@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a server must survive: requests that nobody should send, clients that are slow or gone, files that change or cannot
-# be written, and a stop under load. Each check is a claim; docs/reliability.md says what is promised.
+# be written, a stop under load, and a system that refuses threads. Each check is a claim; docs/reliability.md says what is promised.
 #
 #   tests/faults/run.sh [BINARY]      default: target/release/ironrank
 #
@@ -14,7 +14,7 @@ need "apt-get install openssl python3, cargo build --release" openssl python3 "$
 
 export WORK=$work # for the logs of server.py
 tests/support/tiny-model.sh "$work/model"
-for name in http_abuse slow_clients keep_alive changing_files stopping; do
+for name in http_abuse slow_clients keep_alive changing_files stopping threads; do
   echo "-- $name"
   python3 "tests/faults/$name.py" "$binary" "$work/model" >"$work/$name.out" 2>&1 &
   part=$!

@@ -92,7 +92,7 @@ async fn a_failure(fault: Fault) -> Error {
     let (begun, is_begun) = channel();
     let (go_on, goes_on) = channel();
     let model = Failing { fault, begun, go_on: goes_on, sequences: 0 };
-    let engine = Engine::start(Box::new(model), Limits::default());
+    let engine = Engine::start(Box::new(model), Limits::default()).unwrap();
     let encoder = Arc::new(PromptEncoder::builtin(512).expect("the tokenizer opens"));
     let reserved = server::reserve("127.0.0.1", 0).expect("a free port");
     let port = reserved.address().expect("a TCP address").port();
@@ -143,7 +143,7 @@ async fn health_says_503_from_the_failure_on() {
     let (begun, _is_begun) = channel();
     let (go_on, goes_on) = channel();
     let model = Failing { fault: Fault::Panic, begun, go_on: goes_on, sequences: 0 };
-    let engine = Engine::start(Box::new(model), Limits::default());
+    let engine = Engine::start(Box::new(model), Limits::default()).unwrap();
     let encoder = Arc::new(PromptEncoder::builtin(512).expect("the tokenizer opens"));
     let subject = subject_over((engine.clone(), encoder), |_| {});
     go_on.send(()).expect("the model is there");

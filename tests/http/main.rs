@@ -121,11 +121,11 @@ fn engine(queue: Limits) -> (Engine, Arc<PromptEncoder>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
-    let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false));
+    let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
     let encoder = || PromptEncoder::builtin(MAX_MODEL_LEN);
     let (model, encoder) = model::load(cpu, &checkpoint, encoder, MAX_MODEL_LEN, None).expect("the model loads");
     (
-        Engine::start(model, Limits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, ..queue }),
+        Engine::start(model, Limits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, ..queue }).unwrap(),
         Arc::new(encoder),
     )
 }

@@ -13,6 +13,7 @@ pub use machine::Machine;
 
 use crate::buffer::Buffer;
 use crate::isa::{Isa, Kernel, Simd};
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -21,6 +22,38 @@ pub(crate) trait Job: Sync {
     /// Runs one task; `scratch` holds anything. Implementations are `inline(always)`.
     fn run<S: Simd>(&self, s: S, task: usize, scratch: &mut [f32]);
 }
+
+/// Why there is no pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolError {
+    /// This process may not use a CPU that was asked for.
+    NotAllowed {
+        /// The CPU.
+        cpu: usize,
+        /// Those that it may use.
+        allowed: Vec<usize>,
+    },
+    /// The operating system does not start so many threads.
+    Refused {
+        /// How many were asked for.
+        threads: usize,
+        /// What it said.
+        why: String,
+    },
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed { cpu, allowed } => {
+                write!(f, "this process may not use CPU {cpu}; it may use {allowed:?}")
+            }
+            Self::Refused { threads, why } => write!(f, "{threads} threads cannot be started: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for PoolError {}
 
 /// Worker threads, one per physical core this process may use.
 pub struct Pool {
@@ -34,7 +67,7 @@ impl Pool {
     /// `threads` workers, or as many as the machine, the affinity mask and the cgroup's CPU quota leave physical
     /// cores. With `pin`, and when there is exactly one worker to each core, workers are pinned: with fewer, other
     /// processes that count the same way would be pinned to the same first cores.
-    pub fn new(threads: Option<usize>, pin: bool) -> Self {
+    pub fn new(threads: Option<usize>, pin: bool) -> Result<Self, PoolError> {
         let machine = Machine::here();
         let threads = threads.unwrap_or_else(|| machine.threads()).max(1);
         let pins = (pin && threads == machine.cores.len()).then_some(machine.cores);
@@ -46,30 +79,30 @@ impl Pool {
     }
 
     /// `threads` workers, or one to each of `cpus`, that run on no other CPUs: with `pin`, and when there are as many
-    /// as CPUs, each on its own. A sentence if this process may not use one of them.
-    pub fn on(cpus: &[usize], threads: Option<usize>, pin: bool) -> Result<Self, String> {
+    /// as CPUs, each on its own.
+    pub fn on(cpus: &[usize], threads: Option<usize>, pin: bool) -> Result<Self, PoolError> {
         let allowed = topology::allowed_cpus();
         if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-            return Err(format!("this process may not use CPU {cpu}; it may use {allowed:?}."));
+            return Err(PoolError::NotAllowed { cpu: *cpu, allowed });
         }
         let threads = threads.unwrap_or(cpus.len()).max(1);
         let (cpus, alone) = (cpus.to_vec(), pin && threads == cpus.len());
         let nodes = numa::memory_nodes_of(&cpus);
         let pool = Self::start(threads, move |i| {
             topology::confine_current_thread(if alone { &cpus[i..=i] } else { &cpus });
-        });
+        })?;
         Ok(Self { nodes, ..pool })
     }
 
-    fn start(threads: usize, at_start: impl Fn(usize) + Send + Sync + 'static) -> Self {
+    fn start(threads: usize, at_start: impl Fn(usize) + Send + Sync + 'static) -> Result<Self, PoolError> {
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("kernel-{i}"))
             .start_handler(at_start)
             .build()
-            .expect("the operating system starts the worker threads");
+            .map_err(|err| PoolError::Refused { threads, why: err.to_string() })?;
         let scratch = (0..threads).map(|_| Mutex::new(Buffer::zeroed(0))).collect();
-        Self { workers, scratch, nodes: numa::memory_nodes() }
+        Ok(Self { workers, scratch, nodes: numa::memory_nodes() })
     }
 
     /// The same pool, placing memory as the system does of itself.
@@ -178,6 +211,6 @@ mod tests {
     fn a_cpu_that_may_not_be_used_is_a_sentence() {
         let beyond = topology::allowed_cpus().last().expect("a CPU") + 1;
         let refused = Pool::on(&[beyond], None, true).err().expect("the CPU is not there");
-        assert!(refused.contains(&format!("may not use CPU {beyond}")), "{refused}");
+        assert!(refused.to_string().contains(&format!("may not use CPU {beyond}")), "{refused}");
     }
 }

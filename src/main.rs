@@ -51,8 +51,8 @@ fn main() -> ExitCode {
 
 /// Runs a command with the log open and signals received; what goes wrong is the log's last line and the exit code.
 fn run(log: &LogOptions, command: impl FnOnce(&Signals) -> Result<ExitCode>) -> ExitCode {
-    logging::start(log);
     let signals = Signals::receive();
+    logging::start(log);
     tracing::info!("ironrank {}", ironrank::version());
     match signals.and_then(|signals| command(&signals)) {
         Ok(code) => code,

@@ -14,20 +14,23 @@ pub struct Process {
 impl Process {
     /// Starts it.
     pub fn start(command: &mut Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         Self { child, log }
     }
 
     /// Reads the log up to a line with `words`.
     pub fn wait_for(&mut self, words: &str) -> String {
-        let mut line = String::new();
-        while !line.contains(words) {
-            line.clear();
-            assert_ne!(self.log.read_line(&mut line).expect("the log can be read"), 0, "no line has '{words}'");
+        let mut others = String::new();
+        loop {
+            let mut line = String::new();
+            let read = self.log.read_line(&mut line).expect("the log can be read");
+            assert_ne!(read, 0, "no line has '{words}': {others}");
+            if line.contains(words) {
+                return line;
+            }
+            others.push_str(&line);
         }
-        line
     }
 
     /// The rest of the log, up to its end.
@@ -44,6 +47,8 @@ impl Process {
 
     /// Waits for its end.
     pub fn code(&mut self) -> Option<i32> {
+        // Waiting would close it.
+        let _open = self.child.stdin.take();
         self.child.wait().expect("it ends").code()
     }
 }

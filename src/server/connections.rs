@@ -234,3 +234,81 @@ pub fn allow(connections: usize) -> usize {
     }
     connections.min(most)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Connections, Times, make_room};
+    use crate::server::stream::Stream;
+    use std::future::poll_fn;
+    use std::os::fd::AsFd;
+    use std::pin::Pin;
+    use std::sync::atomic::Ordering;
+    use std::task::Poll;
+    use std::time::{Duration, Instant};
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+    use tokio::net::UnixStream;
+
+    const TIMES: Times = Times { keep_alive: Duration::from_secs(90), receive: Duration::from_secs(20) };
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    /// What reading gives without waiting: `None` if there is nothing yet, no bytes at the end.
+    async fn read_now(stream: &mut Stream<UnixStream>) -> Option<Vec<u8>> {
+        poll_fn(|cx| {
+            let mut room = [0; 100];
+            let mut room = ReadBuf::new(&mut room);
+            Poll::Ready(match Pin::new(&mut *stream).poll_read(cx, &mut room) {
+                Poll::Ready(result) => result.ok().map(|()| room.filled().to_vec()),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    #[actix_web::test]
+    async fn a_connection_ends_when_it_is_told_to_but_not_while_a_request_is_arriving() {
+        let (mut client, server) = UnixStream::pair().expect("a pair");
+        let connection = Connections::new(TIMES, 9).add(server.as_fd()).expect("a file");
+        let mut stream = Stream::new(server, connection.clone());
+        assert_eq!(read_now(&mut stream).await, None);
+        for piece in [REQUEST, &REQUEST[..5]] {
+            connection.end();
+            client.write_all(piece).await.expect("sends");
+            // Nothing has told the stream of the bytes, but they are there.
+            assert_eq!(read_now(&mut stream).await, None, "it does not end");
+            if piece == REQUEST {
+                let mut got = [0; REQUEST.len()];
+                stream.read_exact(&mut got).await.expect("reads");
+                assert_eq!(got, REQUEST);
+                assert_eq!(read_now(&mut stream).await, None, "nor before the request is answered");
+            }
+        }
+        client.write_all(&REQUEST[5..]).await.expect("sends");
+        let mut got = [0; REQUEST.len()];
+        stream.read_exact(&mut got).await.expect("reads");
+        connection.end();
+        assert_eq!(stream.read(&mut got).await.expect("ends in order"), 0);
+    }
+
+    #[actix_web::test]
+    async fn the_connection_that_was_idle_for_longest_makes_room_and_none_that_is_at_work() {
+        let mut connections = Connections::new(TIMES, 5);
+        connections.start = Instant::now() - Duration::from_secs(60);
+        let mut pairs = Vec::new();
+        for (idle_for, requests) in [(3_000, 0), (9_000, 1), (6_000, 0), (0, 0)] {
+            let (client, server) = UnixStream::pair().expect("a pair");
+            let connection = connections.add(server.as_fd()).expect("a file");
+            connection.idle_since.store(connection.now() - idle_for, Ordering::Relaxed);
+            connection.requests.store(requests, Ordering::Relaxed);
+            pairs.push((client, connection));
+        }
+        let ended = || pairs.iter().map(|(_, connection)| connection.over.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        assert_eq!(ended(), [false; 4], "there is a place left");
+        let (_client, server) = UnixStream::pair().expect("a pair");
+        let _last = connections.add(server.as_fd()).expect("a file");
+        assert_eq!(ended(), [false, false, true, false]);
+        pairs[0].1.is_asked();
+        pairs[2].1.is_asked();
+        make_room(&mut connections.all.lock().expect("not poisoned"), 5);
+        assert_eq!(ended(), [false; 4], "the others are asked, at work or have just come");
+    }
+}

@@ -45,10 +45,11 @@ impl<T> Stream<T> {
     }
 
     fn take_in(&mut self, more: &[u8]) {
+        let was_idle = self.frames.is_between() && !self.begun;
         self.bytes.extend_from_slice(more);
         self.passed = self.frames.pass(&mut self.bytes);
         let begun = self.bytes[self.passed..].iter().any(|byte| !b"\r\n".contains(byte));
-        if begun && (!self.begun || self.passed > 0) {
+        if self.passed > 0 && (was_idle || begun) || begun && !self.begun {
             self.connection.is_asked();
         }
         self.begun = begun;
@@ -63,7 +64,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
             let mut room = ReadBuf::uninit(&mut room);
             match Pin::new(&mut this.inner).poll_read(cx, &mut room) {
                 Poll::Ready(result) => result?,
-                Poll::Pending if this.frames.is_between() && !this.begun && this.connection.is_over(cx.waker()) => {
+                Poll::Pending if this.frames.is_between() && this.connection.is_over(cx.waker()) => {
                     this.ended = true;
                     break;
                 }

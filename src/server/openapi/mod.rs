@@ -227,7 +227,8 @@ fn operation(route: &Route, request: Option<&requests::Request>, settings: &Sett
         operation = operation.parameter(id);
     }
     operation = operation.response("200", success(&route.answer));
-    let is_open = Resource::at(route.path).is_some_and(|resource| resource.is_open());
+    let is_open =
+        route.method == HttpMethod::Options || Resource::at(route.path).is_some_and(|resource| resource.is_open());
     let ranks = matches!(&route.answer, Answer::Json(names) if names.contains(&"TextRanks"));
     for &refusal in route.refusals {
         match refusal {

@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,26 +24,25 @@ const STATUS_LINE_BYTES: u64 = 1024;
 /// A sentence that says that the server of `options` is well, or an error that says why not.
 pub fn check(options: &HealthOptions) -> Result<String> {
     let HealthOptions { listen, tls, path } = options;
-    let (host, name) = match listen {
+    let (name, line) = match listen {
         Listen::Tcp { host, port } => {
-            let host = reachable(host);
-            let scheme = if *tls { "https" } else { "http" };
-            (host.clone(), format!("{scheme}://{host}:{port}{path}"))
+            let (host, stream) = connect(host, *port);
+            let line = stream.and_then(|stream| match tls {
+                true => ask(encrypted(stream, &host)?, &host, path),
+                false => ask(stream, &host, path),
+            });
+            (format!("{}://{host}:{port}{path}", if *tls { "https" } else { "http" }), line)
         }
-        Listen::Unix(socket) => ("localhost".to_owned(), format!("unix:{}, {path}", socket.display())),
+        Listen::Unix(socket) => {
+            let line = UnixStream::connect(socket).and_then(|stream| {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                ask(stream, "localhost", path)
+            });
+            (format!("unix:{}, {path}", socket.display()), line)
+        }
     };
     let unwell = |why: String| Error::new(ErrorKind::Unavailable, format!("{name} is not well: {why}."));
-    let line = match listen {
-        Listen::Tcp { port, .. } => connect(&host, *port).and_then(|stream| match tls {
-            true => ask(encrypted(stream, &host)?, &host, path),
-            false => ask(stream, &host, path),
-        }),
-        Listen::Unix(socket) => UnixStream::connect(socket).and_then(|stream| {
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            ask(stream, &host, path)
-        }),
-    };
     let line = line.map_err(|err| match err.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             unwell(format!("no answer came within {} s", PATIENCE.as_secs()))
@@ -82,29 +81,40 @@ fn server_of(command_line: &[u8], program: &Path, env: impl Fn(&str) -> Option<S
     }
 }
 
-/// An address to connect to; a server that listens on all of them is reached on loopback.
-fn reachable(host: &str) -> String {
-    match host {
-        "0.0.0.0" => "127.0.0.1".to_owned(),
-        "::" | "[::]" => "[::1]".to_owned(),
-        _ => host.to_owned(),
-    }
-}
-
-fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("the host '{host}' has no address"));
-    for address in (bare, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                return Ok(stream);
-            }
-            Err(err) => last = err,
+/// A connection to the first address of `host` that takes one, and how that is called; if none does, what the first said.
+fn connect(host: &str, port: u16) -> (String, io::Result<TcpStream>) {
+    let addresses = match reachable(host, port) {
+        Ok(addresses) => addresses,
+        Err(err) => return (host.to_owned(), Err(err)),
+    };
+    let mut first = None;
+    for (name, address) in addresses {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).and_then(|stream| {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        });
+        match stream {
+            Ok(stream) => return (name, Ok(stream)),
+            Err(err) => first = first.or(Some((name, Err(err)))),
         }
     }
-    Err(last)
+    let none = || io::Error::new(io::ErrorKind::NotFound, format!("the host '{host}' has no address"));
+    first.unwrap_or_else(|| (host.to_owned(), Err(none())))
+}
+
+/// Where a server that listens on `host` is reached, and how that is called. One that listens on all addresses is reached
+/// on loopback: where that is all of IPv6, on IPv4 as well, for the machine may have no other.
+fn reachable(host: &str, port: u16) -> io::Result<Vec<(String, SocketAddr)>> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let v4 = ("127.0.0.1".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let v6 = ("[::1]".to_owned(), SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
+    let loopback = |address: SocketAddr| match address.ip() {
+        ip if !ip.is_unspecified() => vec![(host.to_owned(), address)],
+        IpAddr::V4(_) => vec![v4.clone()],
+        IpAddr::V6(_) => vec![v6.clone(), v4.clone()],
+    };
+    Ok((bare, port).to_socket_addrs()?.flat_map(loopback).collect())
 }
 
 /// Sends the request; the status line of the answer.
@@ -179,6 +189,10 @@ mod tests {
 
     /// What is said of a server on loopback that sends `answer` to the first who asks.
     fn said_of(answer: &'static [u8]) -> (bool, String) {
+        said_of_one_on("0.0.0.0", answer)
+    }
+
+    fn said_of_one_on(host: &str, answer: &'static [u8]) -> (bool, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = thread::spawn(move || {
@@ -188,7 +202,7 @@ mod tests {
             stream.write_all(answer).unwrap();
             String::from_utf8_lossy(&request[..read]).into_owned()
         });
-        let result = check(&HealthOptions::of(Listen::Tcp { host: "0.0.0.0".to_owned(), port }));
+        let result = check(&HealthOptions::of(Listen::Tcp { host: host.to_owned(), port }));
         assert!(server.join().unwrap().starts_with("GET /health HTTP/1.1\r\n"));
         (result.is_ok(), result.unwrap_or_else(|err| err.to_string()))
     }
@@ -209,6 +223,32 @@ mod tests {
             let (well, sentence) = said_of(answer);
             assert!(!well && sentence.ends_with(words), "{sentence}");
         }
+    }
+
+    #[test]
+    fn a_server_on_all_addresses_is_found_on_loopback_of_either_kind() {
+        let found = |host: &str| -> Vec<String> {
+            reachable(host, 8000).unwrap().into_iter().map(|(_, address)| address.to_string()).collect()
+        };
+        assert_eq!(found("0.0.0.0"), ["127.0.0.1:8000"]);
+        for host in ["::", "[::]", "::0", "0:0:0:0:0:0:0:0"] {
+            assert_eq!(found(host), ["[::1]:8000", "127.0.0.1:8000"], "{host}");
+        }
+        assert_eq!(found("192.0.2.7"), ["192.0.2.7:8000"]);
+        assert_eq!(found("[2001:db8::7]"), ["[2001:db8::7]:8000"]);
+    }
+
+    #[test]
+    fn a_server_on_all_addresses_is_found_where_there_is_no_ipv6() {
+        // It takes connections to 127.0.0.1 alone, as one on `::` does where IPv6 is off.
+        let (well, sentence) = said_of_one_on("::", b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(well && sentence.starts_with("http://127.0.0.1:"), "{sentence}");
+        let (well, sentence) = said_of_one_on("::", b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        assert!(!well && sentence.ends_with("status 503."), "{sentence}");
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let gone =
+            check(&HealthOptions::of(Listen::Tcp { host: "::".to_owned(), port: free })).unwrap_err().to_string();
+        assert!(gone.starts_with("http://[::1]:"), "the first place is named: {gone}");
     }
 
     #[test]

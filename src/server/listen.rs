@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -61,12 +61,8 @@ pub enum Listening {
 pub fn reserve(host: &str, port: u16) -> Result<Reserved> {
     let fail = |err: std::io::Error| cannot_listen(host, port, &err);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let address = (bare, port)
-        .to_socket_addrs()
-        .map_err(fail)?
-        .next()
-        .ok_or_else(|| Error::new(ErrorKind::Options, format!("The host '{host}' has no address.")))?;
-    let bind = || {
+    let addresses = (bare, port).to_socket_addrs().map_err(fail)?;
+    let bind = |address: SocketAddr| {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         // This lets a restarted server take its port back while old connections expire.
         socket.set_reuse_address(true)?;
@@ -79,7 +75,32 @@ pub fn reserve(host: &str, port: u16) -> Result<Reserved> {
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(Reserved { socket, place: Place::Tcp(address), tls: None })
     };
-    bind().map_err(fail)
+    let mut first = None;
+    for address in addresses {
+        let tries = match (bind(address), address.ip()) {
+            // All addresses of a machine without IPv6 are those of IPv4.
+            (Err(err), IpAddr::V6(ip)) if ip.is_unspecified() && is_not_here(&err) => {
+                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).map_err(|_| err)
+            }
+            (tries, _) => tries,
+        };
+        match tries {
+            // A name may have addresses of both kinds, on a machine that has one.
+            Err(err) if is_not_here(&err) => first = first.or(Some(err)),
+            tries => return tries.map_err(fail),
+        }
+    }
+    Err(match first {
+        Some(err) => fail(err),
+        None => Error::new(ErrorKind::Options, format!("The host '{host}' has no address.")),
+    })
+}
+
+/// Whether the machine has no such address, or none of its kind.
+fn is_not_here(err: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let missing = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].map(Errno::raw_os_error);
+    err.raw_os_error().is_some_and(|code| missing.contains(&code))
 }
 
 /// Takes the Unix socket `path`; one that a dead server left there is replaced.

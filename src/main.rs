@@ -125,7 +125,9 @@ fn serve(options: &Options, signals: &Signals) -> Result<()> {
     let template = options.server.chat_template.as_deref().map(Template::parse).transpose()?;
     let (tokenizer, templated) = (options.engine.tokenizer_dir(), options.server.chat_template.as_deref());
     let tokenizer_info = options.server.tokenizer_info.then(|| prompt::described(tokenizer, templated)).transpose()?;
-    let reserved = reserve(&options.server)?;
+    let system = System::new();
+    let hang_ups = system.block_on(async { server::hang_ups() })?;
+    let mut reserved = reserve(&options.server)?;
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
     let [queued_pairs, queued_tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
     let queue = Limits { queued_pairs, queued_tokens, ..Limits::default() };
@@ -138,7 +140,7 @@ fn serve(options: &Options, signals: &Signals) -> Result<()> {
     let ServerOptions { keep_alive, receive_timeout, max_connections, drain_delay, shutdown_timeout, .. } =
         options.server;
     let lifecycle = Lifecycle { keep_alive, receive_timeout, max_connections, drain_delay, shutdown_timeout };
-    System::new().block_on(async {
+    system.block_on(async {
         let stop = signals.orderly();
         let stop = async {
             let again = if stop.await == Stop::Interrupt { "; once more ends it at once" } else { "" };
@@ -147,7 +149,7 @@ fn serve(options: &Options, signals: &Signals) -> Result<()> {
                 delay => tracing::info!("stopping: not healthy from now on, no new connections in {delay} s{again}"),
             }
         };
-        let url = reserved.url();
+        let (url, renewal) = (reserved.url(), reserved.renewal());
         let listening = reserved.listen()?;
         match &options.server.api_keys {
             ApiKeys { keys, .. } if keys.is_empty() => {}
@@ -158,7 +160,10 @@ fn serve(options: &Options, signals: &Signals) -> Result<()> {
             LoadFormat::Safetensors => "",
         };
         tracing::info!("ready: serving {names} on {url}{meaning}");
-        server::run(state, listening, lifecycle, stop).await?;
+        let following = actix_web::rt::spawn(server::follow(renewal, hang_ups));
+        let served = server::run(state, listening, lifecycle, stop).await;
+        following.abort();
+        served?;
         tracing::info!("stopped");
         Ok(())
     })

@@ -88,6 +88,7 @@ fn no_key_and_no_text_is_logged_at_any_level_or_told_by_server_info() {
         log.push_str(&line);
         log.push('\n');
     }
+    assert!(log.contains("the API asks for a key: 1 in force, from --api-key"), "{log}");
     let (port, config) = (port.expect("a port"), client(&certificate));
     let more = std::thread::spawn(move || lines.map_while(|line| line.ok()).collect::<Vec<_>>().join("\n"));
 

@@ -28,6 +28,29 @@ fn while_a_command_gets_ready_the_first_signal_ends_it_at_once() {
 }
 
 #[test]
+fn a_hang_up_ends_no_server_and_has_renewed_certificates_read() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let both = dir.path().join("both.pem");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(&both, made.cert.pem() + &made.signing_key.serialize_pem()).expect("written");
+    let encrypted = ["--ssl-certfile", text(&both)];
+    for (options, line) in [
+        (&[][..], "SIGHUP changes nothing here"),
+        (&encrypted[..], "SIGHUP changes nothing here"),
+        (&["--enable-ssl-refresh", encrypted[0], encrypted[1]], "new connections get the certificate"),
+    ] {
+        let mut server = server(dir.path(), options).0;
+        for _ in 0..2 {
+            server.send(Signal::HUP);
+            server.wait_for(line);
+        }
+        server.send(Signal::TERM);
+        server.wait_for("stopped");
+        assert_eq!(server.code(), Some(0), "{options:?}");
+    }
+}
+
+#[test]
 fn a_server_stops_in_order_at_the_first_signal_and_at_once_at_a_second_ctrl_c() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let server = |delay: &str| server(dir.path(), &["--drain-delay", delay]).0;

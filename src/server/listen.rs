@@ -1,22 +1,18 @@
 //! Where clients find the server: a TCP port or a Unix socket, taken before the model is loaded, and TLS over it.
 //!
-//! Invariants: what is reserved is ours but takes no connection before [`Reserved::listen`]; certificates are read and
-//! checked before that, and nothing of a key is ever part of a message. Called by `main` and `server::run`.
+//! Invariants: what is reserved is ours but takes no connection before [`Reserved::listen`], and certificates are read and
+//! checked before that. Called by `main` and `server::run`.
 
+use super::tls::{self, Renewal};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file;
-use crate::options::{ClientCertificates, Tls};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use crate::options::Tls;
+use rustls::ServerConfig;
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections that may wait to be accepted.
@@ -30,6 +26,7 @@ pub struct Reserved {
     socket: Socket,
     place: Place,
     tls: Option<Box<ServerConfig>>,
+    renewal: Option<Renewal>,
 }
 
 enum Place {
@@ -73,7 +70,7 @@ pub fn reserve(host: &str, port: u16) -> Result<Reserved> {
         socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
         socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Reserved { socket, place: Place::Tcp(address), tls: None })
+        Ok(Reserved { socket, place: Place::Tcp(address), tls: None, renewal: None })
     };
     let mut first = None;
     for address in addresses {
@@ -119,7 +116,7 @@ pub fn reserve_unix(path: &Path) -> Result<Reserved> {
     let bind = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        Ok(Reserved { socket, place: Place::Unix(path.to_owned()), tls: None })
+        Ok(Reserved { socket, place: Place::Unix(path.to_owned()), tls: None, renewal: None })
     };
     bind().map_err(|err: std::io::Error| fail(err.to_string()))
 }
@@ -127,7 +124,13 @@ pub fn reserve_unix(path: &Path) -> Result<Reserved> {
 impl Reserved {
     /// The same, encrypted; an error if a file of `tls` is not what it should be.
     pub fn secured(self, tls: &Tls) -> Result<Self> {
-        Ok(Self { tls: Some(Box::new(server_config(tls)?)), ..self })
+        let (config, renewal) = tls::secure(tls)?;
+        Ok(Self { tls: Some(Box::new(config)), renewal: Some(renewal), ..self })
+    }
+
+    /// What renews its certificates, if it is encrypted.
+    pub fn renewal(&mut self) -> Option<Renewal> {
+        self.renewal.take()
     }
 
     /// The address, with the real port where 0 was asked for; `None` of a Unix socket.
@@ -149,7 +152,7 @@ impl Reserved {
 
     /// Lets clients connect; they are answered from [`super::run`] on.
     pub fn listen(self) -> Result<Listening> {
-        let Self { socket, place, tls } = self;
+        let Self { socket, place, tls, .. } = self;
         let listening = socket.listen(BACKLOG);
         match place {
             Place::Tcp(address) => {
@@ -188,69 +191,6 @@ fn cannot_listen(host: &str, port: u16, err: &std::io::Error) -> Error {
         _ => format!("The server cannot listen on {host}:{port}: {err}."),
     };
     Error::new(ErrorKind::Unavailable, sentence)
-}
-
-/// Reads and checks the files of `tls`.
-fn server_config(tls: &Tls) -> Result<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|err| Error::new(ErrorKind::Internal, format!("TLS cannot be set up: {err}.")))?;
-    let builder = match (&tls.client_authorities, tls.client_certificates) {
-        (Some(path), asked @ (ClientCertificates::Optional | ClientCertificates::Required)) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(path)?), provider);
-            let verifier = match asked {
-                ClientCertificates::Optional => verifier.allow_unauthenticated(),
-                _ => verifier,
-            };
-            builder.with_client_cert_verifier(verifier.build().map_err(|err| {
-                bad_file("--ssl-ca-certs", path, &format!("cannot be used to check client certificates ({err})"))
-            })?)
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    let chain = certificates("--ssl-certfile", &tls.certificate)?;
-    builder.with_single_cert(chain, private_key(&tls.key)?).map_err(|err| match err {
-        rustls::Error::InconsistentKeys(_) => {
-            bad_file("--ssl-keyfile", &tls.key, "is not the key of the certificate in --ssl-certfile")
-        }
-        other => bad_file("--ssl-certfile", &tls.certificate, &format!("cannot be used ({other})")),
-    })
-}
-
-fn authorities(path: &Path) -> Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("--ssl-ca-certs", path)? {
-        roots.add(certificate).map_err(|err| {
-            bad_file("--ssl-ca-certs", path, &format!("holds a certificate that is not an authority's ({err})"))
-        })?;
-    }
-    Ok(roots)
-}
-
-fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = pem(flag, path)?;
-    match CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<std::result::Result<Vec<_>, _>>() {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(bad_file(flag, path, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")),
-    }
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
-    const FLAG: &str = "--ssl-keyfile";
-    let pem = pem(FLAG, path)?;
-    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| match pem.contains("ENCRYPTED") {
-        true => bad_file(FLAG, path, "is protected by a password, which the server has no way to ask for"),
-        false => bad_file(FLAG, path, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)"),
-    })
-}
-
-fn pem(flag: &str, path: &Path) -> Result<String> {
-    file::read_pem(path).map_err(|fault| bad_file(flag, path, &fault.to_string()))
-}
-
-fn bad_file(flag: &str, path: &Path, what: &str) -> Error {
-    Error::new(ErrorKind::Options, format!("{flag} {} {what}.", path.display()))
 }
 
 #[cfg(test)]

@@ -32,12 +32,14 @@ mod run;
 mod score;
 mod scoring;
 mod stream;
+mod tls;
 mod tokenize;
 mod wire;
 mod words;
 
 pub use listen::{Listening, Reserved, reserve, reserve_unix};
 pub use run::{Lifecycle, run};
+pub use tls::{Renewal, follow, hang_ups};
 
 use crate::checkpoint::Activation;
 use crate::engine::Engine;

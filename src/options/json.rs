@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// Characters of a wrong value that an error shows.
 const SHOWN: usize = 40;
 
+/// What values are put between.
+const QUOTES: [char; 3] = ['\'', '"', '`'];
+
 /// A JSON object out of a flag or a variable called `name`; it may span several lines.
 pub fn object(name: &str, text: &str) -> Result<Map<String, Value>, String> {
     let wrong = |why: &str| Err(format!("{name} {why}. Its value begins with {}.{}", beginning(text), cause(text)));
@@ -52,12 +55,18 @@ fn cause(text: &str) -> String {
     let words = |word: &str| text.split(|c: char| !c.is_alphanumeric()).any(|part| part == word);
     let sentence = if text.is_empty() {
         "It is empty: leave it out where it has nothing to say."
-    } else if let Some('\'' | '"' | '`') = text.chars().next() {
+    } else if text.starts_with('$') {
+        "Nothing has replaced the variable: only a shell does, or what reads the compose file."
+    } else if text.starts_with(QUOTES) || text.ends_with('\'') {
         "The quotes around it have become a part of it: a shell takes them away, but a YAML list (`command:`, `args:`), an \
          `environment:` list and a file of variables do not. Write the value without them there."
     } else if inner.starts_with('\\') || text.contains("\\\"") && is_json(&text.replace("\\\"", "\"")) {
         "The backslashes before its quotes have become a part of it: only within double quotes does a shell take them away. \
          Write \" without them, and single quotes around the whole in a shell."
+    } else if text.starts_with("{{") {
+        "Its braces are doubled, as a template writes them that has not been filled in here."
+    } else if text.contains("&quot;") || text.contains("&#34;") {
+        "Its quotes are written as HTML writes them."
     } else if holds(&['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}', '\u{ff02}']) {
         "It has typographic quotes, as word processors and chats make them; JSON has \"."
     } else if inner.starts_with('\'') || ["True", "False", "None"].iter().any(|word| words(word)) {

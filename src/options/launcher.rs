@@ -36,6 +36,10 @@ pub fn unwrap(args: Vec<String>, commands: &[&str]) -> Result<Vec<String>, Strin
              what there is."
         )),
         ("sh" | "bash" | "dash" | "ash" | "zsh", Some(_)) => Err(no_shell(name)),
+        _ if starts_vllm(&args[1..]) => Err(format!(
+            "There is no `{name}` here, nor anything else than this program; give the arguments that vLLM would have: \
+             `serve MODEL --port 8000`."
+        )),
         _ => mistyped(first, second, commands).map_or(Ok(args), Err),
     }
 }
@@ -47,6 +51,15 @@ fn is_directory(text: &str) -> bool {
 /// `-c`, also with other letters before it, as in `-lc`.
 fn is_script_flag(text: &str) -> bool {
     text.strip_prefix('-').is_some_and(|flags| flags.ends_with('c') && flags.chars().all(|c| c.is_ascii_lowercase()))
+}
+
+/// Whether vLLM is started somewhere in there.
+fn starts_vllm(args: &[String]) -> bool {
+    let is_vllm = |word: &str| word == "vllm" || word.ends_with("/vllm") || word.starts_with("vllm.entrypoints.");
+    args.windows(2).any(|pair| match [pair[0].as_str(), pair[1].as_str()] {
+        ["-m", module] => is_vllm(module),
+        [program, command] => is_vllm(program) && command == "serve",
+    })
 }
 
 /// `python`, `python3`, `python3.12`.

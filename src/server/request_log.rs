@@ -84,6 +84,11 @@ impl Told {
         false
     }
 
+    /// Whether a request took so long that clients give up, and is the first.
+    fn is_first_slow(&self, elapsed: Duration) -> bool {
+        elapsed >= SLOW && !self.slow.swap(true, Ordering::Relaxed)
+    }
+
     /// How many failures had no line since this was asked.
     pub fn unsaid(&self) -> u64 {
         std::mem::take(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner).unsaid)
@@ -128,14 +133,14 @@ impl<'a> Record<'a> {
                 true => tracing::warn!(target: "request", "{}", line()),
                 false => tracing::info!(target: "request", "{}", line()),
             },
-            _ => tracing::debug!(target: "request", "{}", line()),
+            _ => tracing::debug!("{}", line()),
         }
         self.warn_if_slow(elapsed);
     }
 
     /// Once: those who wait so long are many then, and know.
     fn warn_if_slow(&self, elapsed: Duration) {
-        if elapsed >= SLOW && !self.state.told.slow.swap(true, Ordering::Relaxed) {
+        if self.state.told.is_first_slow(elapsed) {
             tracing::warn!(
                 "a request took {}{}; clients such as RAGFlow give up after 30 s: docs/ragflow.md says what helps (this is \
                  said once)",
@@ -286,6 +291,13 @@ mod tests {
         assert!(written.len() < 4_000 && written.contains("/%0axxx"), "{} bytes", written.len());
         assert!(!written.contains(|c: char| c.is_control() || c == '\u{202e}'), "{written}");
         assert_eq!(plain("a\r\n\x1b[31m"), "a\\r\\n\\u{1b}[31m");
+    }
+
+    #[test]
+    fn only_the_first_slow_request_is_warned_of() {
+        let told = Told::default();
+        let seconds = [1, 29, 30, 300].map(|seconds| told.is_first_slow(Duration::from_secs(seconds)));
+        assert_eq!(seconds, [false, false, true, false]);
     }
 
     #[test]

@@ -38,7 +38,8 @@ logs() { docker logs "$1" 2>&1; }
 image=${IMAGE:-ironrank:test}
 if [ -z "${IMAGE:-}" ]; then
   # shellcheck disable=SC2086 # several arguments
-  check "the image is built" docker build ${BUILD_ARGS:-} -t "$image" .
+  check "the image is built" docker build ${BUILD_ARGS:-} --build-arg REVISION=0123456789ab -t "$image" .
+  check "it knows its revision" has "$(docker run --rm "$image" --version)" "(0123456789ab)"
 fi
 bytes=$(inspect "$image" '{{.Size}}')
 echo "        $image: $((bytes / 1000000)) MB, $(inspect "$image" '{{.Os}}/{{.Architecture}}')"

@@ -3,11 +3,17 @@
 use super::*;
 
 /// How a value looks that a quote or a space has gone astray in, and the word that tells so.
-const ASTRAY: [(&str, &str); 20] = [
+const ASTRAY: [(&str, &str); 26] = [
     ("'{\"a\": 1}'", "quotes around it"),
     ("\"{\\\"a\\\": 1}\"", "quotes around it"),
     ("'{}", "quotes around it"),
     ("`{}`", "quotes around it"),
+    ("{\"a\": 1}'", "quotes around it"),
+    ("$OVERRIDES", "replaced the variable"),
+    ("${OVERRIDES}", "replaced the variable"),
+    ("$(cat overrides.json)", "replaced the variable"),
+    ("{{\"a\": 1}}", "braces are doubled"),
+    ("{&quot;a&quot;: 1}", "as HTML writes them"),
     ("{\\\"a\\\": 1}", "backslashes"),
     ("{ \\\"a\\\": [\\\"no\\\", \\\"yes\\\"]}", "backslashes"),
     ("\u{feff}{\\\"a\\\": 1}", "backslashes"),

@@ -7,6 +7,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::BufRead;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -211,6 +212,52 @@ fn what_no_right_score_can_come_of_ends_every_command_with_one_sentence() {
     let dir = model();
     spoil(dir.path(), EMBEDDING, |bytes| bytes[row(YES)][..2].copy_from_slice(&[0xC0, 0x7F]));
     assert_refused("a head without numbers", dir.path(), &[], &["The head", "NaN or infinity"]);
+}
+
+#[test]
+fn a_number_that_is_none_is_found_wherever_it_is_when_its_matrix_is_packed() {
+    let mut config = support::config("tiny");
+    config["intermediate_size"] = 2000.into();
+    let dir = tempfile::Builder::new().prefix("reranker").tempdir().unwrap();
+    support::write_checkpoint_of(&config, dir.path(), 1);
+    let usual = score(dir.path(), &LOGITS);
+    assert!(usual.is_finite());
+    for (tensor, bits) in [("mlp.gate_proj", 0x7FC0u16), ("mlp.up_proj", 0xFF80), ("mlp.down_proj", 0x7F80)] {
+        let name = format!("model.layers.1.{tensor}.weight");
+        let mut before = Vec::new();
+        spoil(dir.path(), &name, |bytes| {
+            let at = bytes.len() / 4;
+            before = bytes.to_vec();
+            bytes[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+        });
+        let (output, _) = run_score(dir.path(), &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{tensor}: {said}");
+        assert!(said.contains("NaN or infinity in a matrix of layer 1"), "{tensor}: {said}");
+        spoil(dir.path(), &name, |bytes| bytes.copy_from_slice(&before));
+    }
+    assert_eq!(score(dir.path(), &LOGITS), usual);
+}
+
+#[test]
+fn made_up_weights_are_told_of_in_the_line_that_says_ready() {
+    let dir = model();
+    let serve = ["serve", dir.path().to_str().unwrap(), "--load-format", "dummy", "--host", "127.0.0.1", "--port", "0"];
+    let mut server = Command::new(env!("CARGO_BIN_EXE_ironrank"))
+        .args(serve)
+        .args(QUIET)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let lines = std::io::BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let ready = lines.into_iter().find(|line| line.contains("ready: serving") || line.contains("ERROR"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let ready = ready.expect("a line");
+    assert!(
+        ready.contains("ready: serving") && ready.contains("(made-up weights: scores carry no meaning)"),
+        "{ready}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! them. Called by `Checkpoint`.
 
 use super::config::Keys;
-use super::modules::Modules;
+use super::modules::{Find, Modules};
 use super::{fail, shown};
 use crate::error::Result;
 use serde_json::Value;
@@ -93,15 +93,17 @@ pub(super) struct Task {
 
 /// Where a model comes from.
 pub(super) struct Origin<'a> {
-    /// Its directory, if it has one.
-    pub dir: Option<&'a Path>,
+    /// Where its files are, if it has any.
+    pub find: Option<Find<'a>>,
+    /// The directory that it is called by.
+    pub dir: &'a Path,
     /// Whether its files have a tensor of this name; `None` if its weights are made up.
     pub has: Option<&'a dyn Fn(&str) -> bool>,
 }
 
 impl Task {
     pub fn of(keys: &Keys, origin: &Origin) -> Result<Self> {
-        let modules = origin.dir.map(Modules::read).transpose()?.unwrap_or_default();
+        let modules = origin.find.map(Modules::read).transpose()?.unwrap_or_default();
         let has = |name: &str| origin.has.is_some_and(|has| has(name));
         let converted = is_converted(keys)?;
         // A score.weight that is there decides: overrides meant for the original are also given to converted models.
@@ -117,10 +119,8 @@ impl Task {
         } else {
             Head::Tokens(answers(keys, &modules)?)
         };
-        if let (Some(dir), Some(_)) = (origin.dir, origin.has)
-            && !(named || original || modules.is_cross_encoder || has("score.weight"))
-        {
-            notices.extend(doubt(keys, dir)?);
+        if origin.has.is_some() && !(named || original || modules.is_cross_encoder || has("score.weight")) {
+            notices.extend(doubt(keys, origin.dir)?);
         }
         let (activation, activation_note) = activation(keys, &modules)?;
         Ok(Self { head, activation, activation_note, prompt: modules.prompt, notices })

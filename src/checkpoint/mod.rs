@@ -15,6 +15,7 @@ mod tensor;
 
 pub use config::{Config, Overrides};
 pub use head::{Activation, Answers, Head, Token};
+pub(crate) use modules::{KNOWN as TASK_FILES, is_known as tells_of_task};
 pub(crate) use shards::{INDEX, SINGLE, shard_names};
 pub use tensor::{Dtype, Tensor};
 
@@ -22,10 +23,11 @@ use crate::error::{Error, ErrorKind, Result};
 use config::Keys;
 use head::{Origin, Task};
 use ironrank_kernels::MappedFile;
+use modules::Find;
 use shards::{Place, Shards};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use synthetic::Synthetic;
 use tensor::Source;
@@ -77,7 +79,8 @@ impl Checkpoint {
             (|name: &str| find(name).is_some(), |name: &str| find(name).map(|place| place.shape.clone()));
         let described = json.and_then(|(json, file)| {
             let keys = Keys::merge(&json, &file, overrides)?;
-            let task = Task::of(&keys, &Origin { dir: Some(dir), has: Some(&has) })?;
+            let find = |name: &str| dir.join(name);
+            let task = Task::of(&keys, &Origin { find: Some(&find), dir, has: Some(&has) })?;
             Ok((keys.config(&shape)?, task))
         });
         match (described, shards) {
@@ -108,17 +111,20 @@ impl Checkpoint {
             Some(dir) => read_config(dir)?,
             None => (BUILTIN_CONFIG.to_vec(), "The built-in config.json".to_owned()),
         };
-        Self::synthetic(dir, &json, &file, overrides)
+        let find = |name: &str| dir.map_or_else(PathBuf::new, |dir| dir.join(name));
+        let find: Option<Find> = if dir.is_some() { Some(&find) } else { None };
+        Self::synthetic(find, &json, &file, overrides)
     }
 
-    /// As [`Self::dummy`], with the configuration in `file`.
-    pub(crate) fn dummy_of(file: &Path, overrides: &Overrides) -> Result<Self> {
-        Self::synthetic(None, &shards::read(file)?, &file.display().to_string(), overrides)
+    /// As [`Self::dummy`], with the configuration and what else tells of the task where `find` has files of these names.
+    pub(crate) fn dummy_of(find: &dyn Fn(&str) -> PathBuf, overrides: &Overrides) -> Result<Self> {
+        let config = find("config.json");
+        Self::synthetic(Some(find), &shards::read(&config)?, &config.display().to_string(), overrides)
     }
 
-    fn synthetic(dir: Option<&Path>, json: &[u8], file: &str, overrides: &Overrides) -> Result<Self> {
+    fn synthetic(find: Option<Find>, json: &[u8], file: &str, overrides: &Overrides) -> Result<Self> {
         let keys = Keys::merge(json, file, overrides)?;
-        let task = Task::of(&keys, &Origin { dir, has: None })?;
+        let task = Task::of(&keys, &Origin { find, dir: Path::new(""), has: None })?;
         Ok(Self::of(keys.config(&|_| None)?, task, "The synthetic checkpoint".to_owned()).named())
     }
 

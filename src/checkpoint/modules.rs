@@ -7,7 +7,7 @@
 use super::{fail, shards, shown};
 use crate::error::Result;
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const MODULES: &str = "modules.json";
 /// Where sentence-transformers puts the module of that name.
@@ -15,6 +15,18 @@ const LOGIT_SCORE: &str = "1_LogitScore";
 const POOLING: &str = "1_Pooling";
 /// Says what kind of model the chain makes, its prompts and the function of its scores.
 const MODEL: &str = "config_sentence_transformers.json";
+
+/// Where the files lie that could be read here, whatever a repository has.
+pub(crate) const KNOWN: [&str; 4] = [MODULES, MODEL, "1_LogitScore/config.json", "1_Pooling/config.json"];
+
+/// Whether a file of a repository is one of those that are read here, wherever its `modules.json` has them.
+pub(crate) fn is_known(name: &str) -> bool {
+    let of_module = |dir: &str| dir.ends_with("_LogitScore") || dir.ends_with("_Pooling");
+    KNOWN.contains(&name) || name.strip_suffix("/config.json").is_some_and(|dir| of_module(dir) && !dir.contains('/'))
+}
+
+/// Where a file of the model is, by its name in the directory.
+pub(super) type Find<'a> = &'a dyn Fn(&str) -> PathBuf;
 
 /// What the files say.
 #[derive(Debug, Default)]
@@ -41,9 +53,9 @@ pub(super) struct LogitScore {
 
 impl Modules {
     /// Reads them; a directory need not have any.
-    pub fn read(dir: &Path) -> Result<Self> {
+    pub fn read(find: Find) -> Result<Self> {
         let mut all = Self::default();
-        let model = dir.join(MODEL);
+        let model = find(MODEL);
         if exists(&model) {
             let model = object(&model)?;
             let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
@@ -52,24 +64,28 @@ impl Modules {
             let name = model.get("default_prompt_name").and_then(Value::as_str);
             all.prompt = name.and_then(|name| text(model.get("prompts")?.get(name)));
         }
-        let path = dir.join(MODULES);
+        let path = find(MODULES);
         if exists(&path) {
             let modules = match value(&path)? {
                 Value::Array(modules) => modules,
                 other => return Err(fail(&path, format!("holds {}, expected a list", shown(&other.to_string())))),
             };
             for module in modules {
-                all.add(dir, &path, &module)?;
+                all.add(find, &path, &module)?;
             }
-        } else if exists(&dir.join(LOGIT_SCORE).join("config.json")) {
-            all.logit_score = Some(LogitScore::read(&dir.join(LOGIT_SCORE))?);
-        } else if exists(&dir.join(POOLING)) {
-            return Err(fail(dir, format!("has a directory {POOLING}, as embedding models do, {EXPECTED}")));
+        } else if let path = find(&format!("{LOGIT_SCORE}/config.json"))
+            && exists(&path)
+        {
+            all.logit_score = Some(LogitScore::read(&path)?);
+        } else if let path = find(&format!("{POOLING}/config.json"))
+            && exists(&path)
+        {
+            return Err(fail(&path, format!("is there, as embedding models have it, {EXPECTED}")));
         }
         Ok(all)
     }
 
-    fn add(&mut self, dir: &Path, file: &Path, module: &Value) -> Result<()> {
+    fn add(&mut self, find: Find, file: &Path, module: &Value) -> Result<()> {
         let Some(kind) = module.get("type").and_then(Value::as_str) else {
             return Err(fail(file, format!("has a module {} without a type", shown(&module.to_string()))));
         };
@@ -94,7 +110,7 @@ impl Modules {
                     let what = format!("has {name} in {}, expected a directory beside it", shown(place));
                     return Err(fail(file, what));
                 }
-                self.logit_score = Some(LogitScore::read(&dir.join(place))?);
+                self.logit_score = Some(LogitScore::read(&find(&format!("{place}/config.json")))?);
                 Ok(())
             }
             "Pooling" | "Normalize" => {
@@ -108,28 +124,27 @@ impl Modules {
 const EXPECTED: &str = "expected a reranker: a Transformer alone or with a LogitScore; this server makes no embeddings";
 
 impl LogitScore {
-    fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("config.json");
-        let config = object(&path)?;
+    fn read(path: &Path) -> Result<Self> {
+        let config = object(path)?;
         let id = |key: &str| match config.get(key).filter(|id| !id.is_null()) {
             None => Ok(None),
             Some(id) => match id.as_u64().and_then(|id| u32::try_from(id).ok()) {
                 Some(id) => Ok(Some(id)),
-                None => Err(fail(&path, format!("has {key} {}, expected a token's id", shown(&id.to_string())))),
+                None => Err(fail(path, format!("has {key} {}, expected a token's id", shown(&id.to_string())))),
             },
         };
         let Some(true_token_id) = id("true_token_id")? else {
-            return Err(fail(&path, "has no true_token_id, expected the id of the token of a relevant document"));
+            return Err(fail(path, "has no true_token_id, expected the id of the token of a relevant document"));
         };
         let false_token_id = id("false_token_id")?;
         if false_token_id == Some(true_token_id) {
-            return Err(fail(&path, format!("gives true_token_id and false_token_id the same token, {true_token_id}")));
+            return Err(fail(path, format!("gives true_token_id and false_token_id the same token, {true_token_id}")));
         }
         match config.get("module_input_name").filter(|input| !input.is_null()) {
             Some(input) if input != "causal_logits" => {
                 let input = shown(&input.to_string());
                 Err(fail(
-                    &path,
+                    path,
                     format!("has module_input_name {input}, expected \"causal_logits\", the only one supported"),
                 ))
             }

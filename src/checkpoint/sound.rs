@@ -43,8 +43,8 @@ impl<'p> Samples<'p> {
     fn of(place: &'p Place) -> Self {
         let bytes = &place.map[place.start..place.start + place.bytes];
         let length = bytes.len().min(SAMPLE);
-        // The sample's length is a whole number of any type's numbers, and so is the place where it begins.
-        let middle = (bytes.len() - length) / 2 / SAMPLE * SAMPLE;
+        // A sample is a whole number of any type's numbers, and begins with one.
+        let middle = (bytes.len() - length) / 2 / 4 * 4;
         Self([0, middle, bytes.len() - length].map(|start| &bytes[start..start + length]))
     }
 

@@ -184,7 +184,8 @@ impl<'a> Hub<'a> {
     pub fn open(&self, file: &HubFile, offset: u64) -> std::result::Result<Response<Body>, Fault> {
         let DownloadOptions { endpoint, repo, .. } = self.options;
         let HubFile { name, commit, .. } = file;
-        self.get(&format!("{endpoint}/{repo}/resolve/{}/{}", encoded(commit), encoded(name)), offset)
+        let name: Vec<String> = name.split('/').map(|part| encoded(part).to_string()).collect();
+        self.get(&format!("{endpoint}/{repo}/resolve/{}/{}", encoded(commit), name.join("/")), offset)
     }
 
     /// Tries again while faults are passing. `say` is told of each.
@@ -370,10 +371,12 @@ impl Sibling {
     }
 }
 
-/// Files of a kind that the server reads, in the repository itself and not in a folder of it.
+/// Files of a kind that the server reads, in the repository itself and not in a folder of it, but for those of modules.
 fn is_read(name: &str) -> bool {
-    let known = ["config.json", "tokenizer.json", "tokenizer_config.json", crate::checkpoint::INDEX];
-    !name.contains('/') && (known.contains(&name) || name.ends_with(".safetensors"))
+    let known =
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", crate::checkpoint::INDEX];
+    let own = !name.contains('/') && (known.contains(&name) || name.ends_with(".safetensors"));
+    own || crate::checkpoint::tells_of_task(name)
 }
 
 /// A part of a path.

@@ -33,11 +33,12 @@ pub fn run(options: &DownloadOptions) -> Result<PathBuf> {
     let listing = hub.listing()?;
     let small = small_files(&listing).map_err(|why| unfit(options, &why))?;
     let mut target = Target::open(&options.dir)?;
-    if listing.find(SINGLE).is_none() && options.dir.join(SINGLE).exists() {
+    let mut taken = [SINGLE, INDEX].into_iter().chain(checkpoint::TASK_FILES);
+    if let Some(name) = taken.find(|name| listing.find(name).is_none() && options.dir.join(name).exists()) {
         return Err(Error::new(
             ErrorKind::Checkpoint,
             format!(
-                "{} holds a {SINGLE}, which {} does not have and the server would take: remove it, or give another --dir.",
+                "{} holds a {name}, which {} does not have and the server would take: remove it, or give another --dir.",
                 options.dir.display(),
                 options.repo
             ),
@@ -46,7 +47,7 @@ pub fn run(options: &DownloadOptions) -> Result<PathBuf> {
     for file in small {
         target.bring(&hub, file)?;
     }
-    warn_if_unknown(&target.whereabouts(CONFIG));
+    warn_if_unknown(&target, &listing);
     let weights = weight_files(&listing, &target.whereabouts(INDEX)).map_err(|why| unfit(options, &why))?;
     target.make_sure_of_room(&weights)?;
     for file in &weights {
@@ -81,16 +82,17 @@ fn small_files(listing: &Listing) -> std::result::Result<Vec<&HubFile>, String> 
     }
     let needed = |name: &str| listing.find(name).ok_or_else(|| format!("has no {name}, which the server needs"));
     let mut files = vec![needed(CONFIG)?, needed(TOKENIZER)?];
-    files.extend(listing.find("tokenizer_config.json"));
-    if listing.find(SINGLE).is_none() {
-        files.extend(listing.find(INDEX));
-    }
+    files.extend(
+        ["tokenizer_config.json", "chat_template.jinja", INDEX].into_iter().filter_map(|name| listing.find(name)),
+    );
+    files.extend(listing.files.iter().filter(|file| checkpoint::tells_of_task(&file.name)));
     Ok(files)
 }
 
 /// The one file of weights, or the shards that the index names.
 fn weight_files<'l>(listing: &'l Listing, index: &Path) -> std::result::Result<Vec<&'l HubFile>, String> {
-    if let Some(single) = listing.find(SINGLE) {
+    // The index wins where there are both, as when the server reads them.
+    if let (None, Some(single)) = (listing.find(INDEX), listing.find(SINGLE)) {
         return Ok(vec![single]);
     }
     let names = checkpoint::shard_names(index).map_err(|err| format!("has an index that cannot be used: {err}"))?;
@@ -102,10 +104,15 @@ fn weight_files<'l>(listing: &'l Listing, index: &Path) -> std::result::Result<V
 }
 
 /// Says before gigabytes are fetched that they will not be served; overrides may still change that, so it is no error.
-fn warn_if_unknown(config: &Path) {
-    if let Err(err) = checkpoint::Checkpoint::dummy_of(config, &Overrides::new()) {
-        let file = config.display().to_string();
-        tracing::warn!("this server will not take the model as it is: {}", err.to_string().replace(&file, CONFIG));
+fn warn_if_unknown(target: &Target, listing: &Listing) {
+    if let Err(err) = checkpoint::Checkpoint::dummy_of(&|name| target.whereabouts(name), &Overrides::new()) {
+        // By the names that the files will have.
+        let place = |name: &str| target.whereabouts(name).display().to_string();
+        let mut sentence = err.to_string();
+        for file in &listing.files {
+            sentence = sentence.replace(&place(&file.name), &file.name);
+        }
+        tracing::warn!("this server will not take the model as it is: {sentence}");
     }
 }
 
@@ -152,7 +159,7 @@ impl<'a> Target<'a> {
     /// The name says what it will be, so that no part of another revision is gone on with, and no other file's that has
     /// the same bytes.
     fn part(&self, file: &HubFile) -> PathBuf {
-        self.staging.join(format!("{}.{}.part", file.name, file.checksum.hex))
+        self.staging.join(format!("{}.{}.part", file.name.replace('/', "."), file.checksum.hex))
     }
 
     /// Fetches `file` unless it is there already.
@@ -190,6 +197,13 @@ impl<'a> Target<'a> {
         ))
     }
 
+    /// Moves a file into its place, which may be a directory of its own.
+    fn place(&self, file: &HubFile) -> io::Result<()> {
+        let place = self.dir.join(&file.name);
+        place.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::rename(self.part(file), place)
+    }
+
     /// Moves what was fetched into place. `config.json` leaves first and comes last, so that a mixture of two revisions
     /// is never taken for a model.
     fn settle(mut self) -> Result<()> {
@@ -202,17 +216,13 @@ impl<'a> Target<'a> {
                 if config.exists() {
                     fs::remove_file(&config).map_err(failed)?;
                 }
-                for file in &self.fetched {
-                    fs::rename(self.part(file), self.dir.join(&file.name)).map_err(failed)?;
-                }
+                self.fetched.iter().try_for_each(|file| self.place(file)).map_err(failed)?;
             }
             None if self.fetched.is_empty() => {}
             None => {
                 let aside = self.staging.join(CONFIG);
                 fs::rename(&config, &aside).map_err(failed)?;
-                for file in &self.fetched {
-                    fs::rename(self.part(file), self.dir.join(&file.name)).map_err(failed)?;
-                }
+                self.fetched.iter().try_for_each(|file| self.place(file)).map_err(failed)?;
                 fs::rename(&aside, &config).map_err(failed)?;
             }
         }

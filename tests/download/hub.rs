@@ -160,8 +160,8 @@ fn answer(stream: impl Read + Write, state: &Mutex<State>) -> std::io::Result<()
             },
         );
         let path = seen.path.split('?').next().unwrap_or_default();
-        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-        let file = state.files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| bytes.clone());
+        let named = state.files.iter().filter(|(known, _)| path.ends_with(&format!("/{known}")));
+        let file = named.max_by_key(|(known, _)| known.len()).map(|(_, bytes)| bytes.clone());
         let mut listing = listing(&state.files);
         if let Some(change) = state.listing {
             change(&mut listing);

@@ -9,6 +9,7 @@ use hub::{COMMIT, Fault, Hub, Seen};
 use ironrank::download;
 use ironrank::error::Result;
 use ironrank::options::{DEFAULT_PATIENCE, DownloadOptions, LogFormat, LogOptions, Patience, Token};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -120,6 +121,47 @@ fn what_the_server_needs_is_fetched_and_nothing_else() {
     // The branch may move on while files are fetched; the commit does not.
     assert!(asked[1..].iter().all(|path| path.starts_with(&format!("/Org/Model/resolve/{COMMIT}/"))), "{asked:?}");
     assert!(asked.last().unwrap().ends_with(WEIGHTS), "{asked:?}");
+}
+
+#[test]
+fn the_files_that_tell_of_the_task_come_too_into_directories_of_their_own() {
+    let (model, (_temporary, dir)) = (Model::new(), place());
+    let chain = json!([{"path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+        {"path": "1_LogitScore", "type": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"}]);
+    let chain = chain.to_string();
+    let head = br#"{"true_token_id": 7}"#;
+    let mut files = model.files();
+    files.extend([
+        ("modules.json", chain.as_bytes()),
+        ("1_LogitScore/config.json", &head[..]),
+        ("1_LogitScore/notes.txt", b"none"),
+        ("deep/1_LogitScore/config.json", b"none"),
+        ("config_sentence_transformers.json", b"{}"),
+        ("chat_template.jinja", b"{{ messages[0].content }}"),
+    ]);
+    for round in ["the first", "again"] {
+        fetched(&Hub::with(&files), &dir).unwrap();
+        let there =
+            ["1_LogitScore", "chat_template.jinja", "config.json", "config_sentence_transformers.json", WEIGHTS];
+        assert_eq!(names(&dir), [&there[..], &["modules.json", "tokenizer.json", "tokenizer_config.json"]].concat());
+        assert_eq!(names(&dir.join("1_LogitScore")), ["config.json"], "{round}");
+        assert_eq!(fs::read(dir.join("1_LogitScore/config.json")).unwrap(), head);
+    }
+    // Those of another revision would change what scores are made of.
+    let sentence = fetched(&Hub::with(&model.files()), &dir).expect_err("another revision").to_string();
+    assert!(sentence.contains("holds a modules.json, which Org/Model does not have"), "{sentence}");
+}
+
+#[test]
+fn the_index_is_what_counts_where_there_is_a_single_file_too() {
+    let (model, (_temporary, dir)) = (Model::new(), place());
+    let mut files = model.files();
+    files.extend([
+        ("model.safetensors.index.json", &br#"{"weight_map": {"a": "a.safetensors"}}"#[..]),
+        ("a.safetensors", &b"x"[..]),
+    ]);
+    fetched(&Hub::with(&files), &dir).unwrap();
+    assert!(dir.join("a.safetensors").exists() && !dir.join(WEIGHTS).exists(), "{:?}", names(&dir));
 }
 
 #[test]

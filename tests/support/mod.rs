@@ -70,7 +70,12 @@ pub fn config(shape: &str) -> Value {
 /// Writes the synthetic checkpoint of a shape into `dir`: config.json, tokenizer.json and the weights in bf16, as one
 /// file or as `shards` with an index. Its goldens carry the same name.
 pub fn write_checkpoint(shape: &str, dir: &Path, shards: usize) {
-    std::fs::write(dir.join("config.json"), config(shape).to_string()).unwrap();
+    write_checkpoint_of(&config(shape), dir, shards);
+}
+
+/// The same of any configuration.
+pub fn write_checkpoint_of(config: &Value, dir: &Path, shards: usize) {
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
     std::fs::write(dir.join("tokenizer.json"), tokenizer_json()).unwrap();
     let checkpoint = Checkpoint::dummy(Some(dir), &Overrides::new()).unwrap();
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = checkpoint

@@ -6,10 +6,11 @@ use super::super::LinearHead;
 use super::super::workspace::Widths;
 use crate::checkpoint::packed::{self, Packed};
 use crate::checkpoint::{Checkpoint, Config};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use ironrank_kernels::{AttentionShape, Cpu, NR, Rope, Weights};
 use std::cell::LazyCell;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Matrices of a layer.
 const MATRICES: usize = 4;
@@ -113,45 +114,63 @@ impl Layer {
         })
     }
 
-    /// Packs one matrix of layer `index`, in the order of [`Widths::matrices`].
+    /// Packs one matrix of layer `index`, in the order of [`Widths::matrices`]; an error if a number of it is none.
     fn pack(cpu: &Cpu, checkpoint: &Checkpoint, widths: Widths, index: usize, matrix: usize) -> Result<Weights> {
         let Widths { hidden, intermediate, attention } = widths;
         let (q, kv) = (attention.heads * attention.head_dim, widths.keys());
-        let tensor = |name: &str, shape: [usize; 2]| checkpoint.tensor(&layer_tensor(index, name), &shape);
+        let broken = AtomicBool::new(false);
+        let tensor = |name: &str, shape: [usize; 2]| {
+            let (tensor, broken) = (checkpoint.tensor(&layer_tensor(index, name), &shape)?, &broken);
+            Ok(move |row: usize, out: &mut [f32]| {
+                tensor.read_row(row, out);
+                // Without a branch for each number, this costs nothing beside the reading.
+                if !out.iter().fold(true, |good, number| good & number.is_finite()) {
+                    broken.store(true, Ordering::Relaxed);
+                }
+            })
+        };
         let [qkv_shape, output_shape, _, down_shape] = widths.matrices();
-        Ok(match matrix {
+        let packed = match matrix {
             0 => {
                 let queries = tensor("self_attn.q_proj", [q, hidden])?;
                 let keys = tensor("self_attn.k_proj", [kv, hidden])?;
                 let values = tensor("self_attn.v_proj", [kv, hidden])?;
                 let first_key = widths.queries();
                 Weights::pack(cpu, qkv_shape.0, qkv_shape.1, |row, out| match row {
-                    row if row < q => queries.read_row(row, out),
+                    row if row < q => queries(row, out),
                     row if row < first_key => out.fill(0.0),
-                    row if row < first_key + kv => keys.read_row(row - first_key, out),
-                    row => values.read_row(row - first_key - kv, out),
+                    row if row < first_key + kv => keys(row - first_key, out),
+                    row => values(row - first_key - kv, out),
                 })
             }
             1 => {
                 let output = tensor("self_attn.o_proj", [hidden, q])?;
-                Weights::pack(cpu, output_shape.0, output_shape.1, |row, out| output.read_row(row, out))
+                Weights::pack(cpu, output_shape.0, output_shape.1, output)
             }
             2 => {
                 let gate = tensor("mlp.gate_proj", [intermediate, hidden])?;
                 let up = tensor("mlp.up_proj", [intermediate, hidden])?;
-                let (gate, up) =
-                    (|row, out: &mut [f32]| gate.read_row(row, out), |row, out: &mut [f32]| up.read_row(row, out));
                 Weights::pack_gated(cpu, hidden, intermediate, gate, up)
             }
             _ => {
                 let down = tensor("mlp.down_proj", [hidden, intermediate])?;
                 Weights::pack(cpu, down_shape.0, down_shape.1, |row, out| {
                     let (weights, surplus) = out.split_at_mut(intermediate);
-                    down.read_row(row, weights);
+                    down(row, weights);
                     surplus.fill(0.0);
                 })
             }
-        })
+        };
+        match broken.into_inner() {
+            true => Err(Error::new(
+                ErrorKind::Checkpoint,
+                format!(
+                    "The checkpoint has NaN or infinity in a matrix of layer {index}: its file is damaged or was not \
+                     copied to its end; fetch it again."
+                ),
+            )),
+            false => Ok(packed),
+        }
     }
 }
 

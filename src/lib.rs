@@ -29,6 +29,7 @@
 //! - [`logging`] and [`progress`]: lines and bars, which share stderr.
 //! - [`threads`]: those besides the kernels', all started at the start.
 //! - [`signals`]: what asks the process to end, and when it does so at once.
+//! - [`busy`]: whether the machine was busy with other things while it was measured.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
 //! A request crosses each arrow once. The one async boundary is the channel into the engine's thread. There is no
@@ -37,6 +38,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod busy;
 pub mod cache;
 pub mod check;
 pub mod checkpoint;

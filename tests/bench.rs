@@ -34,6 +34,8 @@ fn the_figures_of_a_run_belong_together() {
     assert!(number("peak_memory_bytes") >= number("private_memory_bytes"));
     assert!(number("memory_gb_per_s") > 0.1 && number("ready_s") > 0.0 && number("passages_s") > 0.0);
     assert_eq!((number("passages"), number("passage_tokens")), (64.0, 512.0));
+    assert_eq!(number("passages_in_30_s"), (30.0 / (number("passages_s") / 64.0)).floor());
+    assert!((0.0..=1.0).contains(&number("other_cpu_share")) && (0.0..=1.0).contains(&number("stolen_cpu_share")));
 }
 
 #[test]

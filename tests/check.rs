@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::write_checkpoint;
 use tempfile::tempdir;
 
@@ -120,4 +121,53 @@ fn the_table_says_it_in_words() {
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(table.contains("It will not load:\n- /no/such/model does not exist as a directory here"), "{table}");
     assert_eq!(table.matches("\n- ").count(), 1, "{table}");
+}
+
+/// Sets it at its end.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_machine_that_is_busy_with_other_things_is_told_of() {
+    let model = tempdir().unwrap();
+    write_checkpoint("tiny", model.path(), 1);
+    let done = AtomicBool::new(false);
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let (report, table) = std::thread::scope(|scope| {
+        for _ in 0..cpus {
+            scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+        }
+        // Also if the check fails.
+        let _done = OnDrop(&done);
+        let (report, _) = checked(model.path(), &["--weight-cache", "off"]);
+        let table = ironrank(&["check", model.path().to_str().unwrap(), "--weight-cache", "off"]);
+        (report, String::from_utf8(table.stdout).unwrap())
+    });
+    // As many others as there are CPUs take a half of them, or what is their part beside still more.
+    assert!(report["other_cpu_share"].as_f64().unwrap() > 0.05, "{report}");
+    assert!(table.contains("The machine was busy with other things meanwhile: other processes took "), "{table}");
+    assert!(table.contains("RAGFlow waits 30 s for a question of 64 to 90 passages; "), "{table}");
+    let fit = (30.0 / (report["passages_s"].as_f64().unwrap() / 64.0)).floor();
+    assert_eq!(report["passages_in_30_s"].as_f64().unwrap(), fit);
+}
+
+#[test]
+fn a_weight_cache_that_cannot_be_written_is_told_of_and_the_model_loads() {
+    let (model, blocked) = (tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    write_checkpoint("tiny", model.path(), 1);
+    // A file in the directory's place, a file system without files, and a name that is too long.
+    let below = blocked.path().join("cache");
+    let long = model.path().join("x".repeat(300));
+    for dir in [below.to_str().unwrap(), "/proc/sys", long.to_str().unwrap()] {
+        let (report, code) = checked(model.path(), &["--weight-cache", dir]);
+        assert_eq!((&report["packed_weights"], code), (&"in_memory".into(), Some(0)), "{dir}: {report}");
+        let table = ironrank(&["check", model.path().to_str().unwrap(), "--weight-cache", dir]);
+        let table = String::from_utf8(table.stdout).unwrap();
+        assert!(table.contains(&format!("because the weight cache {dir} cannot hold them: ")), "{table}");
+    }
 }

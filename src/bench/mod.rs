@@ -3,11 +3,14 @@
 //! The engine runs in this process, as it does under the server; what is left out is HTTP. The limits are measured
 //! right before and after, since the clock of most machines drifts. Called by `main`.
 
+mod ragflow;
 mod report;
 mod workload;
 
+pub use ragflow::Ragflow;
 pub use report::{Limits, Passages, Report};
 
+use crate::busy::{Busy, Counts};
 use crate::checkpoint::Config;
 use crate::engine::{self, Engine, Work};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +37,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub fn run(options: &BenchOptions) -> Result<Report> {
     let BenchOptions { engine: options, workload, requests, .. } = options;
     let before = limits(options)?;
+    let counts = Counts::now();
     let start = Instant::now();
     let Loaded { engine, encoder, config, .. } = startup::load(options, Prompts::default(), engine::Limits::default())?;
     let ready = start.elapsed();
@@ -58,7 +62,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
         measure(&engine, &timed, workload.name()).await
     })?;
     let passages = passages(&engine, &encoder, &measured, &mut source, &runtime)?;
-    let memory = Resident::of_this_process();
+    let (memory, busy) = (Resident::of_this_process(), Busy::since(counts));
     let cpu = startup::cpu(options)?;
     let (isa, threads) = (cpu.isa().name(), cpu.threads());
     drop(cpu);
@@ -82,6 +86,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
         limits,
         memory,
         passages,
+        busy,
     })
 }
 

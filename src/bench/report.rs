@@ -1,5 +1,7 @@
 //! What a benchmark found, as a table for people and as JSON.
 
+use super::Ragflow;
+use crate::busy::Busy;
 use crate::memory::Resident;
 use serde_json::{Value, json};
 use std::fmt;
@@ -74,9 +76,15 @@ pub struct Report {
     pub memory: Option<Resident>,
     /// The answer to a common question.
     pub passages: Passages,
+    /// What others did meanwhile, if the system says.
+    pub busy: Option<Busy>,
 }
 
 impl Report {
+    fn ragflow(&self) -> Ragflow {
+        Ragflow::of(self.passages.count, self.passages.tokens, self.passages.seconds)
+    }
+
     /// Wall-clock seconds of all requests, which are sent one after the other.
     fn seconds(&self) -> f64 {
         self.latencies.iter().sum::<Duration>().as_secs_f64()
@@ -134,6 +142,9 @@ impl Report {
             "passage_tokens": self.passages.tokens,
             "passages_s": self.passages.seconds,
             "passages_measured": self.passages.measured,
+            "passages_in_30_s": self.ragflow().passages,
+            "other_cpu_share": self.busy.map(|busy| busy.others),
+            "stolen_cpu_share": self.busy.map(|busy| busy.stolen),
         })
     }
 }
@@ -173,7 +184,12 @@ impl fmt::Display for Report {
         }
         let Passages { count, tokens, seconds, measured } = self.passages;
         let how = if measured { "measured" } else { "computed from the rate above" };
-        writeln!(f, "\n{count} passages of {tokens} tokens take {seconds:.1} s on this machine ({how}).")
+        writeln!(f, "\n{count} passages of {tokens} tokens take {seconds:.1} s on this machine ({how}).")?;
+        writeln!(f, "{}", self.ragflow())?;
+        match self.busy.filter(Busy::matters) {
+            Some(busy) => writeln!(f, "{busy}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -200,6 +216,7 @@ mod tests {
             limits: Limits { gflops: Some(50.0), gigabytes_per_s: 20.0 },
             memory: Some(Resident { peak: 2_000_000_000, private: 500_000_000 }),
             passages: Passages { count: 64, tokens: 512, seconds: 30.0, measured: true },
+            busy: None,
         }
     }
 
@@ -223,6 +240,21 @@ mod tests {
         for words in ["80 % of the peak", "160 % of the peak", "50 GFLOP/s", "64 passages of 512 tokens take 30.0 s"] {
             assert!(table.contains(words), "no '{words}' in:\n{table}");
         }
+    }
+
+    #[test]
+    fn a_busy_machine_is_told_of_and_an_idle_one_is_not() {
+        let busy = |others| Report { busy: Some(Busy { others, stolen: 0.0 }), ..report() };
+        assert!(busy(0.4).to_string().contains("other processes took 40 %"), "{}", busy(0.4));
+        assert!(!busy(0.01).to_string().contains("busy"), "{}", busy(0.01));
+        assert_eq!(busy(0.4).to_json()["other_cpu_share"], 0.4);
+        assert!(report().to_json()["other_cpu_share"].is_null());
+        assert_eq!(report().to_json()["passages_in_30_s"], 64);
+        assert!(
+            report().to_string().contains("64 of 512 tokens fit, and all of them in chunks of 256"),
+            "{}",
+            report()
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod speed;
 
 pub use report::{Memory, Report, Shape, Speed, Weights};
 
+use crate::busy::{Busy, Counts};
 use crate::checkpoint::{Checkpoint, packed};
 use crate::error::Error;
 use crate::memory;
@@ -69,6 +70,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
             },
         }
     });
+    let counts = Counts::now();
     let shape = described.map(|checkpoint| Shape::of(checkpoint.config(), checkpoint.bytes()));
     Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -82,6 +84,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
         runs_on: cpu.as_ref().map(|cpu| (cpu.threads(), cpu.isa().name())),
         memory,
         speed: cpu.zip(described).map(|(cpu, checkpoint)| speed::measure(&cpu, checkpoint.config())),
+        busy: Busy::since(counts),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a check found, as a table for people and as JSON.
 
+use crate::bench::Ragflow;
+use crate::busy::Busy;
 use crate::checkpoint::Config;
 use serde_json::{Value, json};
 use std::fmt;
@@ -71,6 +73,12 @@ pub struct Speed {
     pub tokens_per_s: f64,
 }
 
+impl Speed {
+    fn ragflow(&self) -> Ragflow {
+        Ragflow::of(self.passages, self.passage_tokens, self.seconds)
+    }
+}
+
 /// What was found. [`fmt::Display`] is the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -96,6 +104,8 @@ pub struct Report {
     pub memory: Option<Memory>,
     /// How fast it will be.
     pub speed: Option<Speed>,
+    /// What others did while that was measured, if the system says.
+    pub busy: Option<Busy>,
 }
 
 impl Report {
@@ -134,6 +144,9 @@ impl Report {
             "passage_tokens": speed.map(|speed| speed.passage_tokens),
             "passages_s": speed.map(|speed| speed.seconds),
             "tokens_per_s": speed.map(|speed| speed.tokens_per_s),
+            "passages_in_30_s": speed.map(|speed| speed.ragflow().passages),
+            "other_cpu_share": self.busy.map(|busy| busy.others),
+            "stolen_cpu_share": self.busy.map(|busy| busy.stolen),
         })
     }
 }
@@ -179,6 +192,12 @@ impl fmt::Display for Report {
                     if *seconds < 10.0 { format!("{seconds:.1}") } else { format!("{seconds:.0}") },
                 ),
             )?;
+        }
+        if let Some(speed) = &self.speed {
+            writeln!(f, "\n{}", speed.ragflow())?;
+        }
+        if let Some(busy) = self.busy.filter(Busy::matters) {
+            writeln!(f, "{busy}")?;
         }
         match self.problems.as_slice() {
             [] => writeln!(f, "\nIt will load."),

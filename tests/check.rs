@@ -140,7 +140,11 @@ fn a_machine_that_is_busy_with_other_things_is_told_of() {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let (report, table) = std::thread::scope(|scope| {
         for _ in 0..cpus {
-            scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            });
         }
         // Also if the check fails.
         let _done = OnDrop(&done);

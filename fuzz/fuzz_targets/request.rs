@@ -13,7 +13,7 @@ use actix_web::test::{TestRequest, init_service};
 use actix_web::web::{Bytes, Data};
 use flate2::Compression;
 use flate2::read::GzEncoder;
-use ironrank::checkpoint::{Checkpoint, Overrides};
+use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{Engine, Limits};
 use ironrank::model;
 use ironrank::options::{Cors, Overflow, Pooling};
@@ -128,6 +128,7 @@ fn state() -> State {
         receive_timeout: std::time::Duration::from_secs(20),
         served_model_names: vec!["tiny".to_owned()],
         root: "tiny".to_owned(),
+        dummy: false,
         max_model_len: MAX_MODEL_LEN,
         api_keys: Vec::new(),
         skip_model_name_validation: false,
@@ -141,9 +142,12 @@ fn state() -> State {
         },
         overflow: Overflow::Error,
         pooling: Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 },
+        activation: Activation::Sigmoid,
         log_requests: false,
         request_id_headers: false,
         docs: true,
+        label: "LABEL_0".to_owned(),
+        tokenizer_info: None,
         server_info: None,
     };
     State::new(settings, Engine::start(model, limits).expect("threads"), Arc::new(encoder)).expect("the metrics can be set up")

@@ -198,11 +198,14 @@ fn doubt(keys: &Keys, dir: &Path) -> Result<Option<String>> {
     if names.contains("rerank") {
         return Ok(None);
     }
-    let own = |path: &Path| path.file_name().map_or(String::new(), |name| name.to_string_lossy().to_lowercase());
-    if own(dir).contains("embedding")
-        || own(&real).contains("embedding")
-        || trained_as.to_lowercase().contains("embedding")
-    {
+    // The directory's own name, and that of a repository in the hub's cache, where it is called by a commit.
+    let called = |path: &Path| {
+        let names = path.components().map(|part| part.as_os_str().to_string_lossy().to_lowercase());
+        let names: Vec<String> = names.collect();
+        let repository = names.iter().filter(|name| name.starts_with("models--"));
+        names.last().into_iter().chain(repository).any(|name| name.contains("embedding"))
+    };
+    if called(dir) || called(&real) || trained_as.to_lowercase().contains("embedding") {
         let what = "is called an embedding model, expected a reranker: this server makes no embeddings; if it is one all \
                     the same, say so with --hf-overrides.is_original_qwen3_reranker true";
         return Err(fail(dir, what));

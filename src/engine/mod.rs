@@ -45,7 +45,8 @@ pub struct Answer {
 impl Answer {
     /// The score that `pooling` and `activation` make of the margin; without an activation, the logit.
     pub fn score(&self, pooling: &Pooling, activation: Option<Activation>) -> f32 {
-        let logit = (self.margin - pooling.logit_mean) / pooling.logit_sigma;
+        // A small sigma may take it beyond all numbers, and JSON has no infinity.
+        let logit = ((self.margin - pooling.logit_mean) / pooling.logit_sigma).clamp(f32::MIN, f32::MAX);
         activation.unwrap_or(Activation::Identity).of(logit)
     }
 }

@@ -174,11 +174,13 @@ fn a_causal_model_is_doubted_unless_something_says_that_it_is_a_reranker() {
     assert_eq!(notices("model", &tuned, &[]), [""; 0]);
     let encoder = [("config_sentence_transformers.json", json!({"model_type": "CrossEncoder"}))];
     assert_eq!(notices("model", &plain, &encoder), [""; 0]);
-    let refused = opened_as("Qwen3-Embedding-0.6B", &plain, &[]).unwrap_err();
-    assert!(
-        refused.contains("is called an embedding model") && refused.contains("is_original_qwen3_reranker"),
-        "{refused}"
-    );
+    for name in ["Qwen3-Embedding-0.6B", "models--Qwen--Qwen3-Embedding-0.6B/snapshots/1b2c"] {
+        let refused = opened_as(name, &plain, &[]).unwrap_err();
+        let words = ["is called an embedding model", "is_original_qwen3_reranker"];
+        assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+    }
+    // Where it lies is not what it is.
+    assert_eq!(notices("embeddings/model", &plain, &[]).len(), 1);
     opened_as("Qwen3-Embedding-0.6B", &overridden(json!({"is_original_qwen3_reranker": true})), &[]).unwrap();
     opened_as("Qwen3-Embedding-reranker", &plain, &[]).unwrap();
 }

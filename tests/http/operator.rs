@@ -7,6 +7,7 @@ use actix_web::http::header::RETRY_AFTER;
 use actix_web::test as service_test;
 use actix_web::test::TestRequest;
 use actix_web::web::Data;
+use ironrank::checkpoint::Activation;
 use ironrank::options::{Overflow, Pooling};
 use ironrank::prompt::{PromptEncoder, Template};
 use ironrank::server::{State, app};
@@ -61,6 +62,25 @@ async fn the_pooler_says_what_becomes_of_a_logit_when_the_request_does_not() {
     });
     near(score(&scaled, json!({})).await, sigmoid((logit - 0.5) / 2.0));
     near(score(&scaled, json!({"use_activation": false})).await, (logit - 0.5) / 2.0);
+    let steep = subject_with(|settings| settings.pooling.logit_sigma = 1e-40);
+    near(score(&steep, json!({})).await, if logit > 0.0 { 1.0 } else { 0.0 });
+    assert!(score(&steep, json!({"use_activation": false})).await.abs() > 3.4e38, "a number, and no null");
+}
+
+#[actix_web::test]
+async fn the_models_own_activation_makes_the_score_and_a_request_may_leave_it_out() {
+    let logit = score(&subject(&[]), json!({"use_activation": false})).await;
+    for (activation, expected) in [(Activation::Identity, logit), (Activation::Tanh, logit.tanh())] {
+        let subject = subject_with(|settings| settings.activation = activation);
+        for (fields, expected) in [
+            (json!({}), expected),
+            (json!({"use_activation": true}), expected),
+            (json!({"use_activation": false}), logit),
+        ] {
+            let got = score(&subject, fields.clone()).await;
+            assert!((got - expected).abs() < 1e-6, "{activation} {fields}: {got}, expected {expected}");
+        }
+    }
 }
 
 #[actix_web::test]

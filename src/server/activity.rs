@@ -58,7 +58,7 @@ impl Glance {
         let seconds = elapsed.as_secs_f64().max(1e-3);
         let share = |part: u64| if work.tokens == 0 { 0.0 } else { 100.0 * part as f64 / work.tokens as f64 };
         Some(format!(
-            "{} tokens/s, {:.0} % of them computed; {running} documents run, {waiting} wait; busy for {:.0} % of the time; \
+            "{} tokens/s, {:.0} % of them computed; documents: {running} running, {waiting} waiting; busy for {:.0} % of the time; \
              prefix cache: {:.0} % hits, {:.0} % full",
             HumanCount((work.tokens as f64 / seconds) as u64),
             share(work.computed_tokens),
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(
             Glance { work, running: 12, waiting: 54, ..IDLE }.line().as_deref(),
             Some(
-                "3,600 tokens/s, 25 % of them computed; 12 documents run, 54 wait; busy for 95 % of the time; prefix cache: \
+                "3,600 tokens/s, 25 % of them computed; documents: 12 running, 54 waiting; busy for 95 % of the time; prefix cache: \
                  10 % hits, 50 % full"
             )
         );

@@ -6,15 +6,12 @@
 use super::budget::Loan;
 use super::error::{ApiError, Refusal};
 use super::fields::{self, Issue};
+use super::halves;
 use super::intake::Body;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::ops::Deref;
-
-/// What Hugging Face's tokenizers say about text that is not Unicode; vLLM passes it on.
-const NOT_UNICODE: &str = "TextEncodeInput must be Union[TextInputSequence, Tuple[InputSequence, InputSequence]]: a string \
-                           contains half of a surrogate pair, which is not a character.";
 
 /// Refuses every content type but `application/json`, parameters aside.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -71,9 +68,13 @@ fn value(text: &str) -> Result<Value, ApiError> {
     if text.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_str(text).or_else(|err| match quote_non_finite(text) {
-        Cow::Owned(quoted) => serde_json::from_str(&quoted).map_err(|_| syntax_error(text, &err)),
-        Cow::Borrowed(_) => Err(syntax_error(text, &err)),
+    serde_json::from_str(text).or_else(|err| {
+        // Neither of what Python's JSON has more than others', if it is that.
+        let marked = halves::marked(text);
+        match quote_non_finite(&marked) {
+            Cow::Owned(quoted) => serde_json::from_str(&quoted).map_err(|_| syntax_error(text, &err)),
+            Cow::Borrowed(marked) => serde_json::from_str(marked).map_err(|err| syntax_error(text, &err)),
+        }
     })
 }
 
@@ -104,7 +105,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Cow<'static, str>, Ap
     }
     let text: Result<String, _> = char::decode_utf16(units.iter().map(|&bytes| unit(bytes))).collect();
     // The only mistake that is left: half of a surrogate pair.
-    text.map(Cow::Owned).map_err(|_| ApiError::invalid(NOT_UNICODE))
+    text.map(Cow::Owned).map_err(|_| halves::refusal(""))
 }
 
 fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Result<Cow<'static, str>, ApiError> {
@@ -168,9 +169,6 @@ fn end_of_string(bytes: &[u8]) -> usize {
 
 fn syntax_error(text: &str, err: &serde_json::Error) -> ApiError {
     let reason = err.to_string();
-    if reason.contains("surrogate") || reason.contains("unexpected end of hex escape") {
-        return ApiError::invalid(NOT_UNICODE);
-    }
     // serde_json counts bytes of a line from 1, Python's offsets are into the whole text.
     let offset = if err.is_eof() {
         text.len()

@@ -5,6 +5,7 @@
 //! [`MAX_LISTED`]. Called by `wire`.
 
 use super::error::{ApiError, Refusal};
+use super::halves;
 use serde_json::{Map, Value};
 use std::fmt::{Display, Write};
 
@@ -58,6 +59,8 @@ impl Issue {
 pub struct Issues {
     count: usize,
     listed: Vec<Issue>,
+    /// Where a text is wanted and half of a surrogate pair is found first.
+    half: Option<String>,
 }
 
 impl Issues {
@@ -74,6 +77,7 @@ impl Issues {
         self.count += more.count;
         self.listed.extend(more.listed);
         self.listed.truncate(MAX_LISTED);
+        self.half = self.half.take().or(more.half);
     }
 
     /// Whether there are none.
@@ -84,13 +88,16 @@ impl Issues {
 
 impl From<Issue> for Issues {
     fn from(issue: Issue) -> Self {
-        Self { count: 1, listed: vec![issue] }
+        Self { count: 1, listed: vec![issue], half: None }
     }
 }
 
 /// The answer to a body with `issues`, of which the first names the parameter.
 pub fn refuse(issues: impl Into<Issues>) -> ApiError {
-    let Issues { count, listed } = issues.into();
+    let Issues { count, listed, half } = issues.into();
+    if let Some(place) = half {
+        return halves::refusal(&place);
+    }
     let mut message = format!("{count} validation error{}:", if count == 1 { "" } else { "s" });
     for issue in &listed {
         let Issue { kind, loc, msg, input, ctx } = issue;
@@ -175,6 +182,11 @@ impl<'a> Fields<'a> {
 
     /// Notes a mistake in field `loc` of the object.
     pub fn note(&mut self, kind: &'static str, loc: impl Display, msg: &str, input: &Value) {
+        if self.issues.half.is_none()
+            && let Some(within) = halves::place(input)
+        {
+            self.issues.half = Some(readable(&self.objects.place(&loc)) + &within);
+        }
         self.issues.add(|| Issue::new(kind, self.objects.place(loc), msg, input));
     }
 
@@ -197,6 +209,13 @@ impl<'a> Fields<'a> {
                 self.note("string_type", name, "Input should be a valid string", other);
                 None
             }
+        }
+    }
+
+    /// A string that nobody looks into, or nothing.
+    pub fn unused_string(&mut self, name: &str) {
+        if self.any(name).and_then(halves::place).is_none() {
+            self.string(name);
         }
     }
 
@@ -228,10 +247,10 @@ impl<'a> Fields<'a> {
         None
     }
 
-    /// An object, or nothing.
+    /// An object whose strings are texts, or nothing.
     pub fn object(&mut self, name: &str) -> Option<&'a Map<String, Value>> {
         match self.any(name)? {
-            Value::Object(map) => Some(map),
+            value @ Value::Object(map) if halves::place(value).is_none() => Some(map),
             other => {
                 self.note("dict_type", name, "Input should be a valid dictionary", other);
                 None
@@ -302,6 +321,18 @@ impl<'a> Fields<'a> {
         });
         None
     }
+}
+
+/// A place as people write it: `body.documents.37` is `documents[37]`.
+fn readable(place: &str) -> String {
+    let mut out = String::with_capacity(place.len());
+    for part in place.strip_prefix("body.").unwrap_or(place).split('.') {
+        match part.bytes().all(|c| c.is_ascii_digit()) {
+            true => out.extend(["[", part, "]"]),
+            false => out.extend([if out.is_empty() { "" } else { "." }, part]),
+        }
+    }
+    out
 }
 
 /// The truth value that `value` can be converted to, as pydantic does.

@@ -5,8 +5,8 @@
 
 use super::error::ApiError;
 use super::fields::{self, Fields};
-use super::scoring::{Making, PromptRequest};
-use super::wire::{self, Common};
+use super::scoring::{Making, PromptRequest, at};
+use super::wire::{self, Common, Place};
 use crate::prompt::Message;
 use serde_json::{Map, Value};
 use std::fmt::Display;
@@ -16,6 +16,7 @@ use std::fmt::Display;
 pub struct InputRequest {
     common: Common,
     input: Input,
+    place: Place,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +45,26 @@ impl PromptRequest for InputRequest {
         match &self.input {
             Input::Messages(messages) => {
                 making.begin(1)?;
-                making.add(encoder.messages(messages, options)?)
+                // The document's, or else the query's: the others are short, or nobody reads them.
+                let last = |role: &str| messages.iter().rposition(|message| message.role == role);
+                let place = Place { name: "messages", is_list: true };
+                let index = last("document").or_else(|| last("query"));
+                let place = index.map_or_else(|| place.name.to_owned(), |index| place.of(index));
+                making.add(encoder.messages(messages, options).map_err(|err| at(err, &place))?)
             }
             Input::Texts(texts) if !texts.is_empty() => {
                 making.begin(texts.len())?;
-                texts.iter().try_for_each(|text| making.add((encoder.raw(text, options)?, false)))
+                texts.iter().enumerate().try_for_each(|(i, text)| {
+                    let made = encoder.raw(text, options).map_err(|err| at(err, &self.place.of(i)))?;
+                    making.add((made, false))
+                })
             }
             Input::TokenIds(lists) if !lists.is_empty() => {
                 making.begin(lists.len())?;
-                lists.iter().try_for_each(|ids| making.add((encoder.raw_ids(ids, options)?, false)))
+                lists.iter().enumerate().try_for_each(|(i, ids)| {
+                    let made = encoder.raw_ids(ids, options).map_err(|err| at(err, &self.place.of(i)))?;
+                    making.add((made, false))
+                })
             }
             Input::Texts(_) | Input::TokenIds(_) => Err(ApiError::invalid("You must pass at least one prompt")),
         }
@@ -74,7 +86,11 @@ impl InputRequest {
             chat_options(fields, body)?;
             messages(fields).map(Input::Messages)
         };
-        Ok(input.filter(|_| fields.is_clean()).map(|input| Self { common, input }))
+        // A list of token ids is one prompt.
+        let is_list =
+            |value: &Value| value.as_array().and_then(|items| items.first()).is_some_and(|one| !one.is_number());
+        let place = Place { name: "input", is_list: fields.any("input").is_some_and(is_list) };
+        Ok(input.filter(|_| fields.is_clean()).map(|input| Self { common, input, place }))
     }
 }
 

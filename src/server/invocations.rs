@@ -5,6 +5,7 @@
 
 use super::error::{ApiError, Refusal};
 use super::fields::given;
+use super::halves;
 use super::input::InputRequest;
 use super::intake::Body;
 use super::pooling::PoolingRequest;
@@ -69,7 +70,10 @@ fn target(map: &Map<String, Value>) -> Result<Target, ApiError> {
     } else if PoolingRequest::read(map).is_ok() {
         Ok(Target::Pooling)
     } else {
-        Err(no_target())
+        Err(map
+            .iter()
+            .find_map(|(name, value)| Some(format!("{name}{}", halves::place(value)?)))
+            .map_or_else(no_target, |place| halves::refusal(&place)))
     }
 }
 

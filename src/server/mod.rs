@@ -15,6 +15,7 @@ mod encoding;
 pub mod error;
 mod fields;
 mod frames;
+mod halves;
 mod info;
 mod input;
 mod intake;

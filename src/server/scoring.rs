@@ -222,11 +222,34 @@ impl<R: PairRequest> PromptRequest for R {
         for same_query in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b) || a == b) {
             let mut query = making.encoder.for_query(same_query[0].0, making.options)?;
             for (_, document) in same_query {
-                making.add(query.prompt(document)?)?;
+                let prompt = query.prompt(document).map_err(|err| {
+                    let [left, right] = self.places();
+                    let index = making.encoded.prompts.len();
+                    // The document is not to blame for a query that leaves it no room.
+                    match is_too_long(&err) && query.prompt("").is_err() {
+                        true => at(err, &left.of(if queries.len() > 1 { index } else { 0 })),
+                        false => at(err, &right.of(index)),
+                    }
+                })?;
+                making.add(prompt)?;
             }
         }
         Ok(())
     }
+}
+
+/// Why a prompt could not be made, with the place of the text that is to blame.
+pub(super) fn at(err: Error, place: &str) -> ApiError {
+    let sentence = match err.kind() {
+        _ if is_too_long(&err) => format!("{place} is too long."),
+        ErrorKind::InvalidRequest => format!("({place})"),
+        _ => return err.into(),
+    };
+    ApiError::from(err).and(&sentence)
+}
+
+fn is_too_long(err: &Error) -> bool {
+    err.kind() == ErrorKind::TooLong || err.param() == Some("truncate_prompt_tokens")
 }
 
 /// The rules that tie a request's fields to the server's settings.

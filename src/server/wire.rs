@@ -51,6 +51,22 @@ pub enum Text {
     Parts,
 }
 
+/// What a body calls a text, or a list of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Names of fields, with dots between them.
+    pub name: &'static str,
+    /// Whether there is a list of them.
+    pub is_list: bool,
+}
+
+impl Place {
+    /// What the body calls text number `index`.
+    pub fn of(self, index: usize) -> String {
+        if self.is_list { format!("{}[{index}]", self.name) } else { self.name.to_owned() }
+    }
+}
+
 /// A request that asks for scores of pairs.
 pub trait PairRequest: Sized + Send + 'static {
     /// Reads a body.
@@ -59,6 +75,8 @@ pub trait PairRequest: Sized + Send + 'static {
     fn common(&self) -> &Common;
     /// The two sides, not yet paired.
     fn sides(&self) -> (&[Text], &[Text]);
+    /// What the body calls them.
+    fn places(&self) -> [Place; 2];
     /// How the client of such a body reads errors.
     fn error_form(_: &Map<String, Value>) -> ErrorForm {
         ErrorForm::Object
@@ -71,6 +89,7 @@ pub struct ScoreRequest {
     common: Common,
     queries: Vec<Text>,
     documents: Vec<Text>,
+    places: [Place; 2],
 }
 
 /// The names of the two sides in the four shapes of a score body, in vLLM's order of preference.
@@ -85,9 +104,11 @@ impl PairRequest for ScoreRequest {
             let common = common(&mut fields);
             let queries = fields.required(left).and_then(|value| texts(&mut fields, left, value));
             let documents = fields.required(right).and_then(|value| texts(&mut fields, right, value));
+            let place = |name| Place { name, is_list: fields.any(name).is_some_and(Value::is_array) };
+            let places = [place(left), place(right)];
             match (queries, documents, fields.into_issues()) {
                 (Some(queries), Some(documents), found) if found.is_empty() => {
-                    return Ok(Self { common, queries, documents });
+                    return Ok(Self { common, queries, documents, places });
                 }
                 (_, _, found) => issues.extend(found),
             }
@@ -102,12 +123,16 @@ impl PairRequest for ScoreRequest {
     fn sides(&self) -> (&[Text], &[Text]) {
         (&self.queries, &self.documents)
     }
+
+    fn places(&self) -> [Place; 2] {
+        self.places
+    }
 }
 
 /// Reads the fields that all scoring requests share.
 pub(super) fn common(fields: &mut Fields<'_>) -> Common {
     let model = fields.string("model");
-    fields.string("user");
+    fields.unused_string("user");
     let truncate_prompt_tokens = fields.integer_from("truncate_prompt_tokens", -1);
     let truncation_side = match fields.choice("truncation_side", &["left", "right"]) {
         Some("left") => TruncationSide::Left,

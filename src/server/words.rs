@@ -5,6 +5,7 @@
 //! knows none of them and takes whatever they hold, so what makes no sense is passed over. Called by `wire`.
 
 use super::fields::Fields;
+use super::halves;
 use super::wire::Common;
 use crate::prompt::TruncationSide;
 use serde_json::{Map, Value};
@@ -28,7 +29,10 @@ pub fn understand(fields: &Fields<'_>, common: &mut Common) {
 const MOST_KWARGS: usize = 64 << 10;
 
 /// The instruction: DashScope's `instruct`, or what Xinference's clients put into `kwargs`, as an object or as its text.
-pub fn instruct(fields: &Fields<'_>) -> Option<String> {
+pub fn instruct(fields: &mut Fields<'_>) -> Option<String> {
+    if let Some(half) = fields.any("instruct").filter(|value| halves::place(value).as_deref() == Some("")) {
+        fields.note("string_type", "instruct", "Input should be a valid string", half);
+    }
     let kwargs: Option<Cow<'_, Map<String, Value>>> = match fields.any("kwargs") {
         Some(Value::Object(kwargs)) => Some(Cow::Borrowed(kwargs)),
         Some(Value::String(text)) if text.len() <= MOST_KWARGS => serde_json::from_str(text).ok().map(Cow::Owned),

@@ -10,6 +10,7 @@ mod failing;
 mod metrics;
 mod openapi;
 mod operator;
+mod places;
 mod prompts;
 mod replay;
 mod stopping;

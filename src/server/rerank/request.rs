@@ -6,7 +6,8 @@
 
 use super::super::error::{ApiError, ErrorForm};
 use super::super::fields::{self, Fields, given};
-use super::super::wire::{Common, PairRequest, Text, common, one_text, texts};
+use super::super::halves;
+use super::super::wire::{Common, PairRequest, Place, Text, common, one_text, texts};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -68,6 +69,7 @@ pub struct RerankRequest {
     pub top_n: Option<usize>,
     /// How the answer is to look.
     pub dialect: Dialect,
+    places: [Place; 2],
 }
 
 impl PairRequest for RerankRequest {
@@ -88,7 +90,7 @@ impl PairRequest for RerankRequest {
             _ => "documents",
         };
         let query = fields.required("query").and_then(|value| one_text(&mut fields, "query", value));
-        let documents = fields.required(list).and_then(|value| match ranked_fields(&fields, value) {
+        let documents = fields.required(list).and_then(|value| match ranked_fields(&mut fields, list, value) {
             Some(documents) => Some(documents),
             None => texts(&mut fields, list, value),
         });
@@ -97,7 +99,11 @@ impl PairRequest for RerankRequest {
         let top_n = top_n.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         match (query, documents) {
             (Some(query), Some(documents)) if fields.is_clean() => {
-                Ok(Self { common, query: [query], documents, top_n, dialect })
+                let inside = matches!(dialect, Dialect::Input { .. });
+                let is_list = fields.any(list).is_some_and(Value::is_array);
+                let query_place = Place { name: if inside { "input.query" } else { "query" }, is_list: false };
+                let places = [query_place, Place { name: if inside { "input.documents" } else { list }, is_list }];
+                Ok(Self { common, query: [query], documents, top_n, dialect, places })
             }
             _ => Err(fields::refuse(fields.into_issues())),
         }
@@ -111,6 +117,10 @@ impl PairRequest for RerankRequest {
         (&self.query, &self.documents)
     }
 
+    fn places(&self) -> [Place; 2] {
+        self.places
+    }
+
     fn error_form(body: &Map<String, Value>) -> ErrorForm {
         match Dialect::of(body) {
             Dialect::Texts { .. } => ErrorForm::Texts,
@@ -121,7 +131,7 @@ impl PairRequest for RerankRequest {
 
 /// Cohere's documents that are objects: their `text`, or the fields that `rank_fields` names, one to a line. A name
 /// counts once, so that no text is longer than its document's JSON.
-fn ranked_fields(fields: &Fields<'_>, documents: &Value) -> Option<Vec<Text>> {
+fn ranked_fields(fields: &mut Fields<'_>, loc: &str, documents: &Value) -> Option<Vec<Text>> {
     let mut places = HashMap::new();
     for name in fields.any("rank_fields")?.as_array()?.iter().filter_map(Value::as_str) {
         let next = places.len();
@@ -147,7 +157,16 @@ fn ranked_fields(fields: &Fields<'_>, documents: &Value) -> Option<Vec<Text>> {
         }
         _ => None,
     };
-    documents.as_array()?.iter().map(text).collect()
+    let documents = documents.as_array()?;
+    let named = |name: &String| places.contains_key(name.as_str());
+    let holds_half = |document: &&Value| {
+        let fields = document.as_object().into_iter().flatten();
+        fields.into_iter().any(|(name, value)| named(name) && halves::place(value).is_some())
+    };
+    if let Some((i, document)) = documents.iter().enumerate().find(|(_, document)| holds_half(document)) {
+        fields.note("string_type", format_args!("{loc}.{i}"), "Input should be a valid string", document);
+    }
+    documents.iter().map(text).collect()
 }
 
 #[cfg(test)]

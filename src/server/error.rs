@@ -30,19 +30,15 @@ pub enum Refusal {
     Kind(ErrorKind),
 }
 
-/// One of each, in the order of their statuses; the description of the API is made from them.
-pub(super) const EVERY: [Refusal; 12] = [
+/// One for each status; the description of the API is made from them.
+pub(super) const EVERY: [Refusal; 8] = [
     Refusal::Malformed,
-    Refusal::Kind(ErrorKind::InvalidRequest),
-    Refusal::Kind(ErrorKind::TooLong),
     Refusal::Unauthorized,
     Refusal::NoRoute,
-    Refusal::Kind(ErrorKind::UnknownModel),
     Refusal::Method(""),
     Refusal::TooSlow,
     Refusal::TooLarge,
     Refusal::Kind(ErrorKind::Internal),
-    Refusal::Kind(ErrorKind::Options),
     Refusal::Kind(ErrorKind::Unavailable),
 ];
 

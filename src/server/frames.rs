@@ -81,9 +81,14 @@ impl Frames {
         self.next == Next::Head
     }
 
-    /// Whether a client waits to be asked for its body, `Expect: 100-continue`.
-    pub fn waits(&mut self) -> &mut bool {
-        &mut self.waits
+    /// Whether the client may wait to be asked for its body, `Expect: 100-continue`.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// The client has been asked, or answered.
+    pub fn is_asked(&mut self) {
+        self.waits = false;
     }
 }
 
@@ -237,8 +242,8 @@ mod tests {
         let mut bytes = *b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nab";
         let head = bytes.len() - 2;
         assert_eq!(frames.pass(&mut bytes[..head - 1]), 0);
-        assert!(!*frames.waits());
+        assert!(!frames.waits());
         assert_eq!(frames.pass(&mut bytes), head + 2);
-        assert!(*frames.waits() && !frames.is_between());
+        assert!(frames.waits() && !frames.is_between());
     }
 }

@@ -91,7 +91,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         let this = &mut *self;
-        if !*this.frames.waits() || !buf.starts_with(CONTINUE) {
+        if !this.frames.waits() || !buf.starts_with(CONTINUE) {
             return Pin::new(&mut this.inner).poll_write(cx, buf);
         }
         let answer = &buf[CONTINUE.len()..];
@@ -99,7 +99,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
             true => ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?,
             false => CONTINUE.len() + ready!(Pin::new(&mut this.inner).poll_write(cx, answer))?,
         };
-        *this.frames.waits() = false;
+        this.frames.is_asked();
         Poll::Ready(Ok(written))
     }
 

@@ -173,9 +173,12 @@ async fn an_unknown_coding_is_named_and_of_two_neither_is_guessed() {
 }
 
 #[actix_web::test]
-async fn header_values_that_are_not_ascii_change_no_answer() {
+async fn header_values_that_are_not_ascii_change_no_answer_nor_does_any_charset() {
     let headers = [
         "Content-Type: application/json; x=é\r\n",
+        "Content-Type: application/json; charset=utf8\r\n",
+        "Content-Type: Application/JSON ;charset=\"UTF-8\"\r\n",
+        "Content-Type: application/json; charset=utf-16\r\n",
         "X-Request-Id: 请求-1\r\n",
         "X-Request-Id: \u{ff}\u{80}\r\n",
         "Authorization: Bearer schlüssel\r\nOrigin: http://é.example\r\nAccept: é\r\nAccept-Language: é\r\n",

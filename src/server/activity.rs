@@ -71,7 +71,7 @@ impl Glance {
     /// What has failed and was not told of.
     fn warning(&self) -> Option<String> {
         let unsaid = (self.unsaid > 0).then_some(self.unsaid)?;
-        Some(format!("{} more requests failed or were given up than have a line here", HumanCount(unsaid)))
+        Some(format!("{} more requests failed, were given up or shortened than have a line here", HumanCount(unsaid)))
     }
 }
 
@@ -118,6 +118,9 @@ mod tests {
         assert!(Glance { running: 1, ..IDLE }.line().is_some_and(|line| line.starts_with("0 tokens/s, 0 %")));
         assert!(Glance { waiting: 1, ..IDLE }.line().is_some());
         let warning = Glance { unsaid: 9_980, ..IDLE }.warning();
-        assert_eq!(warning.as_deref(), Some("9,980 more requests failed or were given up than have a line here"));
+        assert_eq!(
+            warning.as_deref(),
+            Some("9,980 more requests failed, were given up or shortened than have a line here")
+        );
     }
 }

@@ -70,8 +70,8 @@ struct Failures {
 }
 
 impl Told {
-    /// Whether one more failure may have a line.
-    fn admits(&self, now: Instant) -> bool {
+    /// Whether one more request that went wrong may have a line.
+    pub fn admits(&self, now: Instant) -> bool {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             (failures.since, failures.lines) = (Some(now), 0);

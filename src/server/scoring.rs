@@ -196,7 +196,9 @@ fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Resu
     let Encoded { prompts, shortened } = &encoded;
     if *shortened > 0 {
         state.metrics.shortened(*shortened);
-        tracing::warn!("{shortened} of {} documents were shortened to fit the limit of tokens", prompts.len());
+        if state.told.admits(Instant::now()) {
+            tracing::warn!("{shortened} of {} documents were shortened to fit the limit of tokens", prompts.len());
+        }
     }
     Ok(Prepared { request, encoded, admission, error_form })
 }

@@ -82,7 +82,8 @@ struct Subject {
 impl Subject {
     fn new(encoder: Result<PromptEncoder, Error>) -> Self {
         let encoder = encoder.expect("the encoder is made");
-        let empty = encoder.encode("", "", &PromptOptions::default()).expect("an empty pair fits").token_ids().into_owned();
+        let empty =
+            encoder.encode("", "", &PromptOptions::default()).expect("an empty pair fits").token_ids().into_owned();
         let controls = controls(&empty);
         Self { encoder, empty, controls }
     }

@@ -150,5 +150,6 @@ fn state() -> State {
         tokenizer_info: None,
         server_info: None,
     };
-    State::new(settings, Engine::start(model, limits).expect("threads"), Arc::new(encoder)).expect("the metrics can be set up")
+    State::new(settings, Engine::start(model, limits).expect("threads"), Arc::new(encoder))
+        .expect("the metrics can be set up")
 }

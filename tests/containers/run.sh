@@ -91,6 +91,7 @@ check "and followed" has "$(logs "$main")" "on 1 threads"
 check "the memory limit is seen" has "$(logs "$main")" "a limit of 2.15 GB of memory"
 check "the weights are in the volume" has "$(logs "$main")" "packing the weights into /var/cache/ironrank/"
 pid=$(inspect "$main" '{{.State.Pid}}')
+check "the cache command tells that they are in use" has "$(docker exec "$main" /ironrank cache)" ", in use"
 check "its user is 65532" is "$(awk '/^Uid:/ {print $2, $3, $4, $5}' "/proc/$pid/status")" "65532 65532 65532 65532"
 check "it has no capabilities" is "$(awk '/^CapEff:/ {print $2}' "/proc/$pid/status")" 0000000000000000
 check "its root file system is read-only" is "$(inspect "$main" '{{.HostConfig.ReadonlyRootfs}}')" true
@@ -122,6 +123,9 @@ check "too little memory ends it" is "$(timeout 60 docker wait "$project-small")
 check "with a sentence" has "$(logs "$project-small")" "the memory limit of this process is 0.07 GB"
 check "and not by a kill" is "$(inspect "$project-small" '{{.State.OOMKilled}}')" false
 grep -o 'The model needs.*' <<<"$(logs "$project-small")" | sed 's/^/        /'
+run pids --read-only --pids-limit 5 -- "${dropin[@]}"
+check "too few threads end it" is "$(timeout 60 docker wait "$project-pids")" 1
+check "with a sentence" has "$(logs "$project-pids")" "refuses a thread ("
 check "no server is no health" is "$(docker run --rm "$image" health --port 1 >/dev/null 2>&1; echo $?)" 1
 
 # --- moved without a registry

@@ -22,6 +22,7 @@ pub use template::Template;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
+use crate::file::directory::{self, TOKENIZER};
 use control::{ControlTokens, Marked};
 use flate2::read::GzDecoder;
 use model_card::{Heads, PREFIX, SUFFIX, formatted};
@@ -39,7 +40,6 @@ use tokenizers::{
 
 /// The tokenizer of every Qwen3 model, for start-up without a model directory.
 static BUILTIN_TOKENIZER: &[u8] = include_bytes!("../assets/tokenizer.json.gz");
-const TOKENIZER: &str = "tokenizer.json";
 /// A tokenizer file larger than this is not one: Qwen3's has 11 MB.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
@@ -396,8 +396,12 @@ impl Encoded {
 /// What `tokenizer.json` of a model directory holds.
 pub fn tokenizer_json(dir: &Path) -> Result<Vec<u8>> {
     let path = dir.join(TOKENIZER);
-    file::read_json(&path, MAX_TOKENIZER_BYTES)
-        .map_err(|fault| Error::new(ErrorKind::Checkpoint, format!("{} {fault}.", path.display())))
+    let refuse = |path: &Path, what: String| Error::new(ErrorKind::Checkpoint, format!("{} {what}.", path.display()));
+    directory::check(dir).map_err(|fault| refuse(dir, fault.to_string()))?;
+    file::read_json(&path, MAX_TOKENIZER_BYTES).map_err(|fault| match fault.is_missing() {
+        true => refuse(dir, directory::without(dir, TOKENIZER)),
+        false => refuse(&path, fault.to_string()),
+    })
 }
 
 /// The `tokenizer.json` that the binary carries.

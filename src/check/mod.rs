@@ -12,6 +12,7 @@ pub use report::{Memory, Report, Shape, Speed, Weights};
 use crate::busy::{Busy, Counts};
 use crate::checkpoint::{Checkpoint, packed};
 use crate::error::Error;
+use crate::file::directory;
 use crate::memory;
 use crate::model;
 use crate::options::{CheckOptions, EngineOptions, LoadFormat};
@@ -88,7 +89,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     }
 }
 
-/// The tokenizer, if there is a place for one, and what there is to say of prompts; where the directory itself is missing,
+/// The tokenizer, if there is a place for one, and what there is to say of prompts; where there is no model at all,
 /// that has been said.
 fn encoder(
     options: &EngineOptions,
@@ -96,7 +97,7 @@ fn encoder(
     longest: usize,
 ) -> Result<(PromptEncoder, Vec<String>), Option<Error>> {
     match (&options.tokenizer, &options.model) {
-        (None, Some(dir)) if !dir.is_dir() => Err(None),
+        (None, Some(dir)) if !directory::has_model(dir) => Err(None),
         (tokenizer, model) => prompts.encoder(tokenizer.as_deref().or(model.as_deref()), longest).map_err(Some),
     }
 }

@@ -16,15 +16,17 @@ mod tensor;
 pub use config::{Config, Overrides};
 pub use head::{Activation, Answers, Head, Token};
 pub(crate) use modules::{KNOWN as TASK_FILES, is_known as tells_of_task};
-pub(crate) use shards::{INDEX, SINGLE, shard_names};
+pub(crate) use shards::shard_names;
 pub use tensor::{Dtype, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::file;
+use crate::file::directory::{self, CONFIG};
 use config::Keys;
 use head::{Origin, Task};
 use ironrank_kernels::MappedFile;
 use modules::Find;
-use shards::{Place, Shards};
+use shards::{MAX_JSON_BYTES, Place, Shards};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -69,7 +71,7 @@ impl Checkpoint {
     pub fn inspect(dir: &Path, overrides: &Overrides) -> std::result::Result<Self, Vec<Error>> {
         let json = match read_config(dir) {
             // Nothing else can be said of it.
-            Err(err) if !dir.is_dir() => return Err(vec![err]),
+            Err(err) if !directory::has_model(dir) => return Err(vec![err]),
             json => json,
         };
         // The configuration's complaints come first, but which head it means depends on the tensors.
@@ -390,28 +392,13 @@ impl fmt::Debug for Checkpoint {
 
 /// The bytes and the name of `config.json` in a directory that may not even exist.
 fn read_config(dir: &Path) -> Result<(Vec<u8>, String)> {
-    if !dir.is_dir() {
-        let name = dir.display().to_string();
-        let mut parts = name.split('/').map(|part| !part.is_empty() && !part.starts_with(['.', '~']));
-        let is_hub_id = matches!((parts.next(), parts.next(), parts.next()), (Some(true), Some(true), None));
-        if dir.exists() {
-            return Err(fail(
-                dir,
-                "is not a directory, expected one with config.json, tokenizer.json and safetensors files",
-            ));
-        }
-        let advice = if is_hub_id {
-            format!(
-                "; this server never downloads: fetch it first, with `ironrank download {name} --dir DIR`, and give DIR"
-            )
-        } else {
-            "; this server never downloads: give a directory with config.json, tokenizer.json and safetensors files"
-                .into()
-        };
-        return Err(fail(dir, format!("does not exist as a directory here{advice}")));
+    directory::check(dir).map_err(|fault| fail(dir, fault))?;
+    let path = dir.join(CONFIG);
+    match file::read_json(&path, MAX_JSON_BYTES) {
+        Ok(json) => Ok((json, path.display().to_string())),
+        Err(fault) if fault.is_missing() => Err(fail(dir, directory::without(dir, CONFIG))),
+        Err(fault) => Err(fail(&path, fault)),
     }
-    let path = dir.join("config.json");
-    Ok((shards::read(&path)?, path.display().to_string()))
 }
 
 /// The tensors under the names of `Qwen3ForCausalLM`.

@@ -6,7 +6,8 @@
 
 use super::{Dtype, fail, shown};
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::directory::{INDEX, SINGLE};
+use crate::file::{self, directory};
 use ironrank_kernels::MappedFile;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
@@ -18,11 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The format's own limit on the length of a header, and ours on every JSON file.
-const MAX_JSON_BYTES: u64 = 100_000_000;
-/// Tells in which shard each tensor lies.
-pub(crate) const INDEX: &str = "model.safetensors.index.json";
-/// All tensors in one file; where an index is, that decides.
-pub(crate) const SINGLE: &str = "model.safetensors";
+pub(super) const MAX_JSON_BYTES: u64 = 100_000_000;
 
 /// What the files hold.
 pub(super) struct Shards {
@@ -107,12 +104,7 @@ pub(super) fn open(dir: &Path) -> std::result::Result<Shards, Vec<Error>> {
         read_shard(&path, &file, &mut places).map_err(|err| vec![err])?;
         return Ok(Shards { places, notice: None });
     }
-    let hint = if exists("pytorch_model.bin") || exists("pytorch_model.bin.index.json") {
-        "; PyTorch's .bin files are not read, convert them to safetensors first"
-    } else {
-        ""
-    };
-    Err(vec![fail(dir, format!("has neither {SINGLE} nor {INDEX}{hint}"))])
+    Err(vec![fail(dir, directory::without(dir, SINGLE))])
 }
 
 /// The file of each tensor, as the index says.

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
+use crate::file::directory::{CONFIG, INDEX, TOKENIZER};
 use crate::options::{DownloadOptions, Token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -373,8 +374,7 @@ impl Sibling {
 
 /// Files of a kind that the server reads, in the repository itself and not in a folder of it, but for those of modules.
 fn is_read(name: &str) -> bool {
-    let known =
-        ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", crate::checkpoint::INDEX];
+    let known = [CONFIG, TOKENIZER, "tokenizer_config.json", "chat_template.jinja", INDEX];
     let own = !name.contains('/') && (known.contains(&name) || name.ends_with(".safetensors"));
     own || crate::checkpoint::tells_of_task(name)
 }

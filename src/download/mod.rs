@@ -14,6 +14,7 @@ mod transfer;
 
 use crate::checkpoint::{self, Overrides};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::directory::{CONFIG, INDEX, SINGLE, TOKENIZER};
 use crate::options::DownloadOptions;
 use hub::{Hub, HubFile, Listing};
 use rustix::fs::statvfs;
@@ -21,11 +22,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use transfer::{cannot_write, fetch, is_right};
-
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const SINGLE: &str = checkpoint::SINGLE;
-const INDEX: &str = checkpoint::INDEX;
 
 /// Fetches what is missing or wrong and answers the directory, which is then whole.
 pub fn run(options: &DownloadOptions) -> Result<PathBuf> {

@@ -6,6 +6,7 @@
 //! options, checkpoint, prompt, server (certificates), score, download.
 
 pub mod access;
+pub mod directory;
 mod signature;
 #[cfg(test)]
 mod tests;
@@ -51,11 +52,13 @@ impl Fault {
 
     /// What `err` means for whoever wants to read `path`.
     pub fn of(path: &Path, err: &io::Error) -> Self {
-        let missing = matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        // A link that leads nowhere is there, and its own fault.
+        let is_link = path.is_symlink();
+        let missing = !is_link && matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
         Self { kind: if missing { Kind::Missing } else { Kind::Other }, what: reason(path, err, 0) }
     }
 
-    /// Whether there is no such file.
+    /// Whether there is nothing of that name, not even a link.
     pub fn is_missing(&self) -> bool {
         self.kind == Kind::Missing
     }

@@ -294,7 +294,10 @@ const VARIABLES: &[(&str, &str)] = &[
     ("VLLM_CPU_SGL_KERNEL", ""),
     ("VLLM_LOGGING_CONFIG_PATH", " VLLM_LOGGING_LEVEL and RUST_LOG say what is logged."),
     ("VLLM_LOG_STATS_INTERVAL", " /metrics has the figures."),
-    ("VLLM_USE_MODELSCOPE", " Nothing is downloaded."),
+    (
+        "VLLM_USE_MODELSCOPE",
+        " Nothing is downloaded: `modelscope download --model NAME --local_dir DIR` fetches a model, and MODEL is DIR.",
+    ),
     ("VLLM_USE_RUST_FRONTEND", ""),
     ("VLLM_USE_V1", ""),
 ];

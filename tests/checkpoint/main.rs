@@ -1,6 +1,7 @@
 //! Good checkpoints open in all their forms; spoiled bytes never panic. Those that must not open are in `hostile`.
 
 mod brought;
+mod directories;
 mod files;
 mod hostile;
 mod task;

@@ -1,0 +1,222 @@
+//! What stands where a model directory should be, and what to do about it.
+//!
+//! Invariant: nothing is opened but to say why it cannot be used; a directory is looked through to a bounded depth and
+//! number of entries. Called by `checkpoint` and `prompt` for a sentence, once something is missing.
+
+use super::Fault;
+use serde::Deserialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A model's shape.
+pub const CONFIG: &str = "config.json";
+/// A model's tokenizer.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// All tensors in one file.
+pub const SINGLE: &str = "model.safetensors";
+/// Tells in which shard each tensor lies.
+pub const INDEX: &str = "model.safetensors.index.json";
+
+/// What a model directory holds, for people.
+const EXPECTED: &str = "config.json, tokenizer.json and safetensors files";
+/// The Hub's cache, from its root, has models so deep: hub/models--ORG--NAME/snapshots/COMMIT.
+const DEPTH: usize = 4;
+/// More entries than a directory of models has.
+const MAX_ENTRIES: usize = 2000;
+/// So many are named.
+const NAMED: usize = 3;
+
+/// An error unless `path` is a directory.
+pub fn check(path: &Path) -> Result<(), Fault> {
+    match fs::metadata(path) {
+        Ok(facts) if facts.is_dir() => Ok(()),
+        Ok(facts) => {
+            Err(Fault::other(format!("is not a directory, expected one with {EXPECTED}{}", a_file(path, &facts))))
+        }
+        Err(err) => match Fault::of(path, &err) {
+            fault if fault.is_missing() => Err(Fault { what: nothing(path), ..fault }),
+            fault => Err(fault),
+        },
+    }
+}
+
+/// Whether a directory has a part of a model in it, so that the rest is missing.
+pub fn has_model(dir: &Path) -> bool {
+    [CONFIG, SINGLE, INDEX].iter().any(|name| dir.join(name).symlink_metadata().is_ok())
+}
+
+/// What is wrong with a directory that has no `file`; what follows its name in a sentence.
+pub fn without(dir: &Path, file: &str) -> String {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(err) => return Fault::of(dir, &err).to_string(),
+    };
+    let mut names: Vec<String> =
+        entries.flatten().take(MAX_ENTRIES).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    let what = match file {
+        SINGLE | INDEX => format!("has neither {SINGLE} nor {INDEX}"),
+        file => format!("has no {file}"),
+    };
+    match found(dir, &names, file) {
+        Some(advice) => format!("{what}{advice}"),
+        None => what,
+    }
+}
+
+/// What is there in place of `file`, and what to do.
+fn found(dir: &Path, names: &[String], file: &str) -> Option<String> {
+    let has = |name: &str| names.iter().any(|known| known == name);
+    let first = |ends: &[&str]| names.iter().find(|name| ends.iter().any(|end| name.ends_with(end)));
+    if names.is_empty() {
+        return Some(": it is empty, as where a volume is not mounted".to_owned());
+    }
+    if has(".download") {
+        return Some(": a download into it was cut; say the same `ironrank download` again".to_owned());
+    }
+    if has("adapter_config.json") {
+        let base = base_of_adapter(dir).unwrap_or_else(|| "its model".to_owned());
+        return Some(format!(
+            ": it holds an adapter, not a model; merge it into {base} (PEFT's merge_and_unload), save that with its \
+             tokenizer, and give the directory"
+        ));
+    }
+    if file == TOKENIZER && has("vocab.json") && has("merges.txt") {
+        return Some(
+            ", but vocab.json and merges.txt: make one of them with AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) \
+             of Python's transformers, or fetch it with `ironrank download`"
+                .to_owned(),
+        );
+    }
+    if let Some(other) = names.iter().find(|name| name.strip_prefix(file).is_some_and(|end| end.starts_with('.'))) {
+        return Some(format!(", but {other}: unpack or rename it"));
+    }
+    if [SINGLE, INDEX, CONFIG].iter().all(|name| *name == file || !has(name)) {
+        let models = models_below(dir);
+        if !models.is_empty() {
+            return Some(format!(" itself: give {}", listed(&models)));
+        }
+    }
+    if file == TOKENIZER || has(SINGLE) || has(INDEX) {
+        return None;
+    }
+    if let Some(shard) = first(&[".safetensors"]) {
+        return Some(match shard.contains("-of-") {
+            true => format!(", but {shard}: shards need their {INDEX}; fetch it too, with `ironrank download`"),
+            false => format!(", but {shard}: if that is the whole model, rename it to {SINGLE}"),
+        });
+    }
+    if let Some(weights) = first(&[".gguf", ".ggml"]) {
+        return Some(format!(", but {weights}: GGUF files are llama.cpp's; {FETCH}"));
+    }
+    if has("onnx") || first(&[".onnx"]).is_some() || first(&["openvino_model.xml"]).is_some() || has("openvino") {
+        return Some(format!(", but a model for ONNX or OpenVINO: {FETCH}"));
+    }
+    if let Some(weights) = first(&[".bin", ".bin.index.json", ".pt", ".pth", ".ckpt"]) {
+        return Some(format!(
+            ", but {weights}: PyTorch's files are not read, convert them to safetensors first (save_pretrained of \
+             Python's transformers does), or {FETCH}"
+        ));
+    }
+    if let Some(weights) = first(&[".h5", ".msgpack", ".npz", ".mlmodelc", ".tflite"]) {
+        return Some(format!(", but {weights}: {FETCH}"));
+    }
+    first(&[".tar.gz", ".tgz", ".tar", ".zip", ".7z", ".zst"]).map(|archive| format!(", but {archive}: unpack it"))
+}
+
+/// What to do where the weights are of a kind that is not read.
+const FETCH: &str =
+    "fetch the original's safetensors files, as with `ironrank download Qwen/Qwen3-Reranker-0.6B --dir DIR`";
+
+/// What an adapter was made for.
+fn base_of_adapter(dir: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Adapter {
+        base_model_name_or_path: String,
+    }
+    let json = super::read(&dir.join("adapter_config.json"), super::MAX_TEXT_BYTES).ok()?;
+    serde_json::from_slice(&json).ok().map(|Adapter { base_model_name_or_path }| base_model_name_or_path)
+}
+
+/// What to give in place of a file.
+fn a_file(path: &Path, facts: &fs::Metadata) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if name.ends_with(".safetensors") || [CONFIG, TOKENIZER, INDEX].contains(&&*name) {
+        return format!(": give {}", parent.display());
+    }
+    match super::open(path) {
+        Err(fault) if facts.is_file() && !fault.is_empty() => format!("; it {fault}. To go on, {FETCH}"),
+        _ => String::new(),
+    }
+}
+
+/// What to do where nothing is.
+fn nothing(path: &Path) -> String {
+    const NOT: &str = "does not exist as a directory here; this server never downloads";
+    if let Some(repository) = repository(&path.to_string_lossy()) {
+        let cached = repository.replace('/', "--");
+        return format!(
+            "{NOT}: fetch it first, with `ironrank download {repository} --dir DIR`, and give DIR (in a cache of the Hub \
+             it is models--{cached}/snapshots/COMMIT; from ModelScope, `modelscope download --model {repository} \
+             --local_dir DIR` fetches it)"
+        );
+    }
+    // A slip of the pen in the last part, most likely.
+    let near = path.parent().filter(|dir| !dir.as_os_str().is_empty() && dir.parent().is_some());
+    let models = near.map(models_below).unwrap_or_default();
+    match models.is_empty() {
+        true => format!("{NOT}: give a directory with {EXPECTED}"),
+        false => format!("{NOT}: give a directory with {EXPECTED}, such as {}", listed(&models)),
+    }
+}
+
+/// The repository that a name of a hub or an address of one means.
+fn repository(name: &str) -> Option<String> {
+    let part = |part: &&str| !part.is_empty() && !part.starts_with(['.', '~']);
+    if let Some((_, address)) = name.split_once(":/") {
+        let mut parts = address.trim_start_matches('/').split('/').skip(1).filter(|part| *part != "models");
+        let (owner, repository) = (parts.next().filter(part)?, parts.next().filter(part)?);
+        return Some(format!("{owner}/{repository}"));
+    }
+    let parts: Vec<&str> = name.trim_end_matches('/').split('/').collect();
+    (parts.len() == 2 && parts.iter().all(part)).then(|| parts.join("/"))
+}
+
+/// The model directories in and under `dir`, of a cache of the Hub those that its references name first.
+fn models_below(dir: &Path) -> Vec<PathBuf> {
+    let (mut models, mut level, mut seen) = (Vec::new(), vec![dir.to_owned()], 0);
+    for _ in 0..DEPTH {
+        let mut next = Vec::new();
+        for dir in level {
+            let entries = fs::read_dir(&dir).into_iter().flatten().flatten().take(MAX_ENTRIES - seen);
+            let mut below: Vec<PathBuf> = entries
+                .inspect(|_| seen += 1)
+                .map(|entry| entry.path())
+                .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+                .filter(|path| path.is_dir())
+                .collect();
+            below.sort_unstable();
+            for path in below {
+                match path.join(CONFIG).is_file() && (path.join(SINGLE).exists() || path.join(INDEX).exists()) {
+                    true => models.push(path),
+                    false => next.push(path),
+                }
+            }
+        }
+        level = next;
+    }
+    let current = |model: &PathBuf| {
+        let reference = model.ancestors().nth(2).map(|dir| dir.join("refs/main"));
+        let commit = reference.and_then(|path| fs::read_to_string(path).ok());
+        commit.is_some_and(|commit| model.file_name().is_some_and(|name| *name == *commit.trim()))
+    };
+    models.sort_by_cached_key(|model| !current(model));
+    models
+}
+
+fn listed(models: &[PathBuf]) -> String {
+    let names: Vec<String> = models.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+    let more = if models.len() > NAMED { ", ..." } else { "" };
+    format!("{}{more}", names.join(" or "))
+}

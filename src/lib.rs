@@ -21,7 +21,7 @@
 //! - [`mod@score`]: the pairs of a file, scored without a server.
 //! - [`server`]: HTTP; requests and answers field for field.
 //! - [`check`]: whether a model will load here, what it will take, and what is wrong.
-//! - [`file`]: what a person has brought, opened; what is wrong with it, said.
+//! - [`mod@file`]: what a person has brought, opened; what is wrong with it, said.
 //! - [`cache`]: the packed weights that starts have left, and what of them is of no use.
 //! - [`download`]: the files of a model, from the hub into a directory.
 //! - [`health`]: asks a server whether it is well, for containers without a shell.

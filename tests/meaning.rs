@@ -298,12 +298,12 @@ fn scores_are_made_of_the_head_and_the_activation_that_the_files_name() {
     near("sigmoid", usual, 1.0 / (1.0 + (-logit).exp()));
     assert_eq!(
         head(dir.path()),
-        "scores: sigmoid of logit of 'yes' (9693) minus logit of 'no' (2152), named by the model card"
+        "sigmoid of logit of 'yes' (9693) minus logit of 'no' (2152), named by the model card"
     );
 
     set(dir.path(), "problem_type", json!("regression"));
     near("regression", score(dir.path(), &[]), logit);
-    assert!(head(dir.path()).starts_with("scores: raw, logit of 'yes'"), "{}", head(dir.path()));
+    assert!(head(dir.path()).starts_with("raw, logit of 'yes'"), "{}", head(dir.path()));
     // What the operator says of the activation is whether it is used.
     near("regression and activation", score(dir.path(), &["--pooler-config.use_activation", "true"]), logit);
     set(dir.path(), "problem_type", json!(null));

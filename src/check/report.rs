@@ -161,7 +161,7 @@ impl fmt::Display for Report {
             line("shape", format!("{layers} layers of {hidden} channels, {heads}, {} of tensors", gb(*bytes)))?;
         }
         if let Some(head) = &self.head {
-            line("head", head.clone())?;
+            line("scores", head.clone())?;
         }
         if let Some(tokens) = self.max_model_len {
             line("prompts", format!("up to {tokens} tokens"))?;

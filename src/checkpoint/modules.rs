@@ -5,7 +5,7 @@
 //! Called by `head`.
 
 use super::{fail, shards, shown};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -55,15 +55,8 @@ impl Modules {
     /// Reads them; a directory need not have any.
     pub fn read(find: Find) -> Result<Self> {
         let mut all = Self::default();
-        let model = find(MODEL);
-        if exists(&model) {
-            let model = object(&model)?;
-            let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-            all.is_cross_encoder = model.get("model_type").is_some_and(|kind| kind == "CrossEncoder");
-            all.activation_fn = text(model.get("activation_fn"));
-            let name = model.get("default_prompt_name").and_then(Value::as_str);
-            all.prompt = name.and_then(|name| text(model.get("prompts")?.get(name)));
-        }
+        let path = find(MODEL);
+        let other_task = if exists(&path) { all.add_model(&path)? } else { None };
         let path = find(MODULES);
         if exists(&path) {
             let modules = match value(&path)? {
@@ -77,12 +70,33 @@ impl Modules {
             && exists(&path)
         {
             all.logit_score = Some(LogitScore::read(&path)?);
-        } else if let path = find(&format!("{POOLING}/config.json"))
-            && exists(&path)
+        } else if let Some(path) =
+            [find(POOLING), find(&format!("{POOLING}/config.json"))].into_iter().find(|it| exists(it))
         {
             return Err(fail(&path, format!("is there, as embedding models have it, {EXPECTED}")));
         }
-        Ok(all)
+        match other_task.filter(|_| all.logit_score.is_none()) {
+            Some(refused) => Err(refused),
+            None => Ok(all),
+        }
+    }
+
+    /// Reads what the file says of the model as a whole; why it is none for this server, unless its modules say otherwise.
+    fn add_model(&mut self, path: &Path) -> Result<Option<Error>> {
+        let model = object(path)?;
+        let given = |key: &str| model.get(key).filter(|value| !value.is_null());
+        let text = |key: &str| given(key).and_then(Value::as_str).map(str::to_owned);
+        self.activation_fn = text("activation_fn");
+        let default = text("default_prompt_name");
+        self.prompt = default.and_then(|name| Some(given("prompts")?.get(&name)?.as_str()?.to_owned()));
+        self.is_cross_encoder = given("model_type").is_some_and(|kind| kind == "CrossEncoder");
+        let kind = given("model_type").filter(|_| !self.is_cross_encoder).map(|kind| ("model_type", kind));
+        // Only embeddings are compared by one.
+        let told = kind.or(given("similarity_fn_name").map(|name| ("similarity_fn_name", name)));
+        Ok(told.map(|(key, value)| {
+            let value = shown(&value.to_string());
+            fail(path, format!("has {key} {value}, as embedding models do, {EXPECTED}"))
+        }))
     }
 
     fn add(&mut self, find: Find, file: &Path, module: &Value) -> Result<()> {
@@ -107,7 +121,7 @@ impl Modules {
             "LogitScore" => {
                 let plain = !place.is_empty() && !place.contains(['/', '\\', '\0', ':']) && place != "..";
                 if !plain {
-                    let what = format!("has {name} in {}, expected a directory beside it", shown(place));
+                    let what = format!("has {name} in '{}', expected a directory beside it", shown(place));
                     return Err(fail(file, what));
                 }
                 self.logit_score = Some(LogitScore::read(&find(&format!("{place}/config.json")))?);

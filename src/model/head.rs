@@ -14,7 +14,7 @@ pub struct LinearHead {
     pub weights: Vec<f32>,
     /// Added to the product.
     pub bias: f32,
-    /// What scores are made of, as a line of the log.
+    /// What scores are made of.
     pub about: String,
     /// Sentences for the operator.
     pub notices: Vec<String>,
@@ -71,8 +71,8 @@ impl LinearHead {
         }
         let activation = checkpoint.activation();
         let mut about = match activation {
-            Activation::Identity => format!("scores: raw, {logit}"),
-            _ => format!("scores: {activation} of {logit}"),
+            Activation::Identity => format!("raw, {logit}"),
+            _ => format!("{activation} of {logit}"),
         };
         if let Some(note) = checkpoint.activation_note() {
             about = format!("{about}; {note}");
@@ -82,7 +82,7 @@ impl LinearHead {
 
     /// Tells the log.
     pub fn tell(&self) {
-        tracing::info!("{}", self.about);
+        tracing::info!("scores: {}", self.about);
         for notice in &self.notices {
             tracing::warn!("{notice}");
         }

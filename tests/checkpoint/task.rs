@@ -119,7 +119,7 @@ fn a_directory_of_another_task_is_refused_with_the_module_that_says_so() {
         ("custom_st.Scaler", "1", &["custom_st.Scaler", "code of the model's own"]),
         (LOGIT_SCORE, "../other", &["../other"]),
         (LOGIT_SCORE, "/etc", &["/etc"]),
-        (LOGIT_SCORE, "", &["LogitScore in ,"]),
+        (LOGIT_SCORE, "", &["LogitScore in '',"]),
         (&old("Transformer"), "0_Transformer", &["0_Transformer", "in the directory itself"]),
     ] {
         let files = files(&Draft::new(), &[("modules.json", modules(&[(TRANSFORMER, ""), (kind, path)]))]);
@@ -136,6 +136,17 @@ fn a_directory_of_another_task_is_refused_with_the_module_that_says_so() {
     }
     let bare = files(&Draft::new(), &[("1_Pooling/config.json", json!({"pooling_mode_lasttoken": true}))]);
     assert_refused("a directory alone", &bare, &Draft::new().overrides, &["1_Pooling", "embedding"]);
+    let bare = [("1_Pooling/".to_owned(), Vec::new())].into_iter().chain(Draft::new().files()).collect();
+    assert_refused("an empty directory", &bare, &Draft::new().overrides, &["1_Pooling", "embedding"]);
+    for (model, fact) in [
+        (json!({"model_type": "SentenceTransformer"}), "model_type \"SentenceTransformer\""),
+        (json!({"model_type": "SparseEncoder"}), "SparseEncoder"),
+        (json!({"similarity_fn_name": "cosine", "default_prompt_name": null}), "similarity_fn_name \"cosine\""),
+    ] {
+        let files = files(&Draft::new(), &[("config_sentence_transformers.json", model)]);
+        let facts = ["config_sentence_transformers.json", fact, "embedding"];
+        assert_refused(fact, &files, &Draft::new().overrides, &facts);
+    }
     for transformer in [TRANSFORMER, "sentence_transformers.models.Transformer"] {
         opened(&Draft::new(), &[("modules.json", modules(&[(transformer, "")]))]);
     }

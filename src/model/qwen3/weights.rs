@@ -123,7 +123,7 @@ impl Layer {
             let (tensor, broken) = (checkpoint.tensor(&layer_tensor(index, name), &shape)?, &broken);
             Ok(move |row: usize, out: &mut [f32]| {
                 tensor.read_row(row, out);
-                // Without a branch for each number, this costs nothing beside the reading.
+                // Without a branch for each number, so that it vectorises.
                 if !out.iter().fold(true, |good, number| good & number.is_finite()) {
                     broken.store(true, Ordering::Relaxed);
                 }

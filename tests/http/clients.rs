@@ -99,7 +99,8 @@ impl Request {
 
 fn subject_of_clients(api_keys: &[&str]) -> Data<State> {
     subject_with(|settings| {
-        settings.served_model_names = vec![MODEL.to_owned()];
+        // The second is LibreChat's, which has no other.
+        settings.served_model_names = vec![MODEL.to_owned(), "jina-reranker-v2-base-multilingual".to_owned()];
         settings.api_keys = api_keys.iter().map(|key| (*key).to_owned()).collect();
     })
 }

@@ -291,6 +291,23 @@ async fn a_full_queue_refuses_until_there_is_a_place_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_before_prompts_are_made_and_while_they_are() {
+    let bench = bench_within(Limits { tokens: 3, queued_pairs: 6, queued_tokens: 8, ..Limits::default() });
+    let mut first = bench.engine.admit(5).unwrap();
+    let mut second = bench.engine.admit(1).unwrap();
+    let said = bench.engine.admit(1).err().unwrap().to_string();
+    assert!(said.contains("6 pairs wait or run"), "{said}");
+    first.add_tokens(7).unwrap();
+    second.add_tokens(2).unwrap();
+    first.add_tokens(100).expect("those of others count, not its own");
+    let said = second.add_tokens(1).unwrap_err().to_string();
+    assert!(said.contains("107 tokens wait or run"), "{said}");
+    drop((first, second));
+    assert_eq!(bench.engine.waiting(), 0);
+    bench.engine.admit(6).unwrap().add_tokens(9).expect("all is given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bug_in_the_model_fails_what_is_pending_and_shows_in_health() {
     let bench = bench(3);
     let pending = bench.request(prompts([1, 2, 3, 4]), 0);

@@ -124,7 +124,9 @@ impl BatchBuilder {
         let shared = self.tree.common(&ids);
         // A sequence's last token is computed, unless another sequence in the batch brings it.
         let known = shared.max(cache.common(&ids[..ids.len() - 1]));
-        Cost { tokens: ids.len() - known, blocks: ids.len().div_ceil(KV_BLOCK) - shared / KV_BLOCK }
+        // A sequence that is there already adds nothing: many of them go into one batch, however long they are.
+        let blocks = if shared == ids.len() { 0 } else { ids.len().div_ceil(KV_BLOCK) - shared / KV_BLOCK };
+        Cost { tokens: ids.len() - known, blocks }
     }
 
     /// Adds a sequence.

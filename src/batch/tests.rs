@@ -116,6 +116,10 @@ proptest! {
 fn what_sequences_share_is_computed_once() {
     let shared: Vec<u32> = (0..100).collect();
     let documents: Vec<Prompt> = (0..5).map(|i| prompt(&[&shared[..], &[200 + i; 30]].concat(), 100)).collect();
+    let mut builder = BatchBuilder::default();
+    builder.push(&documents[0]);
+    let again = builder.cost(&documents[0], &PrefixCache::new(0));
+    assert_eq!(again, Cost { tokens: 0, blocks: 0 }, "so that it fits into any batch that has it");
     let batch = Batch::of(documents.iter().chain(&documents[..2]));
     assert_eq!((batch.len(), batch.rows()), (7, 100 + 5 * 30), "a repeated document costs nothing");
     let last = batch.last_tokens();

@@ -125,28 +125,29 @@ fn not_text(encoding: &str, at: usize) -> ApiError {
     ApiError::new(Refusal::Malformed, sentence).with_detail("There was an error parsing the body")
 }
 
-/// Bytes that the tree of this JSON takes at most: a list of one-digit numbers is 16 times as large as its text, a list of
-/// objects of one field 60 times.
+/// Bytes that the tree of this JSON takes at most: a list of one-digit numbers is 36 times as large as its text, lists of
+/// lists or of objects with one element a hundred times.
 fn tree_bytes(json: &str) -> usize {
-    // A value in its list, which has grown to twice what it holds at most, and a string's allocation.
-    const VALUE: usize = 3 * size_of::<Value>();
-    // A field: hash, key and value, the same, and its place in the table.
-    const FIELD: usize = 2 * (size_of::<usize>() + size_of::<String>() + size_of::<Value>()) + 64;
-    // What the first value of a list and the first field of an object reserve.
-    const LIST: usize = 4 * size_of::<Value>();
-    const OBJECT: usize = 4 * FIELD;
+    const VALUE: usize = size_of::<Value>();
+    const ALLOCATION: usize = 32;
+    // Hash, key and value, in a list that has grown by half of what it holds or more, and the place in the table.
+    const FIELD: usize = 3 * (size_of::<usize>() + size_of::<String>() + VALUE) / 2 + ALLOCATION;
+    // What the first element of a list or of an object reserves.
+    const LIST: usize = 4 * VALUE + ALLOCATION;
+    const OBJECT: usize = 3 * FIELD;
 
     let (bytes, mut at, mut total) = (json.as_bytes(), 0, json.len());
     while let Some(&byte) = bytes.get(at) {
         at += 1;
         total += match byte {
             b'"' => {
-                at += end_of_string(&bytes[at..]);
-                0
+                let length = end_of_string(&bytes[at..]);
+                at += length;
+                if length > 1 { ALLOCATION } else { 0 }
             }
             b',' => VALUE,
             b':' => FIELD,
-            b'[' => LIST + VALUE,
+            b'[' => LIST,
             b'{' => OBJECT,
             _ => 0,
         };
@@ -267,6 +268,25 @@ mod tests {
             let refused = object(bytes).expect_err("no text");
             assert!(refused.message().contains(said), "{}", refused.message());
         }
+    }
+
+    #[test]
+    fn what_a_tree_takes_is_known_before_it_is_made() {
+        let of = |item: &str, count: usize| tree_bytes(&format!("[{}]", vec![item; count].join(",")));
+        for (item, least) in [
+            ("0", size_of::<Value>()),
+            ("[0]", 5 * size_of::<Value>()),
+            (r#"{"":0}"#, 5 * size_of::<Value>()),
+            (r#""a""#, size_of::<Value>() + 16),
+            (r#"["\\",0]"#, 5 * size_of::<Value>()),
+        ] {
+            let (few, more) = (of(item, 1000), of(item, 3000));
+            assert!(more - few >= 2000 * least, "{} bytes for {item}", (more - few) / 2000);
+        }
+        let text = r#"[0,{\"a\":[1,2,3]}]"#.repeat(1000);
+        let json = format!(r#"{{"a":"{text}"}}"#);
+        assert!(tree_bytes(&json) < json.len() + 1500, "what stands in strings is text");
+        assert!(tree_bytes("\"") + tree_bytes("\"\\") < 100, "a string without end ends");
     }
 
     #[test]

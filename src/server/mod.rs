@@ -164,7 +164,7 @@ impl Settings {
             return Ok(());
         }
         let served = self.served_model_names.join(", ");
-        let sentence = format!("The model `{name}` does not exist. Valid aliases: {served}.");
+        let sentence = format!("The model `{}` does not exist. Valid aliases: {served}.", shown(name));
         Err(Error::new(ErrorKind::UnknownModel, sentence).into())
     }
 }

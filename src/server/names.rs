@@ -62,6 +62,11 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_megabytes_is_read_once() {
+        check("tiny", &[], &["tiny___".repeat(1_000_000).as_str(), "___".repeat(2_000_000).as_str()]);
+    }
+
+    #[test]
     fn a_path_is_known_by_its_last_part_and_with_slashes_at_its_end() {
         check(
             "/models/x",

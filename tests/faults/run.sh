@@ -14,7 +14,7 @@ need "apt-get install openssl python3, cargo build --release" openssl python3 "$
 
 export WORK=$work # for the logs of server.py
 tests/support/tiny-model.sh "$work/model"
-for name in http_abuse slow_clients keep_alive changing_files stopping threads; do
+for name in http_abuse hostile_bodies slow_clients keep_alive changing_files stopping threads; do
   echo "-- $name"
   python3 "tests/faults/$name.py" "$binary" "$work/model" >"$work/$name.out" 2>&1 &
   part=$!

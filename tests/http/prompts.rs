@@ -350,3 +350,28 @@ fn no_json_at_all_makes_a_server_error_on_these_routes_either() {
     });
     assert!(result.is_ok(), "{result:?}");
 }
+
+#[actix_web::test]
+async fn a_body_that_asks_for_far_more_memory_than_it_has_bytes_is_refused_on_every_route() {
+    let subject = subject(&[]);
+    let many = |item: &str| format!("[{}]", vec![item; (2 << 20) / item.len()].join(","));
+    for (path, body) in [
+        ("/v1/rerank", format!(r#"{{"query":"q","documents":{}}}"#, many(r#"{"":0}"#))),
+        ("/v1/rerank", format!(r#"{{"query":"q","documents":{}}}"#, many(r#""""#))),
+        ("/rerank", format!(r#"{{"query":"q","texts":["a"],"unknown":{}}}"#, many("[0]"))),
+        ("/v1/score", format!(r#"{{"queries":"q","documents":{}}}"#, many("{}"))),
+        ("/invocations", format!(r#"{{"query":"q","documents":{}}}"#, many("[0]"))),
+        ("/classify", format!(r#"{{"input":{}}}"#, many("[1]"))),
+        ("/pooling", format!(r#"{{"input":{}}}"#, many(r#""1""#))),
+        ("/detokenize", format!(r#"{{"tokens":{}}}"#, many("[1]"))),
+    ] {
+        let (status, answer) = send(&subject, Method::POST, path, &[JSON], body.as_bytes()).await;
+        let said = answer["message"].as_str().or(answer["error"].as_str()).unwrap_or_default();
+        assert!(status == 413 && said.contains("64 MiB besides"), "{path} {status} {answer:.300}");
+    }
+    let (status, _) = post(&subject, "/v1/rerank", json!({"query": "q", "documents": ["a"]})).await;
+    assert_eq!(status, 200, "all of it was given back");
+    let named = json!({"query": "q", "documents": ["a"], "model": "name ".repeat(1 << 20)});
+    let (status, answer) = post(&subject, "/v1/rerank", named).await;
+    assert!(status == 404 && answer.to_string().len() < 2000, "an answer does not repeat a name of megabytes");
+}

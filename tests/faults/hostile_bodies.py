@@ -1,0 +1,195 @@
+"""Bodies that ask for far more memory or time than they have bytes: each takes what docs/reliability.md states at most, and
+many of them at a time leave the process small and another client answered.
+
+    hostile_bodies.py BINARY MODEL [SECONDS]      how long many are sent at a time; default: 20
+"""
+
+import gzip
+import http.client
+import itertools
+import json
+import re
+import sys
+import threading
+import time
+
+from server import PATIENCE, Bystander, Checks, Server, eventually
+
+check = Checks()
+MIB = 1 << 20
+# What docs/reliability.md states: bytes for each byte of the body, unpacked, and besides; and for the process.
+PER_BYTE, BESIDES, PROCESS = 12, 64 * MIB, 2048 * MIB
+SECONDS = 20
+CLIENTS = 16
+
+
+def many(item, size):
+    """A list of as many as fit into `size` bytes."""
+    return "[" + ",".join(itertools.repeat(item, size // (len(item) + 1))) + "]"
+
+
+def numbered(form, count):
+    return "[" + ",".join(form % i for i in range(count)) + "]"
+
+
+def rerank(documents, query='"q"', more=""):
+    return f'{{"query":{query},"documents":{documents}{more}}}'
+
+
+def word(count):
+    return '"' + "word " * count + '"'
+
+
+def long(size):
+    return '"' + "words and more " * (size // 15) + '"'
+
+
+def bodies():
+    """Name, path, text; the status is 200 or a refusal, never a 5xx but for a full queue."""
+    wrong = {"numbers": "1", "nulls": "null", "objects": "{}", "lists": "[]", "objects with a field": '{"":0}', "nested lists": "[[[[0]]]]"}
+    for name, item in wrong.items():
+        yield f"{name} for documents", "/v1/rerank", rerank(many(item, MIB))
+    yield "numbers for documents, 32 MiB", "/v1/rerank", rerank(many("1", 32 * MIB - 100))
+    yield "objects for documents, 32 MiB", "/v1/rerank", rerank(many('{"":0}', 32 * MIB - 100))
+    yield "numbers for texts", "/rerank", f'{{"query":"q","texts":{many("1", 4 * MIB)}}}'
+    yield "nulls for both sides of scores", "/v1/score", f'{{"queries":{many("null", 2 * MIB)},"documents":{many("null", 2 * MIB)}}}'
+    yield "objects in DashScope's form", "/rerank", f'{{"input":{{"query":"q","documents":{many("{}", 4 * MIB)}}},"parameters":{{}}}}'
+    yield "numbers for an invocation", "/invocations", rerank(many("1", 4 * MIB))
+    yield "numbers for messages", "/classify", f'{{"messages":{many("1", 4 * MIB)}}}'
+    yield "messages without a role", "/pooling", f'{{"messages":{many("{}", 4 * MIB)}}}'
+    yield "half the list wrong", "/v1/rerank", rerank(many('"a",1', 4 * MIB))
+    yield "empty documents, a long query", "/v1/rerank", rerank(many('""', 150_000), word(8000))
+    yield "empty documents, 8 MiB", "/v1/rerank", rerank(many('""', 8 * MIB))
+    yield "as many pairs of both sides", "/v1/score", f'{{"queries":{many(word(60), MIB)},"documents":{many(word(60), MIB)}}}'
+    queries = numbered('"%d ' + "word " * 1000 + '"', 60)
+    yield "different long queries", "/v1/score", f'{{"queries":{queries},"documents":{queries}}}'
+    names, fields = many('"a"', 40_000), many('{"a":"' + "x" * 40 + '"}', MIB // 2)
+    yield "a name 10,000 times for every document", "/v1/rerank", rerank(fields, more=f',"rank_fields":{names}')
+    yield "10,000 names for empty documents", "/v1/rerank", rerank(many("{}", 30_000), more=f',"rank_fields":{numbered(chr(34) + "%d" + chr(34), 10_000)}')
+    yield "one document of 32 MiB", "/v1/rerank", rerank(f"[{long(32 * MIB - 200)}]")
+    yield "one document of 32 MiB, its end wanted", "/v1/rerank", rerank(f"[{long(32 * MIB - 200)}]", more=',"truncate_prompt_tokens":-1,"truncation_side":"left"')
+    yield "a query of 8 MiB", "/v1/rerank", rerank('["a","b"]', long(8 * MIB))
+    yield "an instruction of 8 MiB for many documents", "/v1/rerank", rerank(many('""', 30_000), more=f',"instruction":{long(8 * MIB)}')
+    yield "variables of 8 MiB", "/v1/rerank", rerank('["a"]', more=f',"chat_template_kwargs":{{"x":{many("[0]", 8 * MIB)}}}')
+    yield "a name of 8 MiB", "/v1/rerank", rerank('["a"]', more=f',"model":"{"___" * (8 * MIB // 3)}"')
+    yield "a request's name of 8 MiB", "/v1/rerank", rerank('["a"]', more=f',"request_id":{long(8 * MIB)}')
+    yield "JSON within a string", "/v1/rerank", rerank('["a"]', more=f',"kwargs":"{{\\"a\\":{many("0", 8 * MIB)}}}"')
+    yield "127 levels, again and again", "/v1/rerank", rerank('["a"]', more=f',"x":{many("[" * 120 + "]" * 120, 4 * MIB)}')
+    yield "100,000 levels", "/v1/rerank", rerank('["a"]', more=f',"x":{"[" * 100_000}{"]" * 100_000}')
+    keys = ",".join(f'"{i}":0' for i in range(300_000))
+    yield "300,000 keys", "/v1/rerank", rerank('["a"]', more=f",{keys}")
+    yield "a key a million times", "/v1/rerank", rerank('["a"]', more=',"a":0' * MIB)
+    yield "a number of a million digits", "/v1/rerank", rerank('["a"]', more=f',"top_n":{"9" * MIB}')
+    yield "numbers that are written longer", "/v1/rerank", rerank(many('{"a":1e15}', 4 * MIB), more=',"rank_fields":["a"]')
+    yield "escapes", "/v1/rerank", rerank(many('"' + "\\u0000" * 1000 + '"', 8 * MIB))
+    yield "token ids", "/pooling", f'{{"input":{many("1", 32 * MIB - 100)}}}'
+    yield "lists of one token", "/classify", f'{{"input":{many("[1]", 200_000)}}}'
+    yield "texts of one digit", "/pooling", f'{{"input":{many(chr(34) + "1" + chr(34), 400_000)}}}'
+    yield "digits to tokenize", "/tokenize", f'{{"prompt":"{"1" * (32 * MIB - 100)}","return_token_strs":true}}'
+    yield "control tokens to tokenize", "/tokenize", f'{{"prompt":"{"<think>" * (4 * MIB)}"}}'
+    yield "a megabyte to tokenize", "/tokenize", f'{{"prompt":{long(MIB)},"return_token_strs":true}}'
+    yield "the longest token to write", "/detokenize", f'{{"tokens":{many("27767", 4 * MIB)}}}'
+    yield "a message of 32 MiB", "/tokenize", f'{{"messages":[{{"role":"query","content":{long(32 * MIB - 300)}}}]}}'
+
+
+def packed():
+    yield "32 MiB of gzip, numbers", "/v1/rerank", rerank(many("1", 32 * MIB - 100))
+    yield "32 MiB of gzip, white space", "/v1/rerank", rerank('["a"]', more=" " * (32 * MIB - 100))
+
+
+class Body:
+    def __init__(self, name, path, text, packs=False):
+        self.name, self.path, self.size = name, path, len(text)
+        self.bytes = gzip.compress(text.encode(), 6) if packs else text.encode()
+        self.headers = {"Content-Encoding": "gzip"} if packs else {}
+
+    def send(self, server, timeout=10 * PATIENCE):
+        """The status and the answer's length; the status is 0 where the connection ended instead."""
+        try:
+            status, _, answer = server.ask("POST", self.path, self.bytes, self.headers, timeout)
+            return status, len(answer)
+        except (OSError, http.client.HTTPException):
+            return 0, 0
+
+
+def memory(server, name):
+    """Bytes that a line of the process's status says."""
+    with open(f"/proc/{server.pid}/status") as status:
+        return int(re.search(rf"{name}:\s+(\d+)", status.read())[1]) * 1024
+
+
+def forget_peak(server):
+    with open(f"/proc/{server.pid}/clear_refs", "w") as refs:
+        refs.write("5")
+
+
+def one_by_one(server, all_bodies):
+    """The table."""
+    base = memory(server, "VmRSS")
+    print(f"        {'body':44} {'KiB':>7} {'grows MiB':>10} {'may':>6} {'s':>6}  answer", flush=True)
+    worst = 0.0
+    for body in all_bodies:
+        forget_peak(server)
+        start = time.monotonic()
+        status, length = body.send(server)
+        seconds, grown = time.monotonic() - start, memory(server, "VmHWM") - base
+        may = PER_BYTE * body.size + BESIDES
+        worst = max(worst, seconds)
+        figures = f"{body.size / 1024:7.0f} {grown / MIB:10.0f} {may / MIB:6.0f} {seconds:6.1f}"
+        print(f"        {body.name:44} {figures}  {status}, {length} bytes", flush=True)
+        if grown > may or status not in (200, 400, 404, 413):
+            check(f"{body.name} is within its bound and answered", False, f"{grown} of {may} bytes, {status}")
+    check(f"{len(all_bodies)} hostile bodies are each within the stated bound", check.failed == 0)
+    check("none of them takes a minute", worst < 60, worst)
+
+
+def many_at_a_time(server, all_bodies, seconds):
+    """All of them from many connections, beside one client that is honest."""
+    turn, statuses, until = itertools.count(), {}, time.monotonic() + seconds
+
+    def client():
+        while time.monotonic() < until:
+            status, _ = all_bodies[next(turn) * 7 % len(all_bodies)].send(server)
+            statuses[status] = statuses.get(status, 0) + 1
+
+    forget_peak(server)
+    clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    with Bystander(server) as honest:
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join()
+    peak = memory(server, "VmHWM")
+    print(f"        {sum(statuses.values())} requests in {seconds:.0f} s, by status {statuses}; {peak / MIB:.0f} MiB at most")
+    print(f"        the honest client: {len(honest.times)} answers, median {honest.median():.2f} s, slowest {max(honest.times):.2f} s")
+    check("the process stays below 2 GiB", peak < PROCESS, peak)
+    check("every request was answered, none with a fault of ours", set(statuses) <= {200, 400, 404, 413, 503}, statuses)
+    check("an honest client was answered throughout", not honest.problems, honest.problems[:3])
+
+
+def left_alone(server):
+    """Work whose client has gone is not done."""
+    body = Body("many different texts", "/v1/rerank", rerank(numbered('"%d ' + "word " * 500 + '"', 5000)))
+    answer = body.send(server, timeout=1)
+    check("what a client leaves is dropped", eventually(lambda: server.load() == 0, 10), answer)
+
+
+def main():
+    binary, model, *seconds = sys.argv[1:]
+    all_bodies = [Body(*body) for body in bodies()] + [Body(*body, packs=True) for body in packed()]
+    flags = ["--weight-cache", "off", "--max-model-len", "8192"]
+    # The prefix cache has a limit of its own, and is not a request's.
+    with Server(binary, model, *flags, "--prefix-cache-mib", "16") as alone, Server(binary, model, *flags) as shared:
+        alone.rerank("who", ["me", "you"])
+        one_by_one(alone, all_bodies)
+        left_alone(alone)
+        many_at_a_time(shared, all_bodies, float(seconds[0]) if seconds else SECONDS)
+        for server in alone, shared:
+            check("nothing is left at work", eventually(lambda: server.load() == 0, 10), server.load())
+            check("nothing panicked", "panicked" not in server.log(), server.log()[-2000:])
+            check("the server stops in order", server.stop() == 0)
+    check.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,11 +10,13 @@
 //! Called by `main`.
 
 mod flight;
+mod input;
 mod output;
 mod progress;
 mod record;
 mod row;
 mod source;
+mod texts;
 
 use crate::checkpoint::Activation;
 use crate::engine::{Engine, Limits};
@@ -68,7 +70,7 @@ pub struct Files {
 impl Files {
     /// Opens them, so that what is wrong there is said before a model is loaded.
     pub fn open(options: &ScoreOptions) -> Result<Self> {
-        Ok(Self { source: Source::open(options.input.as_deref())?, output: Output::open(options)? })
+        Ok(Self { source: Source(input::open(options.input.as_deref())?), output: Output::open(options)? })
     }
 }
 
@@ -114,7 +116,7 @@ impl<'a> Scorer<'a> {
             let Begun { line, scored, rejected, .. } = begun;
             tracing::info!("going on after line {line}: {scored} rows are scored and {rejected} rejected already");
         }
-        let size = source.bytes;
+        let size = source.0.bytes;
         let mut progress = Progress::new(self.engine.clone(), size, self.options.rejected.is_none());
         // All that was received stands in this beginning of the input.
         let mut mark = begun.input.clone();

@@ -3,6 +3,7 @@
 //! Invariant: an `id` is carried through as it was written, digit for digit; fields that are not known are passed over.
 //! Read by [`super::source`], written by [`super::output`].
 
+use super::texts::Texts;
 use crate::prompt::{Encoded, PromptEncoder, PromptOptions};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -10,9 +11,12 @@ use serde_json::value::RawValue;
 /// What a line says.
 #[derive(Deserialize)]
 pub(super) struct Row<'a> {
-    query: String,
-    document: Option<String>,
-    documents: Option<Vec<String>>,
+    #[serde(alias = "queries", alias = "text_1", alias = "data_1")]
+    query: Texts,
+    document: Option<Texts>,
+    #[serde(alias = "texts", alias = "items", alias = "text_2", alias = "data_2")]
+    documents: Option<Texts>,
+    #[serde(alias = "instruct")]
     instruction: Option<String>,
     #[serde(borrow, default, deserialize_with = "even_null")]
     id: Option<&'a RawValue>,
@@ -34,9 +38,8 @@ pub(super) struct Asked {
 /// The prompts that a line asks for; an error is the reason why it is rejected.
 pub(super) fn read(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions) -> Result<Asked, String> {
     let row = Row::parse(line)?;
-    let (documents, many) = match (&row.document, &row.documents) {
-        (Some(document), None) => (vec![document.as_str()], false),
-        (None, Some(documents)) => (documents.iter().map(String::as_str).collect(), true),
+    let (queries, documents) = match (&row.document, &row.documents) {
+        (Some(documents), None) | (None, Some(documents)) => (&row.query, documents),
         (Some(_), Some(_)) => return Err("It has both `document` and `documents`.".to_owned()),
         (None, None) => return Err("It has neither `document` nor `documents`.".to_owned()),
     };
@@ -45,14 +48,24 @@ pub(super) fn read(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions
         options.template_kwargs.insert("instruction".to_owned(), instruction.clone().into());
         options.instruction = Some(instruction);
     }
-    let encoded = encoder.encode_many(&row.query, &documents, &options).map_err(|err| {
-        // Which of them it was, since the row may be long.
-        let fails = |document: &&str| encoder.encode(&row.query, document, &options).is_err();
-        match documents.iter().position(fails).filter(|_| many) {
-            Some(index) => format!("documents[{index}]: {err}"),
-            None => err.to_string(),
+    let many = queries.many || documents.many;
+    let pairs: Vec<(&String, &String)> = match (queries.texts.len(), documents.texts.len()) {
+        (1, _) => documents.texts.iter().map(|document| (&queries.texts[0], document)).collect(),
+        (n, m) if n == m => queries.texts.iter().zip(&documents.texts).collect(),
+        (n, m) => return Err(format!("It has {n} queries and {m} documents; as many of both pair, or one query.")),
+    };
+    let mut encoded = Encoded::default();
+    for same_query in pairs.chunk_by(|(a, _), (b, _)| a == b) {
+        let mut made = encoder.for_query(same_query[0].0, &options).map_err(|err| err.to_string())?;
+        for (_, document) in same_query {
+            let prompt = made.prompt(document).map_err(|err| match many {
+                // Which of them it was, since the row may be long.
+                true => format!("documents[{}]: {err}", encoded.prompts.len()),
+                false => err.to_string(),
+            })?;
+            encoded.push(prompt);
         }
-    })?;
+    }
     Ok(Asked { encoded, id: row.id.map(ToOwned::to_owned), many })
 }
 
@@ -117,7 +130,7 @@ mod tests {
             (b"{\"document\": \"d\"}", "It is not a row: missing field `query` (byte 17)."),
             (
                 b"{\"query\": 5, \"document\": \"d\"}",
-                "It is not a row: invalid type: integer `5`, expected a string (byte 11).",
+                "It is not a row: invalid type: integer `5`, expected a string or a list of strings (byte 11).",
             ),
             (b"{\"query\": \"q\", \"query\": \"q\"}", "It is not a row: duplicate field `query` (byte 22)."),
             (b"{\"query\": \"\\ud800\"}", "It is not JSON: unexpected end of hex escape"),

@@ -4,15 +4,15 @@
 //! no more of it than [`MAX_LINE_BYTES`]; what was read before is the same now, or the work ends with an error. Lines of
 //! other shards and those before the place to begin are counted and hashed, not read. Run by [`super`].
 
+use super::input::Input;
 use super::row::{self, Asked};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file;
 use crate::options::{DEFAULT_MAX_BODY_BYTES, Shard};
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufRead, Read};
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -20,7 +20,6 @@ use xxhash_rust::xxh3::Xxh3Default;
 const MAX_LINE_BYTES: usize = DEFAULT_MAX_BODY_BYTES;
 /// What is kept of a line that is longer.
 const KEPT_BYTES: usize = 1000;
-const BUFFER_BYTES: usize = 1 << 18;
 
 /// The beginning of an input: how many lines, and their hash, every one ending in a newline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,33 +48,7 @@ pub(super) enum Item {
 }
 
 /// An open input.
-pub(super) struct Source {
-    input: Box<dyn BufRead + Send>,
-    name: String,
-    /// Its size, if it is a file.
-    pub bytes: Option<u64>,
-}
-
-impl Source {
-    /// Opens a file, or standard input.
-    pub fn open(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else {
-            return Ok(Self::of(io::stdin(), "standard input".to_owned(), None));
-        };
-        let name = path.display().to_string();
-        let fail = |why: String| Error::new(ErrorKind::Unavailable, format!("Cannot read {name}: {why}."));
-        let file = File::open(path).map_err(|err| fail(err.to_string()))?;
-        let facts = file.metadata().map_err(|err| fail(err.to_string()))?;
-        if facts.is_dir() {
-            return Err(fail("it is a directory".to_owned()));
-        }
-        Ok(Self::of(file, name.clone(), facts.is_file().then_some(facts.len())))
-    }
-
-    fn of(input: impl Read + Send + 'static, name: String, bytes: Option<u64>) -> Self {
-        Self { input: Box::new(BufReader::with_capacity(BUFFER_BYTES, input)), name, bytes }
-    }
-}
+pub(super) struct Source(pub Input);
 
 /// A line that is to be scored.
 struct Wanted {
@@ -108,10 +81,10 @@ impl Reader {
 
     fn send(self, items: &mpsc::Sender<Result<Item>>) -> Result<()> {
         let Self { source, encoder, options, shard, done, known } = self;
-        let name = source.name;
+        let Input { reader, name, .. } = source.0;
         // Until the input has shown to be the one of before nothing may come of it: no more lines than were in flight.
         let mut wanted = Vec::new();
-        let mut lines = Lines { input: source.input, number: 0, bytes: 0, hash: Xxh3Default::new(), line: Vec::new() };
+        let mut lines = Lines { input: reader, number: 0, bytes: 0, hash: Xxh3Default::new(), line: Vec::new() };
         let failed = |err| Error::new(ErrorKind::Unavailable, format!("Cannot read {name}: {err}."));
         while let Some(whole) = lines.next().map_err(failed)? {
             if lines.number == known.lines && lines.mark() != known {
@@ -195,9 +168,9 @@ impl Lines {
         // The last line is the same with a newline and without one.
         self.hash.update(b"\n");
         self.number += 1;
-        if self.number == 1 && self.line.starts_with(b"\xEF\xBB\xBF") {
-            self.line.drain(..3);
-        }
+        // Files that were put together may have a mark before any line.
+        let marks = self.line.len() - file::without_mark(&self.line).len();
+        self.line.drain(..marks);
         Ok(Some(whole))
     }
 
@@ -226,9 +199,11 @@ impl Lines {
 mod tests {
     use super::*;
 
+    const BUFFER_BYTES: usize = 1 << 18;
+
     fn lines(bytes: impl AsRef<[u8]> + Send + 'static) -> Vec<(Vec<u8>, bool, Mark)> {
-        let source = Source::of(io::Cursor::new(bytes), "bytes".to_owned(), None);
-        let mut lines = Lines { input: source.input, number: 0, bytes: 0, hash: Xxh3Default::new(), line: Vec::new() };
+        let input = Box::new(io::BufReader::with_capacity(BUFFER_BYTES, io::Cursor::new(bytes)));
+        let mut lines = Lines { input, number: 0, bytes: 0, hash: Xxh3Default::new(), line: Vec::new() };
         std::iter::from_fn(|| {
             let whole = lines.next().expect("bytes can be read")?;
             Some((lines.line.clone(), whole, lines.mark()))
@@ -238,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_same_with_a_newline_and_without() {
-        let texts: Vec<Vec<u8>> = lines("\u{feff}a\n\nb\r\n c").into_iter().map(|(line, ..)| line).collect();
+        let texts: Vec<Vec<u8>> = lines("\u{feff}a\n\n\u{feff}b\r\n c").into_iter().map(|(line, ..)| line).collect();
         assert_eq!(texts, [&b"a"[..], b"", b"b\r", b" c"]);
         assert_eq!(lines("a\nb"), lines("a\nb\n"));
         assert_ne!(lines("a\nb").last(), lines("a\n\nb").last());

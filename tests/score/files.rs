@@ -133,8 +133,12 @@ fn files_of_others_are_left_as_they_are() {
     let dir = place.path("").display().to_string();
     refused(&place, &["--output", &dir], &["Cannot write", "Is a directory"]);
     refused(&place, &["--output", "/nowhere/scores.jsonl"], &["Cannot write /nowhere/scores.jsonl: No such file"]);
-    refused(&place, &["--input", "/nowhere/pairs.jsonl"], &["Cannot read /nowhere/pairs.jsonl: No such file"]);
-    refused(&place, &["--input", &dir], &["Cannot read", "it is a directory"]);
+    refused(
+        &place,
+        &["--input", "/nowhere/pairs.jsonl"],
+        &["/nowhere/pairs.jsonl does not exist, for there is no /nowhere"],
+    );
+    refused(&place, &["--input", &dir], &["is a directory, expected a file"]);
     // Not even root writes there.
     if is_there(Path::new("/proc/self")) {
         refused(&place, &["--output", "/proc/scores.jsonl"], &["Cannot write /proc/scores.jsonl"]);

@@ -226,6 +226,94 @@ fn the_instruction_of_the_command_is_that_of_rows_without_one() {
     assert_ne!(json_lines(&plain.read("scores.jsonl"))[0]["score"], rows[0]["score"]);
 }
 
+#[test]
+fn a_row_in_the_words_of_any_of_the_servers_routes_has_the_same_scores() {
+    let plain = [
+        json!({"query": "q", "document": "a", "instruction": "Find it."}),
+        json!({"query": "q", "documents": ["a", "b"]}),
+        json!({"query": "p", "document": "a"}),
+    ];
+    let rows = [
+        (
+            json!({"query": {"text": "q"}, "document": {"text": "a", "title": "t"}, "instruct": "Find it."}),
+            vec![(0, 0)],
+        ),
+        (json!({"text_1": "q", "text_2": "a", "instruction": "Find it."}), vec![(0, 0)]),
+        (json!({"query": "q", "documents": [{"text": "a"}, "b"]}), vec![(1, 0), (1, 1)]),
+        (json!({"query": "q", "texts": ["a", "b"]}), vec![(1, 0), (1, 1)]),
+        (json!({"text_1": "q", "text_2": ["a", "b"]}), vec![(1, 0), (1, 1)]),
+        (json!({"data_1": ["q", "p"], "data_2": ["a", "a"]}), vec![(1, 0), (2, 0)]),
+        (json!({"queries": "q", "items": ["b"], "document": null}), vec![(1, 1)]),
+        (json!({"queries": ["q"], "documents": "a", "model": "m", "top_n": 1}), vec![(1, 0)]),
+    ];
+    let bad = [
+        (json!({"queries": ["q", "p"], "documents": ["a"]}), "It has 2 queries and 1 documents"),
+        (json!({"query": "q", "document": {"content": []}}), "an object without `text`"),
+        (json!({"query": "q", "text_1": "q", "document": "a"}), "duplicate field `query`"),
+    ];
+    let all = plain.iter().chain(rows.iter().map(|(row, _)| row)).chain(bad.iter().map(|(row, _)| row));
+    let place = Place::with(all.map(|row| format!("\u{feff}{row}\r\n")).collect::<String>());
+    let outcome = score(&place.options(&[])).expect("it ends well");
+    assert_eq!((outcome.scored, outcome.rejected), (11, 3));
+    let written = json_lines(&place.read("scores.jsonl"));
+    let scores: Vec<Vec<Value>> = written
+        .iter()
+        .map(|row| match &row["scores"] {
+            Value::Array(scores) => scores.clone(),
+            _ => vec![row["score"].clone()],
+        })
+        .collect();
+    for ((row, expected), got) in rows.iter().zip(&scores[3..]) {
+        let expected: Vec<Value> =
+            expected.iter().map(|&(row, index): &(usize, usize)| scores[row][index].clone()).collect();
+        assert_eq!(*got, expected, "{row}");
+    }
+    for ((_, reason), row) in bad.iter().zip(json_lines(&place.read("scores.jsonl.rejected.jsonl"))) {
+        assert!(row["reason"].as_str().is_some_and(|said| said.contains(reason)), "{row}");
+    }
+}
+
+#[test]
+fn rows_that_are_compressed_are_scored_as_they_are_and_gone_on_with() {
+    let input = mixed_rows(40);
+    let plain = Place::with(&input);
+    score(&plain.options(&[])).expect("it ends well");
+    let packed = |text: &str| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packed, text.as_bytes()).expect("written");
+        packed.finish().expect("packed")
+    };
+    let half: String = input.split_inclusive('\n').take(20).collect();
+    let place = Place::with(packed(&half));
+    let scorer_options = place.options(&[]);
+    let scorer = Scorer::load(&scorer_options).expect("the model loads");
+    go_on(&scorer, &scorer_options).expect("it ends well");
+    // Packed anew, with more rows: what is done is passed over.
+    std::fs::write(place.path("pairs.jsonl"), packed(&input)).expect("written");
+    assert_eq!(go_on(&scorer, &scorer_options).expect("it ends well").scored, 18);
+    assert_eq!(place.results(), plain.results());
+    let cut = packed(&input);
+    let place = Place::with(&cut[..cut.len() - 20]);
+    let err = go_on(&scorer, &place.options(&[])).expect_err("it is cut");
+    assert!(err.to_string().contains("Cannot read"), "{err}");
+}
+
+#[test]
+fn an_input_without_rows_is_refused_before_a_model_is_looked_for() {
+    for (bytes, words) in [
+        (&b"PAR1\x15\x04\x15\x10"[..], "is a Parquet file"),
+        (b"query\tdocument\nq\td\n", "looks like TSV"),
+        (b"[{\"query\": \"q\", \"document\": \"d\"}]", "is a JSON array"),
+    ] {
+        let place = Place::with(bytes);
+        let mut options = place.options(&[]);
+        options.engine.model = Some("/nowhere".into());
+        let err = Files::open(&options).map(|_| ()).expect_err("no rows");
+        assert!(err.to_string().contains(words), "{err}");
+        assert!(!is_there(&place.path("scores.jsonl")), "nothing is made");
+    }
+}
+
 /// Whether a path exists.
 pub fn is_there(path: &Path) -> bool {
     path.try_exists().expect("the path can be asked for")

@@ -1,0 +1,198 @@
+//! The input of `score`, opened: a file, a pipe or standard input, compressed with gzip or not.
+//!
+//! Invariant: what holds no rows as JSON objects, one a line, is known by its beginning and refused in one sentence before
+//! a model is loaded; a file with some bad lines is not, for those are set aside. Called by [`super::source`].
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::{self, Fault};
+use flate2::bufread::MultiGzDecoder;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::Path;
+
+const BUFFER_BYTES: usize = 1 << 18;
+/// So much of the beginning is looked at, unless less shows what it is: whoever writes to a pipe may wait for an answer.
+const FIRST_BYTES: u64 = 1 << 12;
+/// No row is shorter, and no signature of a file is longer.
+const LEAST_BYTES: usize = 16;
+const GZIP: &[u8] = b"\x1f\x8b";
+
+/// An input that may be read.
+pub(super) struct Input {
+    pub reader: Box<dyn BufRead + Send>,
+    /// For people.
+    pub name: String,
+    /// Its size, if it is known.
+    pub bytes: Option<u64>,
+}
+
+/// Opens a file, or standard input.
+pub(super) fn open(path: Option<&Path>) -> Result<Input> {
+    let Some(path) = path else {
+        return known("Standard input".to_owned(), Box::new(io::stdin()), None);
+    };
+    let name = path.display().to_string();
+    let refuse = |what: String| Error::new(ErrorKind::Unavailable, format!("{name} {what}."));
+    let open = || {
+        let file = File::open(path)?;
+        let facts = file.metadata()?;
+        Ok((file, facts))
+    };
+    let (file, facts) = open().map_err(|err| refuse(Fault::of(path, &err).to_string()))?;
+    if facts.is_dir() {
+        return Err(refuse("is a directory, expected a file".to_owned()));
+    }
+    known(name, Box::new(file), facts.is_file().then_some(facts.len()))
+}
+
+/// The rows of `input`, if its beginning is that of rows.
+fn known(name: String, input: Box<dyn Read + Send>, bytes: Option<u64>) -> Result<Input> {
+    let failed = |err| Error::new(ErrorKind::Unavailable, format!("Cannot read {name}: {err}."));
+    let (mut first, mut reader) = peeked(input).map_err(failed)?;
+    let mut bytes = bytes;
+    if first.starts_with(GZIP) {
+        // How much of it is done cannot be told from its unpacked rows.
+        bytes = None;
+        (first, reader) = peeked(Box::new(MultiGzDecoder::new(reader))).map_err(failed)?;
+    }
+    match unlike_rows(&first) {
+        None => Ok(Input { reader, name, bytes }),
+        Some(what) => Err(Error::new(
+            ErrorKind::Options,
+            format!(
+                "{name} {what}. Rows are JSON objects, one a line, as in {{\"query\": \"...\", \"document\": \"...\"}}."
+            ),
+        )),
+    }
+}
+
+/// The beginning of `input`, and all of it.
+fn peeked(mut input: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send>)> {
+    let mut first = Vec::new();
+    loop {
+        let mut block = [0; FIRST_BYTES as usize];
+        let room = FIRST_BYTES as usize - first.len();
+        let read = match input.read(&mut block[..room]) {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        first.extend(&block[..read]);
+        // The first line shows it if it is a row's.
+        let line = file::without_mark(&first).trim_ascii_start();
+        if read == 0
+            || first.len() >= FIRST_BYTES as usize
+            || (first.len() >= LEAST_BYTES
+                && (first.starts_with(GZIP) || (line.starts_with(b"{") && line.contains(&b'\n'))))
+        {
+            break;
+        }
+    }
+    let all = Cursor::new(first.clone()).chain(input);
+    Ok((first, Box::new(BufReader::with_capacity(BUFFER_BYTES, all))))
+}
+
+/// What an input is that begins so, if it has no rows.
+fn unlike_rows(first: &[u8]) -> Option<String> {
+    if let Some(what) = file::unlike(first) {
+        return Some(what);
+    }
+    let text = file::without_mark(first);
+    let mut lines = text.split(|byte| *byte == b'\n').map(|line| file::without_mark(line).trim_ascii());
+    let line = lines.by_ref().find(|line| !line.is_empty())?;
+    if line.starts_with(b"[") {
+        return Some("is a JSON array: `jq -c '.[]'` makes lines of its rows".to_owned());
+    }
+    if line.starts_with(b"{") {
+        // No whole row ends so, and one that was cut there would be followed by another.
+        let open = text.len() > line.len() && line.ends_with(b"{") | line.ends_with(b"[") | line.ends_with(b",");
+        let next = lines.find(|line| !line.is_empty());
+        return (open && next.is_some_and(|line| !line.starts_with(b"{")))
+            .then(|| "has JSON over several lines: `jq -c .` makes one line of each row".to_owned());
+    }
+    if lines.any(|line| line.starts_with(b"{")) {
+        return None;
+    }
+    let begins = file::beginning(line);
+    for (byte, kind, delimiter) in
+        [(b'\t', "TSV", "delimiter=\"\\t\""), (b',', "CSV", ""), (b';', "CSV", "delimiter=\";\"")]
+    {
+        if line.contains(&byte) {
+            let more = if delimiter.is_empty() { String::new() } else { format!(", {delimiter}") };
+            return Some(format!(
+                "looks like {kind}, for it begins with {begins}; with a first line that names the columns query and \
+                 document, `python3 -c 'import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(\
+                 sys.stdin{more})]' <IN >OUT` makes rows of it"
+            ));
+        }
+    }
+    Some(format!("holds no rows, for it begins with {begins}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    fn opened(bytes: &[u8]) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        known("pairs".to_owned(), Box::new(Cursor::new(bytes.to_vec())), None)?
+            .reader
+            .read_to_end(&mut all)
+            .expect("it can be read");
+        Ok(all)
+    }
+
+    #[test]
+    fn what_holds_no_rows_is_refused_by_its_beginning() {
+        let long = format!("[{}", "{\"query\": \"q\", \"document\": \"d\"}, ".repeat(1000));
+        for (bytes, words) in [
+            (&b"PAR1\x15\x04\x15\x10"[..], "is a Parquet file"),
+            (b"PK\x03\x04\x14\0\x08\0", "is a zip archive"),
+            (b"\x28\xb5\x2f\xfd\x04", "is compressed with zstd"),
+            (b"\xff\xfe{\0\"\0q\0", "is UTF-16 text"),
+            (b"{\0\"\0q\0\"\0", "is UTF-16 text"),
+            (b"<!DOCTYPE html>", "is an HTML page"),
+            (b"\xef\xbb\xbf[\n{\"query\": \"q\", \"document\": \"d\"}\n]", "`jq -c '.[]'`"),
+            (long.as_bytes(), "`jq -c '.[]'`"),
+            (b"{\n  \"query\": \"q\",\n  \"document\": \"d\"\n}\n", "`jq -c .`"),
+            (b"{\"query\": \"q\",\r\n \"document\": \"d\"}\r\n", "`jq -c .`"),
+            (b"\nquery,document\nq,d\n", "looks like CSV, for it begins with \"query,document\""),
+            (b"query\tdocument\nq\td\n", "looks like TSV"),
+            (b"query;document\nq;d\n", "delimiter=\";\""),
+            (b"just a text\nof two lines", "holds no rows, for it begins with \"just a text\""),
+        ] {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+            packed.write_all(bytes).expect("written");
+            for bytes in [bytes, &packed.finish().expect("packed")] {
+                let err = opened(bytes).expect_err("no rows");
+                assert_eq!(err.kind(), ErrorKind::Options);
+                let said = err.to_string();
+                assert!(said.contains(words) && said.ends_with('.') && !said.contains('\n'), "{words}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_hold_rows_is_read_as_it_is() {
+        for text in [
+            "",
+            "\n\n",
+            "{\"query\": \"q\", \"document\": \"d\"}",
+            "{\"query\": \"a row without an end,\n{\"query\": \"q\", \"document\": \"d\"}\n",
+            "no JSON\n{\"query\": \"q\", \"document\": \"d\"}\n",
+            "\u{feff}{\"query\": \"q\", \"document\": \"<html>\"}\r\n",
+        ] {
+            assert_eq!(opened(text.as_bytes()).expect("rows"), text.as_bytes());
+            // Two parts, as `cat` joins them.
+            let mut parts = Vec::new();
+            for part in [text, "\n"] {
+                let mut packed = GzEncoder::new(&mut parts, Compression::default());
+                packed.write_all(part.as_bytes()).expect("written");
+                packed.finish().expect("packed");
+            }
+            assert_eq!(opened(&parts).expect("rows"), format!("{text}\n").as_bytes());
+        }
+    }
+}

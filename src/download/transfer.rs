@@ -6,6 +6,7 @@
 use super::hub::{Checksum, Fault, Hub, HubFile};
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::access;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -220,7 +221,7 @@ pub(super) fn cannot_write(path: &Path, err: &io::Error) -> Error {
         StorageFull | QuotaExceeded | FileTooLarge => {
             format!("{err}; make room, and the next download goes on where this one stopped")
         }
-        ReadOnlyFilesystem | PermissionDenied => format!("{err}; give another --dir"),
+        ReadOnlyFilesystem | PermissionDenied => format!("{}; give another --dir", access::explained(path, err)),
         _ => err.to_string(),
     };
     Error::new(ErrorKind::Unavailable, format!("{} cannot be written to: {why}.", path.display()))

@@ -183,3 +183,18 @@ fn a_beginning_is_quoted_in_one_short_line() {
     let long = beginning("ü".repeat(100).as_bytes());
     assert!(long.ends_with("...\"") && long.chars().count() < 50, "{long}");
 }
+
+#[test]
+fn a_place_that_may_not_be_written_names_its_owner_and_the_user() {
+    let dir = dir();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).expect("changed");
+    let owner = rustix::process::geteuid().as_raw();
+    let path = dir.path().join("scores.jsonl");
+    let (user, said) = as_nobody(|| {
+        let err = File::create(&path).expect_err("it is shut");
+        (rustix::process::geteuid().as_raw(), access::explained(&path, &err))
+    });
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("changed");
+    let place = dir.path().display();
+    assert!(said.ends_with(&format!(" for user {user}: {place} belongs to user {owner} with mode 0555")), "{said}");
+}

@@ -9,6 +9,7 @@ use super::record::{Job, Record};
 use super::row::{RejectedRow, ScoredRow};
 use super::source::Mark;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::access;
 use crate::options::ScoreOptions;
 use crate::threads::Threads;
 use serde::{Deserialize, Serialize};
@@ -271,5 +272,6 @@ fn is_device(path: &Path) -> bool {
 }
 
 fn cannot_write(name: &str, err: &io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("Cannot write {name}: {err}."))
+    let why = access::explained(Path::new(name), err);
+    Error::new(ErrorKind::Unavailable, format!("Cannot write {name}: {why}."))
 }

@@ -159,7 +159,7 @@ fn serve(options: &Options, signals: &Signals) -> Result<()> {
             LoadFormat::Dummy => " (made-up weights: scores carry no meaning)",
             LoadFormat::Safetensors => "",
         };
-        tracing::info!("ready: serving {names} on {url}{meaning}");
+        tracing::info!("ready: serving {names}{meaning} on {url}");
         let following = actix_web::rt::spawn(server::follow(renewal, hang_ups));
         let served = server::run(state, listening, lifecycle, stop).await;
         following.abort();

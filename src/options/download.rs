@@ -116,7 +116,13 @@ pub fn options(args: DownloadArgs, env: impl Fn(&str) -> Option<String>) -> Resu
     let endpoint = env("HF_ENDPOINT").map_or_else(|| Ok(DEFAULT_ENDPOINT.to_owned()), |text| endpoint(&text))?;
     let proxy = if endpoint.starts_with("https:") { either("HTTPS_PROXY") } else { either("HTTP_PROXY") };
     let no_proxy = either("NO_PROXY").unwrap_or_default();
-    let log = build::log_options(args.log, None, env, Vec::new());
+    let notices = env("VLLM_USE_MODELSCOPE").filter(|value| values::truthy(value)).map(|value| {
+        format!(
+            "VLLM_USE_MODELSCOPE={value} has no effect here: {repo} comes from {endpoint}. `modelscope download \
+             --model {repo} --local_dir {dir}` fetches it from ModelScope."
+        )
+    });
+    let log = build::log_options(args.log, None, env, notices.into_iter().collect());
     Ok(DownloadOptions {
         repo,
         revision,
@@ -245,6 +251,21 @@ mod tests {
         let plain = [("HF_ENDPOINT", "http://mirror"), env[2], env[3], ("ALL_PROXY", "socks5://third.example")];
         assert_eq!(options_of("a/b", &plain).proxy.as_deref(), Some("http://other.example"));
         assert_eq!(options_of("a/b", &plain[3..]).proxy.as_deref(), Some("socks5://third.example"));
+    }
+
+    #[test]
+    fn another_hub_that_is_asked_for_is_named_with_its_own_command() {
+        let said = |env: &[(&str, &str)]| options_of("a/b --dir d", env).log.notices;
+        let mirror = ("HF_ENDPOINT", "https://mirror.example");
+        for (env, from) in [
+            (&[("VLLM_USE_MODELSCOPE", "True")][..], DEFAULT_ENDPOINT),
+            (&[("VLLM_USE_MODELSCOPE", "1"), mirror], mirror.1),
+        ] {
+            let [notice] = &said(env)[..] else { panic!("{env:?}: one notice") };
+            assert!(notice.contains(&format!("a/b comes from {from}. ")), "{notice}");
+            assert!(notice.contains("`modelscope download --model a/b --local_dir d`"), "{notice}");
+        }
+        assert!(said(&[]).is_empty() && said(&[("VLLM_USE_MODELSCOPE", "False"), mirror]).is_empty());
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Shard {
 #[derive(Debug, Args)]
 pub struct OfflineArgs {
     /// Rows to score, or - for standard input: JSON objects, one a line, with a query, a document or a list of
-    /// documents, and perhaps an id and an instruction
+    /// documents, and perhaps an id and an instruction; or CSV or TSV whose header names query and document
     #[arg(long, value_name = "FILE|-", required = true, help_heading = "Files")]
     pub input: String,
     /// Scores, one line a row in the order of the input, or - for standard output. A file that is there is continued
@@ -78,7 +78,8 @@ pub struct OfflineArgs {
     /// [default: OUTPUT.rejected.jsonl; with --output - only reported]
     #[arg(long, value_name = "FILE", help_heading = "Files")]
     pub rejected: Option<String>,
-    /// Score every N-th line, from line I on, so that N processes share a file: 1/N to N/N [default: 1/1]
+    /// Score every N-th line (of CSV: record), from line I on, so that N processes share a file: 1/N to N/N
+    /// [default: 1/1]
     #[arg(long, value_name = "I/N", value_parser = shard, help_heading = "Files")]
     pub shard: Option<Shard>,
     #[command(flatten)]

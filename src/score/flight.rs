@@ -161,7 +161,7 @@ mod tests {
     use crate::batch::Batch;
     use crate::engine::Limits;
     use crate::model::{Lane, Model, Progress};
-    use crate::score::source::Mark;
+    use crate::score::lines::Mark;
 
     /// Nothing comes to it.
     struct Idle;

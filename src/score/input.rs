@@ -1,8 +1,10 @@
 //! The input of `score`, opened: a file, a pipe or standard input, compressed with gzip or not.
 //!
-//! Invariant: what holds no rows as JSON objects, one a line, is known by its beginning and refused in one sentence before
-//! a model is loaded; a file with some bad lines is not, for those are set aside. Called by [`super::source`].
+//! Invariant: what holds neither rows as JSON objects, one a line, nor a table of them is known by its beginning and
+//! refused in one sentence before a model is loaded; a file with some bad lines is not, for those are set aside. Called
+//! by [`super`].
 
+use super::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{self, Fault};
 use flate2::bufread::MultiGzDecoder;
@@ -12,7 +14,7 @@ use std::path::Path;
 
 const BUFFER_BYTES: usize = 1 << 18;
 /// So much of the beginning is looked at, unless less shows what it is: whoever writes to a pipe may wait for an answer.
-const FIRST_BYTES: u64 = 1 << 12;
+const FIRST_BYTES: usize = 1 << 14;
 /// No row is shorter, and no signature of a file is longer.
 const LEAST_BYTES: usize = 16;
 const GZIP: &[u8] = b"\x1f\x8b";
@@ -20,6 +22,8 @@ const GZIP: &[u8] = b"\x1f\x8b";
 /// An input that may be read.
 pub(super) struct Input {
     pub reader: Box<dyn BufRead + Send>,
+    /// `None` if its rows are JSON.
+    pub table: Option<Table>,
     /// For people.
     pub name: String,
     /// Its size, if it is known.
@@ -55,12 +59,13 @@ fn known(name: String, input: Box<dyn Read + Send>, bytes: Option<u64>) -> Resul
         bytes = None;
         (first, reader) = peeked(Box::new(MultiGzDecoder::new(reader))).map_err(failed)?;
     }
-    match unlike_rows(&first) {
-        None => Ok(Input { reader, name, bytes }),
-        Some(what) => Err(Error::new(
+    match table_of(first) {
+        Ok(table) => Ok(Input { reader, table, name, bytes }),
+        Err(what) => Err(Error::new(
             ErrorKind::Options,
             format!(
-                "{name} {what}. Rows are JSON objects, one a line, as in {{\"query\": \"...\", \"document\": \"...\"}}."
+                "{name} {what}. Rows are JSON objects, one a line, as in {{\"query\": \"...\", \"document\": \"...\"}}, \
+                 or records of CSV (with , or ;) or TSV below a header."
             ),
         )),
     }
@@ -70,8 +75,8 @@ fn known(name: String, input: Box<dyn Read + Send>, bytes: Option<u64>) -> Resul
 fn peeked(mut input: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send>)> {
     let mut first = Vec::new();
     loop {
-        let mut block = [0; FIRST_BYTES as usize];
-        let room = FIRST_BYTES as usize - first.len();
+        let mut block = [0; FIRST_BYTES];
+        let room = FIRST_BYTES - first.len();
         let read = match input.read(&mut block[..room]) {
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
             read => read?,
@@ -80,9 +85,10 @@ fn peeked(mut input: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRe
         // The first line shows it if it is a row's.
         let line = file::without_mark(&first).trim_ascii_start();
         if read == 0
-            || first.len() >= FIRST_BYTES as usize
+            || first.len() >= FIRST_BYTES
             || (first.len() >= LEAST_BYTES
                 && (first.starts_with(GZIP) || (line.starts_with(b"{") && line.contains(&b'\n'))))
+            || matches!(Table::begin(&first), Some(Ok(_)))
         {
             break;
         }
@@ -91,11 +97,25 @@ fn peeked(mut input: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRe
     Ok((first, Box::new(BufReader::with_capacity(BUFFER_BYTES, all))))
 }
 
-/// What an input is that begins so, if it has no rows.
-fn unlike_rows(first: &[u8]) -> Option<String> {
-    if let Some(what) = file::unlike(first) {
-        return Some(what);
+/// The table that an input holds that begins so, `None` if its rows are JSON; an error is what it is without rows.
+fn table_of(mut first: Vec<u8>) -> std::result::Result<Option<Table>, String> {
+    if let Some(what) = file::unlike(&first) {
+        return Err(what);
     }
+    if first.len() < FIRST_BYTES {
+        // The last line is the same with a newline and without one.
+        first.push(b'\n');
+    }
+    let why_no_table = match Table::begin(&first) {
+        Some(Ok(table)) => return Ok(Some(table)),
+        Some(Err(why)) => Some(why),
+        None => None,
+    };
+    unlike_json(&first).map_or(Ok(None), |what| Err(why_no_table.unwrap_or(what)))
+}
+
+/// What an input is that begins so, if it has no rows of JSON.
+fn unlike_json(first: &[u8]) -> Option<String> {
     let text = file::without_mark(first);
     let mut lines = text.split(|byte| *byte == b'\n').map(|line| file::without_mark(line).trim_ascii());
     let line = lines.by_ref().find(|line| !line.is_empty())?;
@@ -112,20 +132,7 @@ fn unlike_rows(first: &[u8]) -> Option<String> {
     if lines.any(|line| line.starts_with(b"{")) {
         return None;
     }
-    let begins = file::beginning(line);
-    for (byte, kind, delimiter) in
-        [(b'\t', "TSV", "delimiter=\"\\t\""), (b',', "CSV", ""), (b';', "CSV", "delimiter=\";\"")]
-    {
-        if line.contains(&byte) {
-            let more = if delimiter.is_empty() { String::new() } else { format!(", {delimiter}") };
-            return Some(format!(
-                "looks like {kind}, for it begins with {begins}; with a first line that names the columns query and \
-                 document, `python3 -c 'import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(\
-                 sys.stdin{more})]' <IN >OUT` makes rows of it"
-            ));
-        }
-    }
-    Some(format!("holds no rows, for it begins with {begins}"))
+    Some(format!("holds no rows, for it begins with {}", file::beginning(line)))
 }
 
 #[cfg(test)]
@@ -158,9 +165,11 @@ mod tests {
             (long.as_bytes(), "`jq -c '.[]'`"),
             (b"{\n  \"query\": \"q\",\n  \"document\": \"d\"\n}\n", "`jq -c .`"),
             (b"{\"query\": \"q\",\r\n \"document\": \"d\"}\r\n", "`jq -c .`"),
-            (b"\nquery,document\nq,d\n", "looks like CSV, for it begins with \"query,document\""),
-            (b"query\tdocument\nq\td\n", "looks like TSV"),
-            (b"query;document\nq;d\n", "delimiter=\";\""),
+            (
+                b"\nquery,passage\nq,d\n",
+                "CSV, but its header names \"query\", \"passage\", expected query and document",
+            ),
+            (b"q\td", "TSV, but its header names \"q\", \"d\", expected"),
             (b"just a text\nof two lines", "holds no rows, for it begins with \"just a text\""),
         ] {
             let mut packed = GzEncoder::new(Vec::new(), Compression::default());
@@ -183,6 +192,8 @@ mod tests {
             "{\"query\": \"a row without an end,\n{\"query\": \"q\", \"document\": \"d\"}\n",
             "no JSON\n{\"query\": \"q\", \"document\": \"d\"}\n",
             "\u{feff}{\"query\": \"q\", \"document\": \"<html>\"}\r\n",
+            "query,document",
+            "\u{feff}\"Query\"\tdocument\r\n{\td\r\n",
         ] {
             assert_eq!(opened(text.as_bytes()).expect("rows"), text.as_bytes());
             // Two parts, as `cat` joins them.

@@ -1,21 +1,23 @@
 //! `ironrank score`: the pairs of a file, scored without a server.
 //!
 //! ```text
-//! source (a thread: lines -> prompts) -> flight (the engine's queue, in order) -> output (scores, rejected rows)
+//! source (a thread: rows -> prompts) -> flight (the engine's queue, in order) -> output (scores, rejected rows)
 //! ```
 //!
-//! Invariants: memory is bounded by the window of tokens and rows in flight and by `ITEMS` of the longest lines, never
+//! Invariants: memory is bounded by the window of tokens and rows in flight and by `ITEMS` of the longest rows, never
 //! by the file; rows are written in the order of the input, as soon as they and all before them are done. Every pair is a
 //! request of its own, so that the engine fills its batches in that order and what neighbours share is computed once.
 //! Called by `main`.
 
 mod flight;
 mod input;
+mod lines;
 mod output;
 mod progress;
 mod record;
 mod row;
 mod source;
+mod table;
 mod texts;
 
 use crate::checkpoint::Activation;

@@ -5,9 +5,9 @@
 //! was killed: what stands behind it in either file is cut off and made again. Nothing else is ever cut or overwritten.
 //! Filled by [`super`].
 
+use super::lines::Mark;
 use super::record::{Job, Record};
 use super::row::{RejectedRow, ScoredRow};
-use super::source::Mark;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::access;
 use crate::options::ScoreOptions;

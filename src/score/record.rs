@@ -4,7 +4,7 @@
 //! that changed is found out before anything is written behind the rows of another. It is replaced as a whole, never
 //! changed in place. Kept by [`super::output`].
 
-use super::source::Mark;
+use super::lines::Mark;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! A row: what a line of the input says, and the line that answers it.
+//! A row: what a line of the input says, or the object of a table's record, and the line that answers it.
 //!
 //! Invariant: an `id` is carried through as it was written, digit for digit; fields that are not known are passed over.
 //! Read by [`super::source`], written by [`super::output`].
@@ -38,15 +38,11 @@ pub(super) struct Asked {
 /// The prompts that a line asks for; an error is the reason why it is rejected.
 pub(super) fn read(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions) -> Result<Asked, String> {
     let row = Row::parse(line)?;
-    let (queries, documents) = match (&row.document, &row.documents) {
-        (Some(documents), None) | (None, Some(documents)) => (&row.query, documents),
-        (Some(_), Some(_)) => return Err("It has both `document` and `documents`.".to_owned()),
-        (None, None) => return Err("It has neither `document` nor `documents`.".to_owned()),
-    };
+    let (queries, documents) = (&row.query, row.documents()?);
     let mut options = options.clone();
-    if let Some(instruction) = row.instruction.filter(|text| !text.is_empty()) {
+    if let Some(instruction) = row.instruction.as_ref().filter(|text| !text.is_empty()) {
         options.template_kwargs.insert("instruction".to_owned(), instruction.clone().into());
-        options.instruction = Some(instruction);
+        options.instruction = Some(instruction.clone());
     }
     let many = queries.many || documents.many;
     let pairs: Vec<(&String, &String)> = match (queries.texts.len(), documents.texts.len()) {
@@ -69,10 +65,19 @@ pub(super) fn read(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions
     Ok(Asked { encoded, id: row.id.map(ToOwned::to_owned), many })
 }
 
+/// Whether a line has what makes pairs, each once.
+pub(super) fn has_pair(line: &[u8]) -> bool {
+    Row::parse(line).is_ok_and(|row| row.documents().is_ok())
+}
+
+/// The text of a row.
+pub(super) fn utf8(row: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(row).map_err(|err| format!("It is not valid UTF-8 (byte {}).", err.valid_up_to() + 1))
+}
+
 impl<'a> Row<'a> {
     fn parse(line: &'a [u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(line)
-            .map_err(|err| format!("It is not valid UTF-8 (byte {}).", err.valid_up_to() + 1))?;
+        let text = utf8(line)?;
         if !text.trim_start().starts_with('{') {
             return Err("It is not a JSON object.".to_owned());
         }
@@ -86,12 +91,20 @@ impl<'a> Row<'a> {
             }
         })
     }
+
+    fn documents(&self) -> Result<&Texts, String> {
+        match (&self.document, &self.documents) {
+            (Some(documents), None) | (None, Some(documents)) => Ok(documents),
+            (Some(_), Some(_)) => Err("It has both `document` and `documents`.".to_owned()),
+            (None, None) => Err("It has neither `document` nor `documents`.".to_owned()),
+        }
+    }
 }
 
 /// The line that answers a row; scores as the server writes them.
 #[derive(Serialize)]
 pub(super) struct ScoredRow<'a> {
-    /// Of the input, counted from 1.
+    /// Of the input, counted from 1, in which the row begins.
     pub line: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a RawValue>,
@@ -114,7 +127,7 @@ fn is_zero(count: &usize) -> bool {
 pub(super) struct RejectedRow<'a> {
     pub line: u64,
     pub reason: &'a str,
-    /// The line; what is not UTF-8 in it is replaced.
+    /// As it stands in the input; what is not UTF-8 in it is replaced.
     pub row: &'a str,
 }
 

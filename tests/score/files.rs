@@ -1,5 +1,6 @@
 //! The files of a command: continued from wherever they end, refused where they belong to other work.
 
+use super::tables::mixed_table;
 use super::{Place, go_on, is_there, json_lines, mixed_rows, score, support};
 use ironrank::error::ErrorKind;
 use ironrank::score::{Files, Scorer};
@@ -10,30 +11,32 @@ use std::process::Command;
 
 #[test]
 fn files_that_end_anywhere_are_continued_to_the_same_bytes() {
-    let place = Place::with(mixed_rows(20));
-    let options = place.options(&[]);
-    let scorer = Scorer::load(&options).expect("the model loads");
-    go_on(&scorer, &options).expect("it ends well");
-    let (scores, rejected) = place.results();
-    let line = |row: &[u8]| json_lines(row)[0]["line"].as_u64().expect("a number");
-    let rows: Vec<&[u8]> = scores.split_inclusive(|byte| *byte == b'\n').collect();
-    let aside: Vec<&[u8]> = rejected.split_inclusive(|byte| *byte == b'\n').collect();
-    let mut end = 0;
-    for (i, row) in rows.iter().enumerate() {
-        // Behind the row before, in the middle of this one, and with all of it but the newline.
-        for cut in [end, end + row.len() / 2, end + row.len() - 1] {
-            let last = i.checked_sub(1).map_or(0, |before| line(rows[before]));
-            let needed: usize = aside.iter().filter(|bad| line(bad) < last).map(|bad| bad.len()).sum();
-            // The rejected rows before the last whole row are there for sure, others perhaps, whole or not.
-            for kept in [needed, (needed + 20).min(rejected.len()), rejected.len()] {
-                fs::write(place.path("scores.jsonl"), &scores[..cut]).expect("written");
-                fs::write(place.path("scores.jsonl.rejected.jsonl"), &rejected[..kept]).expect("written");
-                let outcome = go_on(&scorer, &options).expect("it ends well");
-                assert_eq!((outcome.scored, outcome.rejected), ((rows.len() - i) as u64, aside.len() as u64));
-                assert_eq!(place.results(), (scores.clone(), rejected.clone()), "cut at {cut} and {kept}");
+    for input in [mixed_rows(20), mixed_table(20).concat()] {
+        let place = Place::with(input);
+        let options = place.options(&[]);
+        let scorer = Scorer::load(&options).expect("the model loads");
+        go_on(&scorer, &options).expect("it ends well");
+        let (scores, rejected) = place.results();
+        let line = |row: &[u8]| json_lines(row)[0]["line"].as_u64().expect("a number");
+        let rows: Vec<&[u8]> = scores.split_inclusive(|byte| *byte == b'\n').collect();
+        let aside: Vec<&[u8]> = rejected.split_inclusive(|byte| *byte == b'\n').collect();
+        let mut end = 0;
+        for (i, row) in rows.iter().enumerate() {
+            // Behind the row before, in the middle of this one, and with all of it but the newline.
+            for cut in [end, end + row.len() / 2, end + row.len() - 1] {
+                let last = i.checked_sub(1).map_or(0, |before| line(rows[before]));
+                let needed: usize = aside.iter().filter(|bad| line(bad) < last).map(|bad| bad.len()).sum();
+                // The rejected rows before the last whole row are there for sure, others perhaps, whole or not.
+                for kept in [needed, (needed + 20).min(rejected.len()), rejected.len()] {
+                    fs::write(place.path("scores.jsonl"), &scores[..cut]).expect("written");
+                    fs::write(place.path("scores.jsonl.rejected.jsonl"), &rejected[..kept]).expect("written");
+                    let outcome = go_on(&scorer, &options).expect("it ends well");
+                    assert_eq!((outcome.scored, outcome.rejected), ((rows.len() - i) as u64, aside.len() as u64));
+                    assert_eq!(place.results(), (scores.clone(), rejected.clone()), "cut at {cut} and {kept}");
+                }
             }
+            end += row.len();
         }
-        end += row.len();
     }
 }
 

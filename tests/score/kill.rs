@@ -2,6 +2,7 @@
 //!
 //! A rejected row is reported only after all rows before it are written: the tests wait for that line, not for a time.
 
+use super::tables::mixed_table;
 use super::{Place, json_lines, mixed_rows, model_args, score};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdin, Command, Output, Stdio};
@@ -54,33 +55,40 @@ fn whole_rows(bytes: &[u8]) -> u64 {
 
 #[test]
 fn a_killed_run_loses_nothing_it_wrote_and_the_next_repeats_nothing() {
-    let input = mixed_rows(100);
-    let undisturbed = Place::with(&input);
-    score(&undisturbed.options(&[])).expect("it ends well");
-    let lines: Vec<&str> = input.split_inclusive('\n').collect();
-    // Fed up to the first line and killed when the second is reported: everything before that is written.
-    for (fed, reported) in [(10, 10), (37, 30), (100, 10), (100, 60)] {
-        let place = Place::with(&input);
-        let mut run = Fed::new(&place);
-        run.input.write_all(lines[..fed].concat().as_bytes()).expect("it reads");
-        run.wait_for(&format!("line {reported} is rejected"));
-        run.child.kill().expect("it can be killed");
-        run.child.wait().expect("it ends");
+    let rows: Vec<String> = mixed_rows(100).split_inclusive('\n').map(str::to_owned).collect();
+    for (header, rows) in [(0, rows), (1, mixed_table(100))] {
+        let input = rows.concat();
+        let undisturbed = Place::with(&input);
+        score(&undisturbed.options(&[])).expect("it ends well");
+        // Fed up to the middle of what follows the first row and killed when the second is reported: everything before
+        // that is written.
+        for (fed, reported) in [(10, 10), (37, 30), (100, 10), (100, 60)] {
+            let place = Place::with(&input);
+            let mut run = Fed::new(&place);
+            let next = rows.get(header + fed).map_or("", |row| &row[..row.len() / 2]);
+            let text = rows[..header + fed].concat() + next;
+            run.input.write_all(text.as_bytes()).expect("it reads");
+            let line = 1 + rows[..header + reported - 1].concat().matches('\n').count();
+            run.wait_for(&format!("line {line} is rejected"));
+            run.child.kill().expect("it can be killed");
+            run.child.wait().expect("it ends");
 
-        let (scores, rejected) = place.results();
-        let (written, aside) = (whole_rows(&scores), whole_rows(&rejected));
-        assert!(written >= reported / 10 * 9 && aside >= reported / 10, "{written} rows, {aside} rejected");
-        assert!(undisturbed.results().0.starts_with(&scores), "what is there is the beginning of the whole");
-        if fed == 10 {
-            assert_eq!((written, aside), (9, 1));
+            let (scores, rejected) = place.results();
+            let (written, aside) = (whole_rows(&scores), whole_rows(&rejected));
+            let reported = reported as u64;
+            assert!(written >= reported / 10 * 9 && aside >= reported / 10, "{written} rows, {aside} rejected");
+            assert!(undisturbed.results().0.starts_with(&scores), "what is there is the beginning of the whole");
+            if fed == 10 {
+                assert_eq!((written, aside), (9, 1));
+            }
+            let log = go_on(&place, 3);
+            assert!(log.contains(&format!(" {} rows scored", 90 - written)), "nothing is scored twice: {log}");
+            assert_eq!(place.results(), undisturbed.results(), "fed {fed}, killed at {reported}");
+
+            let log = go_on(&place, 3);
+            assert!(log.contains(" 0 rows scored") && log.contains("90 rows are scored"), "{log}");
+            assert_eq!(place.results(), undisturbed.results());
         }
-        let log = go_on(&place, 3);
-        assert!(log.contains(&format!(" {} rows scored", 90 - written)), "nothing is scored twice: {log}");
-        assert_eq!(place.results(), undisturbed.results(), "fed {fed}, killed at {reported}");
-
-        let log = go_on(&place, 3);
-        assert!(log.contains(" 0 rows scored") && log.contains("90 rows are scored"), "{log}");
-        assert_eq!(place.results(), undisturbed.results());
     }
 }
 

@@ -6,6 +6,7 @@ mod files;
 mod kill;
 #[path = "../support/mod.rs"]
 mod support;
+mod tables;
 
 use ironrank::engine::Limits;
 use ironrank::error::Error;
@@ -148,21 +149,24 @@ fn rows_come_in_order_with_their_ids_and_the_bits_that_the_engine_gives() {
 
 #[test]
 fn the_shards_of_a_file_are_the_whole_of_it_and_share_nothing() {
-    let place = Place::with(mixed_rows(40));
-    score(&place.options(&[])).expect("it ends well");
-    let (whole, rejected) = place.results();
-    let (mut lines, mut bad): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
-    for shard in ["1/3", "2/3", "3/3"] {
-        let output = place.path(&format!("part-{}.jsonl", &shard[..1])).display().to_string();
-        let outcome = score(&place.options(&["--shard", shard, "--output", &output])).expect("it ends well");
-        assert!((10..=14).contains(&outcome.scored), "{outcome:?}");
-        lines.extend(json_lines(&std::fs::read(&output).expect("the part is there")));
-        bad.extend(json_lines(&std::fs::read(format!("{output}.rejected.jsonl")).expect("the part is there")));
+    for input in [mixed_rows(40), tables::mixed_table(40).concat()] {
+        let place = Place::with(input);
+        score(&place.options(&[])).expect("it ends well");
+        let (whole, rejected) = place.results();
+        assert_eq!((json_lines(&whole).len(), json_lines(&rejected).len()), (36, 4));
+        let (mut lines, mut bad): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+        for shard in ["1/3", "2/3", "3/3"] {
+            let output = place.path(&format!("part-{}.jsonl", &shard[..1])).display().to_string();
+            let outcome = score(&place.options(&["--shard", shard, "--output", &output])).expect("it ends well");
+            assert!((10..=14).contains(&outcome.scored), "{outcome:?}");
+            lines.extend(json_lines(&std::fs::read(&output).expect("the part is there")));
+            bad.extend(json_lines(&std::fs::read(format!("{output}.rejected.jsonl")).expect("the part is there")));
+        }
+        let line = |row: &Value| row["line"].as_u64();
+        lines.sort_by_key(line);
+        bad.sort_by_key(line);
+        assert_eq!((lines, bad), (json_lines(&whole), json_lines(&rejected)));
     }
-    let line = |row: &Value| row["line"].as_u64();
-    lines.sort_by_key(line);
-    bad.sort_by_key(line);
-    assert_eq!((lines, bad), (json_lines(&whole), json_lines(&rejected)));
 }
 
 #[test]
@@ -302,7 +306,7 @@ fn rows_that_are_compressed_are_scored_as_they_are_and_gone_on_with() {
 fn an_input_without_rows_is_refused_before_a_model_is_looked_for() {
     for (bytes, words) in [
         (&b"PAR1\x15\x04\x15\x10"[..], "is a Parquet file"),
-        (b"query\tdocument\nq\td\n", "looks like TSV"),
+        (b"query\tpassage\nq\td\n", "looks like TSV, but its header names \"query\", \"passage\", expected query and"),
         (b"[{\"query\": \"q\", \"document\": \"d\"}]", "is a JSON array"),
     ] {
         let place = Place::with(bytes);

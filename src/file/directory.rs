@@ -19,6 +19,8 @@ pub const INDEX: &str = "model.safetensors.index.json";
 
 /// What a model directory holds, for people.
 const EXPECTED: &str = "config.json, tokenizer.json and safetensors files";
+/// Hosts of hubs, whose addresses name a model.
+const HUBS: [&str; 4] = ["huggingface.co", "hf.co", "hf-mirror.com", "modelscope.cn"];
 /// The Hub's cache, from its root, has models so deep: hub/models--ORG--NAME/snapshots/COMMIT.
 const DEPTH: usize = 4;
 /// More entries than a directory of models has.
@@ -179,7 +181,13 @@ fn repository(name: &str) -> Option<String> {
         let (owner, repository) = (parts.next().filter(part)?, parts.next().filter(part)?);
         return Some(format!("{owner}/{repository}"));
     }
-    let parts: Vec<&str> = name.trim_end_matches('/').split('/').collect();
+    let mut parts: Vec<&str> = name.trim_end_matches('/').split('/').collect();
+    // An address whose `https://` was left away: `hf.co/OWNER/NAME`.
+    if parts.len() > 2 && HUBS.iter().any(|hub| parts[0].trim_start_matches("www.") == *hub) {
+        parts.remove(0);
+        parts.retain(|part| *part != "models");
+        parts.truncate(2);
+    }
     (parts.len() == 2 && parts.iter().all(part)).then(|| parts.join("/"))
 }
 

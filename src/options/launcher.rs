@@ -1,5 +1,5 @@
 //! What stood before the model where vLLM was started: `vllm serve`, Python and its module, a shell with the line in one
-//! text; and commands with letters out of place.
+//! text; lines that have become one argument; and commands with letters out of place.
 //!
 //! Invariant: what can only mean one thing is taken for it; the rest is a sentence, never a model of that name. The name
 //! of a directory that is there is a model. Called by `options::spelling`, before it looks for the command.
@@ -10,8 +10,14 @@ use std::path::Path;
 const FOR_A_SHELL: [char; 18] =
     ['$', '`', ';', '&', '|', '<', '>', '(', ')', '{', '}', '*', '?', '[', ']', '~', '#', '\n'];
 
+/// Programs that run scripts.
+const SHELLS: [&str; 5] = ["sh", "bash", "dash", "ash", "zsh"];
+
 /// Rewrites the arguments behind the program's name; `commands` are the words that may stand first.
 pub fn unwrap(args: Vec<String>, commands: &[&str]) -> Result<Vec<String>, String> {
+    if let Some(sentence) = undivided(&args, commands) {
+        return Err(sentence);
+    }
     let (Some(first), second) = (args.first(), args.get(1).map(String::as_str)) else { return Ok(args) };
     let name = first.rsplit('/').next().unwrap_or(first);
     let behind = |n: usize| args[n..].to_vec();
@@ -19,7 +25,7 @@ pub fn unwrap(args: Vec<String>, commands: &[&str]) -> Result<Vec<String>, Strin
         ("vllm", Some("serve")) => return Ok(behind(1)),
         // The image's entry point is the program itself.
         ("ironrank" | "exec" | "--", Some(_)) if !is_directory(first) => return unwrap(behind(1), commands),
-        ("sh" | "bash" | "dash" | "ash" | "zsh", Some(flags)) if is_script_flag(flags) => {
+        (shell, Some(flags)) if SHELLS.contains(&shell) && is_script_flag(flags) => {
             return unwrap(script(name, &args[2..])?, commands);
         }
         _ if is_python(name) && !is_directory(first) => return module(name, &args[1..], commands),
@@ -35,13 +41,41 @@ pub fn unwrap(args: Vec<String>, commands: &[&str]) -> Result<Vec<String>, Strin
             "`vllm {command}` has no counterpart here; `vllm serve MODEL` is understood, and `ironrank --help` lists \
              what there is."
         )),
-        ("sh" | "bash" | "dash" | "ash" | "zsh", Some(_)) => Err(no_shell(name)),
+        (shell, _) if SHELLS.contains(&shell) || shell.ends_with(".sh") => Err(no_shell(name)),
         _ if starts_vllm(&args[1..]) => Err(format!(
             "There is no `{name}` here, nor anything else than this program; give the arguments that vLLM would have: \
              `serve MODEL --port 8000`."
         )),
         _ => mistyped(first, second, commands).map_or(Ok(args), Err),
     }
+}
+
+/// Why an argument that holds a flag and its value, or a whole line, is neither: an item of a YAML list or of Docker's
+/// `CMD [...]` is one argument, spaces and all.
+fn undivided(args: &[String], commands: &[&str]) -> Option<String> {
+    let name = |arg: &str| arg.split('=').next().unwrap_or_default().to_owned();
+    let shown = |arg: &str| arg.chars().take(60).flat_map(char::escape_debug).collect::<String>();
+    if let Some(arg) = args.iter().find(|arg| arg.starts_with("--") && name(arg).contains(char::is_whitespace)) {
+        let flag = arg.split_whitespace().next().unwrap_or_default();
+        return Some(format!(
+            "'{}' is one argument, with a space in it. In a list (`command:`, `args:`) {flag} and its value are two items, \
+             or one with = in place of the space.",
+            shown(arg)
+        ));
+    }
+    let is_line = |arg: &&String| {
+        let words: Vec<&str> = arg.split_whitespace().collect();
+        let starts = |first: &str| commands.contains(&first) || first.rsplit('/').next() == Some("vllm");
+        let is_several = words.len() > 1 && (starts(words[0]) || words.iter().any(|word| word.starts_with("--")));
+        is_several && !is_directory(arg)
+    };
+    // `vllm serve MODEL` is the longest beginning without a flag.
+    let line = args.iter().take_while(|arg| !arg.starts_with('-')).take(3).find(is_line)?;
+    Some(format!(
+        "'{}' is one argument, with spaces in it. In a list (`command:`, `args:`) each word is an item of its own; or write \
+         the line as the text of `command:`, without a list.",
+        shown(line)
+    ))
 }
 
 fn is_directory(text: &str) -> bool {
@@ -132,16 +166,27 @@ fn mistyped(word: &str, second: Option<&str>, commands: &[&str]) -> Option<Strin
         return None;
     }
     let lower = word.to_ascii_lowercase();
-    let far = |command: &&&str| strsim::osa_distance(&lower, command);
     let names = || commands.iter().filter(|command| !command.starts_with('-'));
-    let nearest = names().min_by_key(far).filter(|command| far(command) <= if word.len() > 4 { 2 } else { 1 });
-    match (nearest, second) {
-        (Some(command), _) => Some(format!("'{word}' is neither a command nor a directory. Did you mean `{command}`?")),
+    // `benchmark`, `healthcheck`, `score-file`; and `version`, which is a flag.
+    let longer = names().find(|command| lower.starts_with(**command));
+    let flag = || commands.iter().find(|command| command.strip_prefix("--") == Some(lower.as_str()));
+    let far = |command: &&&str| strsim::osa_distance(&lower, command);
+    let near = || names().min_by_key(far).filter(|command| far(command) <= if word.len() > 5 { 2 } else { 1 });
+    if let Some(command) = longer.or_else(flag).or_else(near) {
+        return Some(format!("'{word}' is neither a command nor a directory. Did you mean `{command}`?"));
+    }
+    let all = || names().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", ");
+    match second {
         // A model is followed by flags.
-        (None, Some(second)) if !second.starts_with('-') => {
-            let all = names().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", ");
-            Some(format!("'{word}' is not a command; the commands are {all}."))
+        Some(second) if !second.starts_with('-') => {
+            Some(format!("'{word}' is not a command; the commands are {}.", all()))
         }
+        // Names of models have more in them than small letters.
+        _ if word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase()) => Some(format!(
+            "'{word}' is neither a command nor a directory. The commands are {}; a model is a directory with config.json, \
+             tokenizer.json and safetensors files.",
+            all()
+        )),
         _ => None,
     }
 }

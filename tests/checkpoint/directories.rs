@@ -138,6 +138,9 @@ fn a_name_of_a_hub_says_what_to_type() {
         "Qwen/Qwen3-Reranker-0.6B/",
         "https://huggingface.co/Qwen/Qwen3-Reranker-0.6B",
         "https://modelscope.cn/models/Qwen/Qwen3-Reranker-0.6B/summary",
+        "hf.co/Qwen/Qwen3-Reranker-0.6B",
+        "huggingface.co/Qwen/Qwen3-Reranker-0.6B/tree/main",
+        "www.modelscope.cn/models/Qwen/Qwen3-Reranker-0.6B/",
     ] {
         assert_said(
             Path::new(name),

@@ -57,6 +57,10 @@ fn what_cannot_be_started_here_is_a_sentence() {
         (&["sh", "-c", "vllm serve /m", "name", "argument"], "There is no `sh` here"),
         (&["sh", "-c"], "There is no `sh` here"),
         (&["bash", "start.sh"], "There is no `bash` here"),
+        (&["bash"], "There is no `bash` here"),
+        (&["/bin/sh"], "There is no `sh` here"),
+        (&["/entrypoint.sh", "--port", "81"], "There is no `entrypoint.sh` here"),
+        (&["ls"], "'ls' is neither a command nor a directory. The commands are `serve`, "),
         (&["python3", "server.py"], "There is no `python3` here"),
         (&["python3", "-m", "http.server"], "`python3 -m http.server` cannot be run here"),
         (&["python3", "-m", "vllm.entrypoints.openai.run_batch"], "there is no Python"),
@@ -86,6 +90,10 @@ fn a_mistyped_command_is_no_model() {
         ("scoer", "score"),
         ("heath", "health"),
         ("hlep", "help"),
+        ("benchmark", "bench"),
+        ("healthcheck", "health"),
+        ("health-check", "health"),
+        ("version", "--version"),
     ] {
         for args in [&[word][..], &[word, "/m"], &[word, "--port", "81"]] {
             let said = sentence(args);
@@ -94,9 +102,51 @@ fn a_mistyped_command_is_no_model() {
     }
     let said = sentence(&["start", "/m"]);
     assert!(said.contains("'start' is not a command; the commands are `serve`, `score`, "), "{said}");
+    for args in [&["start"][..], &["fetch", "--port", "81"]] {
+        let said = sentence(args);
+        assert!(said.contains("The commands are `serve`, `score`, ") && said.contains("config.json"), "{said}");
+        assert!(!said.contains("Did you mean"), "{said}");
+    }
     // A model may have any name that is not near a command's, with or without a slash.
     for model in ["qwen3-reranker", "./serev", "models/serev", "m"] {
         assert!(matches!(parsed(&[model, "--port", "81"]), Command::Serve(_)), "{model}");
+    }
+}
+
+#[test]
+fn a_line_that_has_become_one_argument_is_told_of() {
+    for args in [
+        &["--model /m", "--port 81"][..],
+        &["/m", "--port 81"],
+        &["serve", "/m", "--trust-remote-code "],
+        &["/m", "--hf-overrides {\"a\": 1}"],
+        &["/m", "--task score --dtype=float32"],
+    ] {
+        let said = sentence(args);
+        assert!(
+            said.contains("' is one argument, with a space in it.") && said.contains("two items"),
+            "{args:?}: {said}"
+        );
+    }
+    for args in [
+        &["/m --port 81"][..],
+        &["serve", "/m --port 81 --load-format dummy"],
+        &["serve /m"],
+        &["vllm serve /m --port 81"],
+        &["vllm", "serve", "/m\n--port 81 --task score"],
+    ] {
+        let said = sentence(args);
+        assert!(
+            said.contains("' is one argument, with spaces in it.") && !said.contains("download"),
+            "{args:?}: {said}"
+        );
+    }
+    for args in [
+        &["/m", "--served-model-name", "a b", "serve it"][..],
+        &["/my models/qwen", "--instruction=Find what -- helps."],
+        &["--model", "/my models/qwen", "--chat-template", "{{ a }} --b"],
+    ] {
+        assert!(matches!(parsed(args), Command::Serve(_)), "{args:?}");
     }
 }
 

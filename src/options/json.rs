@@ -53,11 +53,14 @@ fn cause(text: &str) -> String {
     let is_json = |text: &str| matches!(serde_json::from_str(text), Ok(Value::Object(_) | Value::Array(_)));
     let holds = |marks: &[char]| text.contains(marks);
     let words = |word: &str| text.split(|c: char| !c.is_alphanumeric()).any(|part| part == word);
+    // Quotes that are JSON's own stand before a name, not before a brace.
+    let quoted = text.trim_start_matches(QUOTES).trim_start_matches('\\');
+    let is_quoted = quoted.len() < text.len() && (quoted.is_empty() || quoted.starts_with(['{', '[']));
     let sentence = if text.is_empty() {
         "It is empty: leave it out where it has nothing to say."
     } else if text.starts_with('$') {
         "Nothing has replaced the variable: only a shell does, or what reads the compose file."
-    } else if text.starts_with(QUOTES) || text.ends_with('\'') {
+    } else if is_quoted || ["}'", "}\"", "]'", "]\""].iter().any(|end| text.ends_with(end)) {
         "The quotes around it have become a part of it: a shell takes them away, but a YAML list (`command:`, `args:`), an \
          `environment:` list and a file of variables do not. Write the value without them there."
     } else if inner.starts_with('\\') || text.contains("\\\"") && is_json(&text.replace("\\\"", "\"")) {
@@ -69,9 +72,16 @@ fn cause(text: &str) -> String {
         "Its quotes are written as HTML writes them."
     } else if holds(&['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}', '\u{ff02}']) {
         "It has typographic quotes, as word processors and chats make them; JSON has \"."
-    } else if inner.starts_with('\'') || ["True", "False", "None"].iter().any(|word| words(word)) {
+    } else if text.contains('\u{a0}') && is_json(&text.replace('\u{a0}', " ")) {
+        "It has no-break spaces, as web pages and word processors make them; write plain ones."
+    } else if is_json(&format!("{{{text}}}")) {
+        "The braces around it are missing."
+    } else if inner.starts_with('\'')
+        || [":'", ": '", "['", ", '"].iter().any(|part| text.contains(part))
+        || ["True", "False", "None"].iter().any(|word| words(word))
+    {
         "That is how Python writes it; JSON has double quotes, and true, false and null."
-    } else if !text.starts_with(['{', '[']) && looks_like_a_file(text) {
+    } else if !text.contains(['{', '[', '\n']) && looks_like_a_file(text) {
         "That looks like the name of a file; what is wanted is what the file holds: \"$(cat FILE)\" in a shell."
     } else if text.starts_with(['{', '[']) && inner.starts_with(|c: char| c.is_alphabetic()) {
         "Its double quotes are gone, as a shell takes them: put single quotes around the whole in a shell."

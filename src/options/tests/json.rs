@@ -3,12 +3,15 @@
 use super::*;
 
 /// How a value looks that a quote or a space has gone astray in, and the word that tells so.
-const ASTRAY: [(&str, &str); 26] = [
+const ASTRAY: [(&str, &str); 31] = [
     ("'{\"a\": 1}'", "quotes around it"),
     ("\"{\\\"a\\\": 1}\"", "quotes around it"),
     ("'{}", "quotes around it"),
     ("`{}`", "quotes around it"),
     ("{\"a\": 1}'", "quotes around it"),
+    ("{\"a\": 1}\"", "quotes around it"),
+    ("\"a\": 1", "braces around it are missing"),
+    ("{\"a\":\u{a0}1}", "no-break spaces"),
     ("$OVERRIDES", "replaced the variable"),
     ("${OVERRIDES}", "replaced the variable"),
     ("$(cat overrides.json)", "replaced the variable"),
@@ -23,6 +26,8 @@ const ASTRAY: [(&str, &str); 26] = [
     ("{\"a\": \u{ab}b\u{bb}}", "typographic quotes"),
     ("{'a': 1}", "Python"),
     ("['a']", "Python"),
+    ("{\"a\": 'b'}", "Python"),
+    ("{\"a\": ['b']}", "Python"),
     ("{\"a\": True}", "Python"),
     ("{\"a\": None}", "Python"),
     ("{a: 1}", "double quotes are gone"),
@@ -68,7 +73,7 @@ fn the_sentence_is_short_and_on_one_line_however_long_the_value() {
 
 #[test]
 fn nothing_is_guessed_where_nothing_can_be_told() {
-    for value in ["{\"a\": 1,}", "[1]", "7", "{\"a\" 1}"] {
+    for value in ["{\"a\": 1,}", "[1]", "7", "{\"a\" 1}", "\"x\"", "// {\"a\": 1}"] {
         match run("serve m", &[("VLLM_HF_OVERRIDES", value)]) {
             Command::Say { text, code: 2 } => assert!(text.contains(&format!("begins with `{value}`.\n")), "{text}"),
             other => panic!("{value}: {other:?}"),

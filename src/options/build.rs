@@ -32,6 +32,7 @@ pub fn options(args: ServeArgs, ignored: Vec<String>, env: impl Fn(&str) -> Opti
     let mut notices: Vec<String> =
         ignored.iter().map(|flag| format!("{flag} is accepted for vLLM's sake and has no effect here.")).collect();
     notices.extend(ignored::variables(env));
+    notices.extend(keys::doubts(&api_keys));
     let engine = engine_options(model, engine, env, &mut notices)?;
     let server = server_options(server, score, tls, &log, &engine, env, &mut notices)?;
     let server = ServerOptions { api_keys, ..server };
@@ -197,7 +198,7 @@ fn server_options(
     env: impl Fn(&str) -> Option<String>,
     notices: &mut Vec<String>,
 ) -> Result<ServerOptions, String> {
-    let names = args.served_model_name.into_iter().filter(|name| !name.trim().is_empty());
+    let names = args.served_model_name.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     let served_model_names = match names.collect::<Vec<_>>() {
         names if !names.is_empty() => names,
         _ => vec![engine.model_name()],

@@ -36,6 +36,24 @@ pub fn api_keys(
     Ok(ApiKeys { keys, from })
 }
 
+/// What keys hold that their operator has hardly meant.
+pub fn doubts(ApiKeys { keys, from }: &ApiKeys) -> Vec<String> {
+    let doubt = |key: &String| {
+        let is_between = |a, b| key.len() > 1 && key.starts_with(a) && key.ends_with(b);
+        let what = if is_between('"', '"') || is_between('\'', '\'') {
+            "has quotes around it, as a file of variables keeps them"
+        } else if key.starts_with("${") && key.ends_with('}') {
+            "is the name of a variable that nothing has replaced"
+        } else if key.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer ")) {
+            "begins with 'Bearer', which clients put before a key"
+        } else {
+            return None;
+        };
+        Some(format!("A key of {from} {what}: clients have to send it as it is."))
+    };
+    keys.iter().filter_map(doubt).collect()
+}
+
 fn one(given: &str, from: &str) -> Result<String, String> {
     let key = given.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     if key.is_empty() {
@@ -53,7 +71,7 @@ fn one(given: &str, from: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::api_keys;
+    use super::{ApiKeys, api_keys, doubts};
 
     fn keys(flag: &[&str], variable: Option<&str>) -> Result<(Vec<String>, String), String> {
         let flag = flag.iter().map(|&key| key.to_owned()).collect();
@@ -77,6 +95,25 @@ mod tests {
                 let said = said.expect_err("refused");
                 assert!(said.contains("empty") && !said.contains("secret"), "{given:?}: {said}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_that_nobody_meant_is_told_of_without_being_told() {
+        let doubts = |key: &str| doubts(&ApiKeys { keys: vec![key.to_owned()], from: "VLLM_API_KEY".to_owned() });
+        for (key, words) in [
+            ("\"secret\"", "has quotes around it"),
+            ("'secret'", "has quotes around it"),
+            ("${secret}", "nothing has replaced"),
+            ("Bearer secret", "begins with 'Bearer'"),
+            ("bearer secret", "begins with 'Bearer'"),
+        ] {
+            let said = doubts(key).join("\n");
+            assert!(said.starts_with("A key of VLLM_API_KEY ") && said.contains(words), "{key}: {said}");
+            assert!(!said.contains("secret"), "{said}");
+        }
+        for key in ["k", "\"", "bearer", "$ecret", "se'cret'", "schlüssel"] {
+            assert!(doubts(key).is_empty(), "{key}");
         }
     }
 

@@ -14,9 +14,10 @@ pub fn means_one_of(served: &[String], asked: &str) -> bool {
     served.iter().any(|served| served == asked || is_short && readings(asked).any(|reading| same(served, reading)))
 }
 
-/// `asked` without the slashes at its end, what stands before each `___` of it from the right, and before the first.
+/// `asked` without the white space of a form around it and the slashes at its end, what stands before each `___` of it
+/// from the right, and before the first.
 fn readings(asked: &str) -> impl Iterator<Item = &str> {
-    let whole = asked.trim_end_matches('/');
+    let whole = asked.trim().trim_end_matches('/');
     // Of four underscores and more, the two directions find different ones.
     let places = whole.rmatch_indices("___").chain(whole.match_indices("___").take(1));
     std::iter::once(whole).chain(places.map(|(at, _)| &whole[..at]))
@@ -59,6 +60,11 @@ mod tests {
             &["tiny__VLLM", "tin___VLLM"],
         );
         check("a___b", &["a___b___c", "a___b___c___d", "a___b"], &["a", "a___c", "b"]);
+    }
+
+    #[test]
+    fn white_space_around_a_name_is_no_part_of_it() {
+        check("tiny", &["tiny ", " tiny", "tiny\n", "x/tiny\t", "tiny___VLLM "], &["ti ny", " ", "\n"]);
     }
 
     #[test]

@@ -104,7 +104,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
         let since = |time| age(self.now.duration_since(time).unwrap_or_default());
-        writeln!(f, "{}", self.dir.display())?;
+        let absent = if self.dir.exists() { "" } else { " (there is no such directory)" };
+        writeln!(f, "{}{absent}", self.dir.display())?;
         for File { entry, goes, failure } in &self.files {
             let Entry { path, kind, model, bytes, made, used, in_use } = entry;
             let name = path.file_name().unwrap_or_default().to_string_lossy();

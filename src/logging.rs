@@ -12,8 +12,16 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Begins to log; first what the options gave notice of.
+/// Begins to log: the version and the revision, then what the options gave notice of.
 pub fn start(options: &LogOptions) {
+    open(options);
+    tracing::info!("ironrank {}", crate::version());
+    for notice in &options.notices {
+        tracing::warn!("{notice}");
+    }
+}
+
+fn open(options: &LogOptions) {
     let filter = EnvFilter::try_new(&options.filter).unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG_LEVEL));
     let lines = fmt::layer().with_target(false).with_writer(|| Stderr);
     let lines = match options.format {
@@ -24,9 +32,13 @@ pub fn start(options: &LogOptions) {
         }
     };
     tracing_subscriber::registry().with(filter).with(FilterFn::new(is_fit_to_print)).with(lines).init();
-    for notice in &options.notices {
-        tracing::warn!("{notice}");
-    }
+}
+
+/// Tells machines what is wrong with the command line, in place of a log.
+pub fn refuse(text: &str) {
+    let filter = DEFAULT_LOG_LEVEL.to_owned();
+    open(&LogOptions { filter, format: LogFormat::Json, colours: false, notices: Vec::new() });
+    tracing::error!("{}", text.strip_prefix("error: ").unwrap_or(text).trim_end());
 }
 
 /// Below DEBUG the HTTP client writes all that goes over the wire, the token of the hub included.

@@ -29,13 +29,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 fn main() -> ExitCode {
-    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let is_for_machines = options::asks_for_json(&args);
     match options::parse(args, |name| std::env::var(name).ok()) {
         Command::Say { text, code } => {
-            if code == 0 {
-                print!("{text}");
-            } else {
-                eprint!("{text}");
+            match code {
+                0 => print!("{text}"),
+                _ if is_for_machines => logging::refuse(&text),
+                _ => eprint!("{text}"),
             }
             ExitCode::from(code)
         }
@@ -53,7 +54,6 @@ fn main() -> ExitCode {
 fn run(log: &LogOptions, command: impl FnOnce(&Signals) -> Result<ExitCode>) -> ExitCode {
     let signals = Signals::receive();
     logging::start(log);
-    tracing::info!("ironrank {}", ironrank::version());
     match signals.and_then(|signals| command(&signals)) {
         Ok(code) => code,
         Err(err) => {

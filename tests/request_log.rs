@@ -78,16 +78,22 @@ fn a_refused_request_is_told_of_with_a_reason_that_holds_none_of_its_texts() {
 }
 
 #[test]
-fn a_storm_of_bad_requests_does_not_flood_the_log() {
+fn a_storm_of_bad_requests_does_not_flood_the_log_and_each_counts() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut server, port) = server(dir.path(), &[]);
     for _ in 0..300 {
         assert_eq!(status(post(port, "/rerank", "{}")), 400);
     }
     server.send(Signal::TERM);
-    let lines = server.rest().lines().filter(|line| line.contains("POST /rerank 400")).count();
+    let rest = server.rest();
+    let lines = rest.lines().filter(|line| line.contains("POST /rerank 400")).count();
     // However slow the machine, there are few windows of ten seconds in it.
     assert!((20..=100).contains(&lines), "{lines} lines");
+    let counted = rest
+        .lines()
+        .filter_map(|line| line.split_once(" more requests failed"))
+        .map(|(before, _)| before.rsplit(' ').next().and_then(|count| count.parse::<usize>().ok()).expect("a count"));
+    assert_eq!(lines + counted.sum::<usize>(), 300, "{rest}");
 }
 
 fn at_work(port: u16, server: &mut Process) -> TcpStream {

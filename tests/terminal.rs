@@ -30,12 +30,19 @@ fn score(dir: &Path) -> Command {
 }
 
 /// What a command writes to a terminal that is its stderr, byte for byte.
-fn on_a_terminal(mut command: Command) -> String {
+fn on_a_terminal(command: Command) -> String {
+    on_a_terminal_with(command, |_, _| {})
+}
+
+/// The same, the terminal being something else for the command as well.
+fn on_a_terminal_with(mut command: Command, also: impl FnOnce(&mut Command, File)) -> String {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).expect("granted");
     unlockpt(&ours).expect("unlocked");
     let name = ptsname(&ours, Vec::new()).expect("a name").into_string().expect("text");
-    command.stderr(OpenOptions::new().read(true).write(true).open(name).expect("opens"));
+    let theirs = OpenOptions::new().read(true).write(true).open(name).expect("opens");
+    also(&mut command, theirs.try_clone().expect("opens"));
+    command.stderr(theirs);
     let mut child = command.spawn().expect("starts");
     // Otherwise this process would hold the terminal open as well.
     drop(command);
@@ -93,6 +100,17 @@ fn a_bar_and_the_lines_of_the_log_leave_each_other_whole() {
 }
 
 #[test]
+fn scores_on_a_terminal_have_lines_of_their_own() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let written = on_a_terminal_with(score(dir.path()), |command, terminal| {
+        command.stdout(terminal);
+    });
+    let whole = |line: &&String| serde_json::from_str::<Value>(line).is_ok_and(|row| row["score"].is_number());
+    assert_eq!(shown(&written).iter().filter(whole).count(), ROWS / 2, "{written}");
+    assert!(shown(&written).iter().filter(|line| line.contains("\"score\"")).all(|line| whole(&line)), "{written}");
+}
+
+#[test]
 fn colours_are_for_terminals_whose_owner_wants_them() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let written = |name: &str, value: &str| {
@@ -130,6 +148,10 @@ fn a_log_for_machines_is_json_and_nothing_else_also_on_a_terminal() {
         (bad(&["bench", "nowhere"]), "nowhere"),
         (bad(&["score", "nowhere", "--input", "pairs.jsonl", "--output", "-"]), "nowhere"),
         (bad(&["download", "a/b", "--dir", "m"]), "127.0.0.1:1 cannot be reached"),
+        (bad(&["serve", ".", "--no-such-flag"]), "--no-such-flag"),
+        (bad(&["serve", ".", "--hf-overrides", "{"]), "ends too early"),
+        (bad(&["serev", "."]), "Did you mean"),
+        (bad(&["cache", "list", "--weight-cache", "off"]), "no directory"),
     ] {
         command.args(["--log-format", "json"]);
         command.env("HF_ENDPOINT", "http://127.0.0.1:1");

@@ -406,6 +406,13 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
     built.unwrap_or_else(|sentence| mistake(&sentence))
 }
 
+/// Whether a command line, right or wrong, wants its log for machines.
+pub fn asks_for_json(args: &[String]) -> bool {
+    let names: Vec<String> = args.iter().map(|arg| spelling::flag_name(arg)).collect();
+    names.iter().any(|arg| arg == "--log-format=json")
+        || names.windows(2).any(|pair| pair[0] == "--log-format" && pair[1] == "json")
+}
+
 fn mistake(sentence: &str) -> Command {
     Command::Say { text: format!("error: {sentence}\n\nFor more information, try '--help'.\n"), code: 2 }
 }

@@ -36,6 +36,7 @@ use row::{RejectedRow, ScoredRow};
 use serde_json::json;
 use source::{Item, Reader, Source};
 use std::future::Future;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -119,6 +120,10 @@ impl<'a> Scorer<'a> {
             tracing::info!("going on after line {line}: {scored} rows are scored and {rejected} rejected already");
         }
         let size = source.0.bytes;
+        if self.options.output.is_none() && io::stdout().is_terminal() {
+            // The scores would end up in the line of the bar.
+            crate::progress::hide();
+        }
         let mut progress = Progress::new(self.engine.clone(), size, self.options.rejected.is_none());
         // All that was received stands in this beginning of the input.
         let mut mark = begun.input.clone();

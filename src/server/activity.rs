@@ -1,6 +1,6 @@
 //! The line that the log has every ten seconds while there is work, as vLLM's has.
 //!
-//! Invariant: a server that does nothing says nothing. Started by `run`.
+//! Invariant: a server that does nothing says nothing. Started and ended by `run`.
 
 use super::State;
 use super::request_log::WINDOW;
@@ -18,8 +18,6 @@ struct Glance {
     waiting: usize,
     /// How full the prefix cache is, from 0 to 1.
     cache: f64,
-    /// Failed requests that have no line of their own.
-    unsaid: u64,
 }
 
 /// Tells of the work until it is dropped.
@@ -36,16 +34,25 @@ pub async fn tell(state: web::Data<State>) {
             running: engine.running(),
             waiting: engine.waiting(),
             cache: engine.prefix_cache_tokens() as f64 / engine.prefix_cache_capacity().max(1) as f64,
-            unsaid: state.told.unsaid(),
         };
         (before, since) = (now, Instant::now());
         if let Some(line) = glance.line() {
             tracing::info!("{line}");
         }
-        if let Some(warning) = glance.warning() {
-            tracing::warn!("{warning}");
-        }
+        tell_of_failures(&state);
     }
+}
+
+/// Tells how many failed requests have no line of their own, if any; for the last time when the server ends.
+pub fn tell_of_failures(state: &State) {
+    match state.told.unsaid() {
+        0 => {}
+        unsaid => tracing::warn!("{}", more_failures(unsaid)),
+    }
+}
+
+fn more_failures(unsaid: u64) -> String {
+    format!("{} more requests failed, were given up or shortened than have a line here", HumanCount(unsaid))
 }
 
 impl Glance {
@@ -66,12 +73,6 @@ impl Glance {
             share(work.cached_tokens),
             100.0 * cache,
         ))
-    }
-
-    /// What has failed and was not told of.
-    fn warning(&self) -> Option<String> {
-        let unsaid = (self.unsaid > 0).then_some(self.unsaid)?;
-        Some(format!("{} more requests failed, were given up or shortened than have a line here", HumanCount(unsaid)))
     }
 }
 
@@ -94,12 +95,11 @@ mod tests {
         running: 0,
         waiting: 0,
         cache: 0.5,
-        unsaid: 0,
     };
 
     #[test]
     fn work_is_told_of_and_idleness_is_not() {
-        assert_eq!((IDLE.line(), IDLE.warning()), (None, None));
+        assert_eq!(IDLE.line(), None);
         let work = engine::Work {
             tokens: 36_000,
             computed_tokens: 9_000,
@@ -117,10 +117,9 @@ mod tests {
         // A batch may take longer than the time between two lines.
         assert!(Glance { running: 1, ..IDLE }.line().is_some_and(|line| line.starts_with("0 tokens/s, 0 %")));
         assert!(Glance { waiting: 1, ..IDLE }.line().is_some());
-        let warning = Glance { unsaid: 9_980, ..IDLE }.warning();
         assert_eq!(
-            warning.as_deref(),
-            Some("9,980 more requests failed, were given up or shortened than have a line here")
+            more_failures(9_980),
+            "9,980 more requests failed, were given up or shortened than have a line here"
         );
     }
 }

@@ -94,6 +94,7 @@ pub async fn run(
         }
     };
     let _ = tokio::time::timeout(LAST_WORDS, dropped).await;
+    activity::tell_of_failures(&state);
     ended
 }
 

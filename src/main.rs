@@ -31,7 +31,8 @@ use std::sync::Arc;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let is_for_machines = options::asks_for_json(&args);
-    match options::parse(args, |name| std::env::var(name).ok()) {
+    // What is not Unicode is there all the same: a key above all.
+    match options::parse(args, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())) {
         Command::Say { text, code } => {
             match code {
                 0 => print!("{text}"),

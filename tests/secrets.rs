@@ -6,7 +6,9 @@ mod support;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -124,6 +126,22 @@ fn no_key_and_no_text_is_logged_at_any_level_or_told_by_server_info() {
     }
     for secret in [KEY, &private] {
         assert!(!told.contains(secret), "{told}");
+    }
+}
+
+#[test]
+fn a_key_that_is_not_unicode_never_opens_the_server() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    model(dir.path());
+    let key = OsStr::from_bytes(b"schl\xfcssel");
+    let [mut by_variable, mut by_flag] = [(); 2].map(|()| serve(dir.path(), &[]));
+    by_variable.env("VLLM_API_KEY", key);
+    by_flag.arg("--api-key").arg(key);
+    for mut command in [by_variable, by_flag] {
+        let output = command.output().expect("runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("is not UTF-8") && !said.contains("ssel"), "{said}");
     }
 }
 

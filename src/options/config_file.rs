@@ -53,6 +53,7 @@ fn flag(key: &str, value: Value, command: &Command) -> Result<Vec<String>, Strin
     Ok(match value {
         // What a variable that is not set leaves behind.
         Value::Null if name == "model" => return Err("--config: model is empty, which names no model.".to_owned()),
+        Value::Null if name == "api-key" => vec![format!("{flag}=")],
         Value::Null => Vec::new(),
         _ if is_switch && switched == Some(true) => vec![flag],
         _ if is_switch && switched == Some(false) => vec![format!("--{}", flags::twin(name))],
@@ -69,6 +70,7 @@ fn flag(key: &str, value: Value, command: &Command) -> Result<Vec<String>, Strin
 fn text(value: Value) -> String {
     match value {
         Value::String(text) => text,
+        Value::Null => String::new(),
         other => other.to_string(),
     }
 }

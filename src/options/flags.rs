@@ -149,8 +149,8 @@ pub struct ServerArgs {
     /// then 408 [default: 20; not in vLLM]
     #[arg(long, value_name = "S", value_parser = values::whole_seconds, allow_hyphen_values = true)]
     pub receive_timeout: Option<Duration>,
-    /// Clients that may be connected at a time; others wait until one leaves [default: 4096, or what the limit of open
-    /// files allows; not in vLLM]
+    /// Clients that may be connected at a time; beyond that idle ones make room, or others wait [default: 4096, or what
+    /// the limit of open files allows; not in vLLM]
     #[arg(long, value_name = "N", value_parser = values::human_count, allow_hyphen_values = true)]
     pub max_connections: Option<usize>,
     /// Seconds that running requests get when the server is told to stop; 0 aborts them [default: 30; vLLM's: 0]

@@ -61,6 +61,9 @@ fn one(given: &str, from: &str) -> Result<String, String> {
             "A key of {from} is empty, which would open the API to all; give it a key, or leave {from} out."
         ));
     }
+    if key.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(format!("A key of {from} is not UTF-8, so that nobody knows what clients would have to send."));
+    }
     if key.chars().any(char::is_control) {
         return Err(format!(
             "A key of {from} has a line break or another control character in it, which no client can send."

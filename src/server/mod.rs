@@ -364,11 +364,14 @@ async fn read_json(
 }
 
 fn no_route(request: &HttpRequest) -> ApiError {
-    let sentence = format!(
-        "There is no {} {} here: this server only reranks, with POST /v1/rerank and POST /v1/score.",
-        shown(request.method().as_str()),
-        shown(request.path())
-    );
+    let why = match request.path() {
+        "/tokenizer_info" => "--enable-tokenizer-info-endpoint adds it",
+        "/server_info" => "VLLM_SERVER_DEV_MODE=1 adds it",
+        "/docs" | "/redoc" | "/openapi.json" => "--disable-fastapi-docs has turned it off",
+        _ => "this server only reranks, with POST /v1/rerank and POST /v1/score",
+    };
+    let (method, path) = (shown(request.method().as_str()), shown(request.path()));
+    let sentence = format!("There is no {method} {path} here: {why}.");
     ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
 }
 

@@ -162,7 +162,9 @@ async fn the_tokenizers_configuration_is_told_where_the_operator_says_so() {
     let telling = subject_with(|settings| settings.tokenizer_info = told.as_object().cloned());
     assert_eq!(send(&telling, Method::GET, "/tokenizer_info", &[], b"").await, (200, told));
     assert_eq!(send(&telling, Method::POST, "/tokenizer_info", &[JSON], b"{}").await.0, 405);
-    assert_eq!(send(&subject(&[]), Method::GET, "/tokenizer_info", &[], b"").await.0, 404);
+    let (status, answer) = send(&subject(&[]), Method::GET, "/tokenizer_info", &[], b"").await;
+    let sentence = "There is no GET /tokenizer_info here: --enable-tokenizer-info-endpoint adds it.";
+    assert_eq!((status, answer["message"].as_str()), (404, Some(sentence)));
     let (_, document) = send(&telling, Method::GET, "/openapi.json", &[], b"").await;
     assert!(document["paths"]["/tokenizer_info"]["get"].is_object());
 }

@@ -55,6 +55,8 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
         ("prot: 9\n", "--port"),
         ("api-key: \"\"\n", "is empty"),
         ("api-key: [k1, \" \"]\n", "is empty"),
+        ("api-key: [k1, null]\n", "is empty"),
+        ("api-key:\nport: 81\n", "is empty"),
         ("port: 70000\n", "70000"),
         ("model:\n", "model is empty, which names no model"),
         ("model: \"\"\n", "--model is '', which names no model"),

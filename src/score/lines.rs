@@ -117,9 +117,11 @@ impl Lines {
         self.hash.update(&self.text[begin..]);
         self.bytes += read as u64;
         let whole = self.text.len() <= MAX_ROW_BYTES;
-        // Files that were put together may have a mark before any line.
-        let marks = self.text.len() - begin - file::without_mark(&self.text[begin..]).len();
-        self.text.drain(begin..begin + marks);
+        if begin == 0 {
+            // Files that were put together may have a mark before any row; within one it is text.
+            let marks = self.text.len() - file::without_mark(&self.text).len();
+            self.text.drain(..marks);
+        }
         if !whole {
             self.text.truncate(KEPT_BYTES);
             if !ended {
@@ -205,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_row_of_a_table_is_what_its_quotes_hold_together_and_marks_stand_at_its_end() {
-        let text = "\nquery,\"document\n\"\nq,d\r\n\n \r\nq,\"a\n\n\"\"b\"\"\r\n\"\nq,\"no end\n\nq,d\n";
+        let text =
+            "\nquery,\"document\n\"\n\u{feff}q,d\r\n\n \r\nq,\"a\n\n\u{feff}\"\"b\"\"\r\n\"\nq,\"no end\n\nq,d\n";
         let rows: Vec<(String, Kind, u64, u64)> = read(text)
             .into_iter()
             .map(|(text, kind, first, mark)| (String::from_utf8(text).expect("a text"), kind, first, mark.lines))
@@ -216,7 +219,7 @@ mod tests {
             ("q,d\r", Kind::Whole, 4, 4),
             ("", Kind::NoRow, 5, 5),
             (" \r", Kind::NoRow, 6, 6),
-            ("q,\"a\n\n\"\"b\"\"\r\n\"", Kind::Whole, 7, 10),
+            ("q,\"a\n\n\u{feff}\"\"b\"\"\r\n\"", Kind::Whole, 7, 10),
             ("q,\"no end\n\nq,d", Kind::Whole, 11, 13),
         ];
         let expected = expected.map(|(text, kind, first, last)| (text.to_owned(), kind, first, last));

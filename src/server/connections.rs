@@ -12,8 +12,7 @@ use rustix::io::ioctl_fionread;
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -53,7 +52,6 @@ pub struct Times {
 pub struct Connections {
     times: Times,
     most: usize,
-    start: Instant,
     all: Arc<Mutex<Vec<Weak<Connection>>>>,
 }
 
@@ -61,36 +59,36 @@ pub struct Connections {
 pub struct Connection {
     socket: OwnedFd,
     times: Times,
-    start: Instant,
-    requests: AtomicUsize,
-    /// Milliseconds after `start` when it has been without a request for too long.
-    until: AtomicU64,
-    /// Milliseconds after `start` when it became idle; `u64::MAX` while a head is arriving.
-    idle_since: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// What a connection does. It is decided under the lock that one is to end, and a head that comes is told under it: the
+/// thread that watches is not the one that serves.
+struct State {
+    /// Requests at work.
+    requests: usize,
+    /// When it has been without a request for too long.
+    until: Instant,
+    /// Since when it is idle; `None` while a head is arriving.
+    idle_since: Option<Instant>,
     /// Whether it is to end before the next request.
-    over: AtomicBool,
-    reader: Mutex<Option<Waker>>,
+    over: bool,
+    reader: Option<Waker>,
 }
 
 impl Connections {
     /// None yet; there will be `most` of them at a time.
     pub fn new(times: Times, most: usize) -> Self {
-        Self { times, most, start: Instant::now(), all: Arc::default() }
+        Self { times, most, all: Arc::default() }
     }
 
     /// Takes in a new connection; `None` if the system has no file for it, without which it could not be closed later.
     pub fn add(&self, socket: BorrowedFd<'_>) -> Option<Arc<Connection>> {
-        let connection = Arc::new(Connection {
-            socket: socket.try_clone_to_owned().ok()?,
-            times: self.times,
-            start: self.start,
-            requests: AtomicUsize::new(0),
-            until: AtomicU64::new(0),
-            idle_since: AtomicU64::new(0),
-            over: AtomicBool::new(false),
-            reader: Mutex::new(None),
-        });
-        connection.is_idle_for(self.times.receive + MARGIN);
+        let now = Instant::now();
+        let until = now + self.times.receive + MARGIN;
+        let state = State { requests: 0, until, idle_since: Some(now), over: false, reader: None };
+        let socket = socket.try_clone_to_owned().ok()?;
+        let connection = Arc::new(Connection { socket, times: self.times, state: Mutex::new(state) });
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(Arc::downgrade(&connection));
         make_room(&mut all, self.most);
@@ -102,17 +100,7 @@ impl Connections {
         loop {
             sleep(PERIOD).await;
             let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(|connection| {
-                let Some(connection) = connection.upgrade() else { return false };
-                let silent_for = connection.silent_for();
-                if silent_for > Some(PATIENCE) {
-                    // The other side may have left already, which is as well.
-                    let _ = shutdown(&connection.socket, Shutdown::Both);
-                } else if silent_for.is_some() {
-                    connection.end();
-                }
-                silent_for <= Some(PATIENCE)
-            });
+            all.retain(|connection| connection.upgrade().is_some_and(|connection| connection.may_stay()));
             make_room(&mut all, self.most);
         }
     }
@@ -125,57 +113,79 @@ fn make_room(all: &mut Vec<Weak<Connection>>, most: usize) {
     }
     all.retain(|connection| connection.strong_count() > 0);
     if all.len() >= most {
-        let idle = all.iter().filter_map(Weak::upgrade).filter(|connection| connection.is_settled());
-        if let Some(oldest) = idle.min_by_key(|connection| connection.idle_since.load(Ordering::Relaxed)) {
-            oldest.end();
+        let settled = |connection: Arc<Connection>| {
+            let since = connection.state().settled_since()?;
+            Some((since, connection))
+        };
+        let idle = all.iter().filter_map(Weak::upgrade).filter_map(settled);
+        if let Some((since, oldest)) = idle.min_by_key(|(since, _)| *since) {
+            let mut state = oldest.state();
+            // It may have been asked in between.
+            if state.settled_since() == Some(since) {
+                state.end();
+            }
+        }
+    }
+}
+
+impl State {
+    fn wait_for(&mut self, time: Duration) {
+        (self.until, self.over) = (Instant::now() + time, false);
+    }
+
+    /// How long it has gone without a request beyond its time.
+    fn silent_for(&self) -> Option<Duration> {
+        Instant::now().checked_duration_since(self.until).filter(|_| self.requests == 0)
+    }
+
+    /// Since when it is idle, if that is long enough to make room for another.
+    fn settled_since(&self) -> Option<Instant> {
+        self.idle_since.filter(|since| self.requests == 0 && since.elapsed() >= SETTLED)
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
         }
     }
 }
 
 impl Connection {
-    fn now(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_for(&self, time: Duration) {
-        self.over.store(false, Ordering::Relaxed);
-        self.until.store(self.now() + time.as_millis() as u64, Ordering::Relaxed);
-    }
-
-    fn is_idle_for(&self, time: Duration) {
-        self.idle_since.store(self.now(), Ordering::Relaxed);
-        self.wait_for(time);
+    /// Ends it if it has been silent for too long; false once there is nothing more to end.
+    fn may_stay(&self) -> bool {
+        let mut state = self.state();
+        match state.silent_for() {
+            None => true,
+            Some(beyond) if beyond <= PATIENCE => {
+                state.end();
+                true
+            }
+            Some(_) => {
+                // The other side may have left already, which is as well.
+                let _ = shutdown(&self.socket, Shutdown::Both);
+                false
+            }
+        }
     }
 
     /// A head begins to arrive: from now on its time counts.
     pub fn is_asked(&self) {
-        self.idle_since.store(u64::MAX, Ordering::Relaxed);
-        self.wait_for(self.times.receive);
+        let mut state = self.state();
+        state.idle_since = None;
+        state.wait_for(self.times.receive);
     }
 
     /// Whether it is to end now, before another request. If not, `reader` is woken when it is.
     pub fn is_over(&self, reader: &Waker) -> bool {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader.clone());
+        let mut state = self.state();
+        state.reader = Some(reader.clone());
         // What has arrived in this very moment is read first.
-        self.over.load(Ordering::Relaxed) && !ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes > 0)
-    }
-
-    fn end(&self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(reader) = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            reader.wake();
-        }
-    }
-
-    /// How long it has gone without a request beyond its time.
-    fn silent_for(&self) -> Option<Duration> {
-        let beyond = self.now().checked_sub(self.until.load(Ordering::Relaxed))?;
-        (self.requests.load(Ordering::Relaxed) == 0).then(|| Duration::from_millis(beyond))
-    }
-
-    fn is_settled(&self) -> bool {
-        let idle = self.now().checked_sub(self.idle_since.load(Ordering::Relaxed));
-        self.requests.load(Ordering::Relaxed) == 0 && idle.is_some_and(|idle| Duration::from_millis(idle) >= SETTLED)
+        state.over && !ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes > 0)
     }
 
     /// What a client is told of the time that the connection stays, as the value of `Keep-Alive`.
@@ -192,7 +202,7 @@ impl Busy {
     /// Counts a request in; without a connection, as in tests, nothing is counted.
     pub fn begin(connection: Option<&Arc<Connection>>) -> Self {
         if let Some(connection) = connection {
-            connection.requests.fetch_add(1, Ordering::Relaxed);
+            connection.state().requests += 1;
         }
         Self(connection.cloned())
     }
@@ -200,8 +210,9 @@ impl Busy {
     /// Gives the client time for an answer of so many bytes.
     pub fn answered(self, bytes: u64) {
         if let Some(connection) = &self.0 {
-            let time = connection.times.keep_alive + MARGIN + Duration::from_secs(bytes / BYTES_PER_SECOND);
-            connection.is_idle_for(time);
+            let mut state = connection.state();
+            state.idle_since = Some(Instant::now());
+            state.wait_for(connection.times.keep_alive + MARGIN + Duration::from_secs(bytes / BYTES_PER_SECOND));
         }
     }
 }
@@ -209,7 +220,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
-            connection.requests.fetch_sub(1, Ordering::Relaxed);
+            connection.state().requests -= 1;
         }
     }
 }
@@ -237,12 +248,11 @@ pub fn allow(connections: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Connections, Times, make_room};
+    use super::{Busy, Connections, Times, make_room};
     use crate::server::stream::Stream;
     use std::future::poll_fn;
     use std::os::fd::AsFd;
     use std::pin::Pin;
-    use std::sync::atomic::Ordering;
     use std::task::Poll;
     use std::time::{Duration, Instant};
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
@@ -271,7 +281,7 @@ mod tests {
         let mut stream = Stream::new(server, connection.clone());
         assert_eq!(read_now(&mut stream).await, None);
         for piece in [REQUEST, &REQUEST[..5]] {
-            connection.end();
+            connection.state().end();
             client.write_all(piece).await.expect("sends");
             // Nothing has told the stream of the bytes, but they are there.
             assert_eq!(read_now(&mut stream).await, None, "it does not end");
@@ -285,23 +295,42 @@ mod tests {
         client.write_all(&REQUEST[5..]).await.expect("sends");
         let mut got = [0; REQUEST.len()];
         stream.read_exact(&mut got).await.expect("reads");
-        connection.end();
+        connection.state().end();
         assert_eq!(stream.read(&mut got).await.expect("ends in order"), 0);
     }
 
     #[actix_web::test]
+    async fn a_request_that_comes_when_its_connection_is_to_end_is_answered() {
+        let (mut client, server) = UnixStream::pair().expect("a pair");
+        let connection = Connections::new(TIMES, 9).add(server.as_fd()).expect("a file");
+        let mut stream = Stream::new(server, connection.clone());
+        connection.state().until = Instant::now() - Duration::from_secs(1);
+        client.write_all(REQUEST).await.expect("sends");
+        let mut got = [0; REQUEST.len()];
+        stream.read_exact(&mut got).await.expect("reads");
+        assert!(connection.may_stay());
+        assert_eq!(read_now(&mut stream).await, None, "it does not end");
+        let busy = Busy::begin(Some(&connection));
+        connection.state().until = Instant::now() - Duration::from_secs(90);
+        assert!(connection.may_stay());
+        assert_eq!(read_now(&mut stream).await, None, "nor while the request is at work");
+        busy.answered(0);
+        assert!(connection.may_stay());
+        assert_eq!(read_now(&mut stream).await, None, "nor behind the answer");
+    }
+
+    #[actix_web::test]
     async fn the_connection_that_was_idle_for_longest_makes_room_and_none_that_is_at_work() {
-        let mut connections = Connections::new(TIMES, 5);
-        connections.start = Instant::now() - Duration::from_secs(60);
+        let connections = Connections::new(TIMES, 5);
         let mut pairs = Vec::new();
-        for (idle_for, requests) in [(3_000, 0), (9_000, 1), (6_000, 0), (0, 0)] {
+        for (idle_for, requests) in [(3, 0), (9, 1), (6, 0), (0, 0)] {
             let (client, server) = UnixStream::pair().expect("a pair");
             let connection = connections.add(server.as_fd()).expect("a file");
-            connection.idle_since.store(connection.now() - idle_for, Ordering::Relaxed);
-            connection.requests.store(requests, Ordering::Relaxed);
+            connection.state().idle_since = Some(Instant::now() - Duration::from_secs(idle_for));
+            connection.state().requests = requests;
             pairs.push((client, connection));
         }
-        let ended = || pairs.iter().map(|(_, connection)| connection.over.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let ended = || pairs.iter().map(|(_, connection)| connection.state().over).collect::<Vec<_>>();
         assert_eq!(ended(), [false; 4], "there is a place left");
         let (_client, server) = UnixStream::pair().expect("a pair");
         let _last = connections.add(server.as_fd()).expect("a file");

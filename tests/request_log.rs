@@ -29,11 +29,16 @@ fn status(mut stream: TcpStream) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status: {answer}"))
 }
 
+fn get(port: u16, path: &str) -> String {
+    let (mut stream, mut answer) = (connect(port), String::new());
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
 /// What `/metrics` says of `name`.
 fn metric(port: u16, name: &str) -> f64 {
-    let (mut stream, mut answer) = (connect(port), String::new());
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
-    stream.read_to_string(&mut answer).expect("answered");
+    let answer = get(port, "/metrics");
     let line = answer.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}: {answer}"));
     line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
 }
@@ -138,4 +143,15 @@ fn asked_for_lines_tell_of_every_request_what_it_was_made_of() {
     for _ in 0..40 {
         server.wait_for("POST /rerank 400 in ");
     }
+    let is_at_work = || !get(port, "/load").ends_with("{\"server_load\":0}");
+    let long = long();
+    for _ in 0..25 {
+        let client = post(port, "/v1/rerank", &long);
+        while !is_at_work() {}
+        drop(client);
+        while is_at_work() {}
+    }
+    server.send(Signal::TERM);
+    let rest = server.rest();
+    assert_eq!(rest.matches("POST /v1/rerank: the client left after ").count(), 25, "{rest}");
 }

@@ -157,7 +157,7 @@ impl Drop for Record<'_> {
             return;
         }
         let elapsed = self.elapsed();
-        if self.state.told.admits(Instant::now()) {
+        if self.state.settings.log_requests || self.state.told.admits(Instant::now()) {
             let line = given_up(self.request, self.state.is_stopping(), elapsed, self.work.get());
             tracing::info!(target: "request", "{line}");
         }

@@ -3,7 +3,7 @@
 //! Invariants: any bytes at all give an object or an error, never a panic; what reading them takes is charged before.
 //! Called by `server`, `scoring`, `tokenize` and `invocations`.
 
-use super::budget::Loan;
+use super::budget::{Loan, Share};
 use super::error::{ApiError, Refusal};
 use super::fields::{self, Issue};
 use super::halves;
@@ -12,6 +12,10 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::ops::Deref;
+use std::sync::Arc;
+
+/// Copies of a text without what Python's JSON has more than others': one, and another that may be half as large again.
+const COPIES: usize = 3;
 
 /// Refuses every content type but `application/json`, parameters aside.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -49,27 +53,28 @@ impl Deref for Object {
 pub fn read(body: &Body) -> Result<Object, ApiError> {
     let text = text(body)?;
     let loan = body.share.lend(tree_bytes(&text))?;
-    let mut fields = object(&text)?;
+    let mut fields = object(&text, &body.share)?;
     if let Some(model) = &body.model {
         fields.insert("model".to_owned(), model.as_str().into());
     }
     Ok(Object { fields, loan })
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, ApiError> {
-    match value(text)? {
+fn object(text: &str, share: &Arc<Share>) -> Result<Map<String, Value>, ApiError> {
+    match value(text, share)? {
         Value::Object(map) => Ok(map),
         Value::Null => Err(fields::refuse(Issue::missing_body())),
         other => Err(fields::refuse(Issue::not_an_object(&other))),
     }
 }
 
-fn value(text: &str) -> Result<Value, ApiError> {
+fn value(text: &str, share: &Arc<Share>) -> Result<Value, ApiError> {
     if text.is_empty() {
         return Ok(Value::Null);
     }
     serde_json::from_str(text).or_else(|err| {
         // Neither of what Python's JSON has more than others', if it is that.
+        let _copies = share.lend(COPIES * text.len())?;
         let marked = halves::marked(text);
         match quote_non_finite(&marked) {
             Cow::Owned(quoted) => serde_json::from_str(&quoted).map_err(|_| syntax_error(text, &err)),
@@ -212,10 +217,11 @@ fn quote_non_finite(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::budget::Budget;
     use proptest::prelude::*;
 
     fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
-        super::object(&text(bytes)?)
+        super::object(&text(bytes)?, &Budget::new(1 << 20).share())
     }
 
     proptest! {

@@ -27,21 +27,22 @@ pub fn marked(json: &str) -> Cow<'_, str> {
     let bytes = json.as_bytes();
     let (mut out, mut from, mut at) = (String::new(), 0, 0);
     while let Some(start) = memchr::memchr(b'"', &bytes[at..]).map(|found| at + found) {
-        let (end, halves) = string(bytes, start);
+        let mut is_whole = true;
+        // One without end is for the parser to find.
+        let Some(end) = string(bytes, start, |_| is_whole = false) else { break };
         at = end;
-        if halves.is_empty() {
+        if is_whole {
             continue;
         }
-        let is_name = bytes[end..].trim_ascii_start().first() == Some(&b':');
         out.push_str(&json[from..start]);
-        if is_name {
-            let mut done = start;
-            for half in halves {
-                out.push_str(&json[done..half]);
+        from = start;
+        if bytes[end..].trim_ascii_start().first() == Some(&b':') {
+            string(bytes, start, |half| {
+                out.push_str(&json[from..half]);
                 out.push_str("\\ufffd");
-                done = half + 6;
-            }
-            out.push_str(&json[done..end]);
+                from = half + 6;
+            });
+            out.push_str(&json[from..end]);
         } else {
             out.push_str(HALF);
             out.extend(std::iter::repeat_n(' ', end - start - HALF.len()));
@@ -54,25 +55,25 @@ pub fn marked(json: &str) -> Cow<'_, str> {
     }
 }
 
-/// The end of the string that begins at `start`, its quote included, and where in it halves of pairs are escaped.
-fn string(bytes: &[u8], start: usize) -> (usize, Vec<usize>) {
-    let (mut at, mut halves) = (start + 1, Vec::new());
+/// The end of the string that begins at `start`, its quote included, if it has one; tells where in it halves of pairs are
+/// escaped.
+fn string(bytes: &[u8], start: usize, mut half: impl FnMut(usize)) -> Option<usize> {
+    let mut at = start + 1;
     while let Some(found) = memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
         at += found;
         if bytes[at] == b'"' {
-            return (at + 1, halves);
+            return Some(at + 1);
         }
         match (unit(bytes, at), unit(bytes, at + 6)) {
             (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => at += 12,
             (Some(0xD800..=0xDFFF), _) => {
-                halves.push(at);
+                half(at);
                 at += 6;
             }
             _ => at += 2,
         }
     }
-    // It has no end, which is for the parser to say.
-    (bytes.len(), Vec::new())
+    None
 }
 
 /// The code unit of the escape `\uXXXX` at `at`, if there is one.

@@ -27,7 +27,7 @@ pub async fn tell(state: web::Data<State>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let (engine, now) = (&state.engine, engine::Engine::work(&state.engine));
+        let (engine, now) = (&state.engine, state.engine.work());
         let glance = Glance {
             work: now.since(&before),
             elapsed: since.elapsed(),

@@ -4,6 +4,7 @@
 //! counts all mistakes and names the first. Invariant: a body with a million mistakes takes no more memory than one with
 //! [`MAX_LISTED`]. Called by `wire`.
 
+use super::beginning;
 use super::error::{ApiError, Refusal};
 use super::halves;
 use serde_json::{Map, Value};
@@ -361,10 +362,7 @@ fn summary(value: &Value) -> String {
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
         Value::Number(number) => number.to_string(),
-        Value::String(text) => match text.char_indices().nth(MAX_QUOTED) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text.clone(),
-        },
+        Value::String(text) => beginning(text, MAX_QUOTED).into_owned(),
         Value::Array(items) => format!("<list of {} items>", items.len()),
         Value::Object(map) => dict_summary(map.len()),
     }

@@ -1,12 +1,13 @@
 //! From a connection to the bytes of a request's body: within its size, its time, and the memory that all bodies share.
 //!
 //! Invariants: a body is never longer than the limit, packed or unpacked, whatever its headers say; one that comes too
-//! slowly is given up; its bytes are charged to `budget` before they are there.
+//! slowly is given up; its bytes are charged to `budget` before they are kept, those of a packed one as soon as they are
+//! unpacked, of which there are never more than threads that do it.
 //! Called by `server`.
 
+use super::aside::on_a_thread;
 use super::budget::Share;
 use super::error::{ApiError, Refusal};
-use super::scoring::on_a_thread;
 use super::{State, shown};
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::rt::time::timeout;

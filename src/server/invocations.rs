@@ -3,6 +3,7 @@
 //! Invariant: a body is tried as a classification, a reranking, a scoring and a pooling request, in this order, and is
 //! the first that it makes sense as. Called by `server`.
 
+use super::aside::on_a_thread;
 use super::error::{ApiError, Refusal};
 use super::fields::given;
 use super::halves;
@@ -10,7 +11,7 @@ use super::input::InputRequest;
 use super::intake::Body;
 use super::pooling::PoolingRequest;
 use super::rerank::{Documents, RerankRequest};
-use super::scoring::{PromptRequest, on_a_thread};
+use super::scoring::PromptRequest;
 use super::wire::{PairRequest, ScoreRequest};
 use super::{State, body, classify, pooling, rerank, score};
 use actix_web::http::header::HeaderMap;

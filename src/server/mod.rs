@@ -6,6 +6,7 @@
 
 mod access;
 mod activity;
+mod aside;
 mod body;
 mod budget;
 mod classify;
@@ -377,7 +378,12 @@ fn no_route(request: &HttpRequest) -> ApiError {
 
 /// The beginning of what a client wrote.
 fn shown(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(MOST_SHOWN) {
+    beginning(text, MOST_SHOWN)
+}
+
+/// At most so many characters of `text`.
+fn beginning(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
         None => text.into(),
         Some((end, _)) => format!("{}…", &text[..end]).into(),
     }

@@ -159,13 +159,11 @@ async fn run_app(
     let server = server.map_err(fail)?.run();
     let handle = server.handle();
     tokio::pin!(server);
-    let graceful = tokio::select! {
-        result = &mut server => return result.map_err(fail),
-        graceful = stop => graceful,
+    let result = tokio::select! {
+        result = &mut server => result,
+        // The server only makes progress while it is polled.
+        graceful = stop => tokio::join!(server, handle.stop(graceful)).0,
     };
-    let stopping = handle.stop(graceful);
-    // The server only makes progress while it is polled.
-    let (result, ()) = tokio::join!(server, stopping);
     watch.abort();
     if let Some(path) = socket_file {
         // It says to clients that nobody is there; if it is gone already, it says so as well.

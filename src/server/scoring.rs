@@ -1,12 +1,13 @@
 //! What the scoring routes share: from a body to the scores of its pairs.
 //!
-//! Invariant: work on the CPU (JSON, tokens) runs on blocking threads and stops at the next pair when the request is
-//! dropped; then the engine's future is all that is waited for. Called by `rerank`, `score`, `classify`, `pooling`.
+//! Invariant: work on the CPU (JSON, tokens) runs aside and stops at the next pair when the request is dropped; then the
+//! engine's future is all that is waited for. Called by `rerank`, `score`, `classify`, `pooling`.
 
 use super::State;
+use super::aside::{Client, on_a_thread};
 use super::body;
 use super::budget::Share;
-use super::error::{ApiError, ErrorForm, Refusal};
+use super::error::{ApiError, ErrorForm};
 use super::intake::Body;
 use super::metrics::Pair;
 use super::wire::{Common, PairRequest, Text};
@@ -18,7 +19,6 @@ use crate::prompt::{Encoded, Prompt, PromptEncoder, PromptOptions};
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Bytes that a pair takes besides its texts and tokens at most: in the lists of the request, of the engine, of the answer.
@@ -346,46 +346,5 @@ impl Text {
             Self::Plain(text) => Some(text),
             Self::Parts => None,
         }
-    }
-}
-
-/// Runs `work` on one of the few threads that read JSON and make tokens; it is told when nobody waits for it any more.
-pub(super) async fn on_a_thread<T: Send + 'static>(
-    state: &State,
-    work: impl FnOnce(&Client) -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let client = Client::default();
-    let _on_drop = LeaveOnDrop(client.clone());
-    let work = move || {
-        client.is_there()?;
-        work(&client)
-    };
-    state.threads.run(work).await.map_err(|_| match state.is_stopping() {
-        true => ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The server is stopping; try again in a moment."),
-        // It has panicked.
-        false => ApiError::new(Refusal::Kind(ErrorKind::Internal), "The server failed while it read this request."),
-    })?
-}
-
-/// Whether the client of a request still waits, for the thread that works on it.
-#[derive(Clone, Default)]
-pub struct Client(Arc<AtomicBool>);
-
-impl Client {
-    /// An error once the client has left.
-    pub fn is_there(&self) -> Result<(), ApiError> {
-        match self.0.load(Ordering::Relaxed) {
-            false => Ok(()),
-            true => Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The client has left.")),
-        }
-    }
-}
-
-/// Tells the blocking thread that nobody waits for it any more.
-struct LeaveOnDrop(Client);
-
-impl Drop for LeaveOnDrop {
-    fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! A prompt is read as raw text, control tokens included; messages become the prompt of pairs.
 
+use super::aside::on_a_thread;
 use super::budget::Answer;
 use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::input;
 use super::intake::Body;
-use super::scoring::on_a_thread;
 use super::{State, body, wire};
 use crate::error::ErrorKind;
 use crate::prompt::{Message, PromptOptions};

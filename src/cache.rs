@@ -5,6 +5,7 @@
 
 use crate::checkpoint::packed::{self, Entry, Kind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::access;
 use crate::options::{CacheOptions, Prune};
 use serde_json::{Value, json};
 use std::fmt;
@@ -34,13 +35,15 @@ struct File {
 pub fn run(options: &CacheOptions) -> Result<Report> {
     let CacheOptions { dir, prune, .. } = options;
     let fail = |err: std::io::Error| {
-        Error::new(ErrorKind::Unavailable, format!("The weight cache {} cannot be read: {err}.", dir.display()))
+        let why = access::explained(dir, &err);
+        Error::new(ErrorKind::Unavailable, format!("The weight cache {} cannot be read: {why}.", dir.display()))
     };
     let now = SystemTime::now();
     let file = |entry: Entry| {
         let goes = prune.as_ref().and_then(|prune| reason(&entry, prune, now));
         let remove = goes.is_some() && prune.is_some_and(|prune| !prune.dry_run);
-        let failure = remove.then(|| packed::remove(&entry).err()).flatten().map(|err| err.to_string());
+        let failure = remove.then(|| packed::remove(&entry).err()).flatten();
+        let failure = failure.map(|err| access::explained(dir, &err));
         File { entry, goes, failure }
     };
     let files = packed::entries(dir).map_err(fail)?.into_iter().map(file).collect();

@@ -98,6 +98,6 @@ fn encoder(
 ) -> Result<(PromptEncoder, Vec<String>), Option<Error>> {
     match (&options.tokenizer, &options.model) {
         (None, Some(dir)) if !directory::has_model(dir) => Err(None),
-        (tokenizer, model) => prompts.encoder(tokenizer.as_deref().or(model.as_deref()), longest).map_err(Some),
+        _ => prompts.encoder(options.tokenizer_dir(), longest).map_err(Some),
     }
 }

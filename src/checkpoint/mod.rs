@@ -1,8 +1,9 @@
 //! A model directory: `config.json` and safetensors files, checked once and then read row by row.
 //!
 //! Invariant: an open checkpoint has every tensor that the model needs, in the shape that its configuration gives, and
-//! no tensor that nobody knows; reading a row can't fail. Nothing is read but headers until rows are asked for. Called
-//! by `main` (opening, logging) and by the model, which packs the rows.
+//! no tensor that nobody knows; reading a row can't fail. Until rows are asked for, headers are read and some pages of
+//! each tensor, by which it is known (`digest`) and by which a damaged one shows (`sound`). Called by `startup`, `check`
+//! and `download`, and by the model, which packs the rows.
 
 mod config;
 mod head;
@@ -138,7 +139,7 @@ impl Checkpoint {
     /// With the names of what it holds now.
     fn named(mut self) -> Self {
         self.digest = self.current_digest();
-        self.fingerprint = self.current_fingerprint();
+        self.fingerprint = self.fingerprint_of(&self.digest);
         self
     }
 
@@ -308,10 +309,10 @@ impl Checkpoint {
         format!("{:032x}", xxh3_128(&facts))
     }
 
-    /// What tells this checkpoint's packed weights from another's: its digest and, of every tensor, where it lies; of
+    /// What tells this checkpoint's packed weights from another's: its `digest` and, of every tensor, where it lies; of
     /// every file, its length and its time of change.
-    fn current_fingerprint(&self) -> u128 {
-        let mut facts = self.current_digest().into_bytes();
+    fn fingerprint_of(&self, digest: &str) -> u128 {
+        let mut facts = digest.as_bytes().to_vec();
         let mut files = std::collections::BTreeSet::new();
         for (name, place) in self.places.iter().flatten() {
             let Place { file, map, start, .. } = place;
@@ -327,7 +328,7 @@ impl Checkpoint {
     /// An error if its files have changed since it was opened: what was read may be partly of the one, partly of the
     /// other.
     pub fn check_unchanged(&self) -> Result<()> {
-        match self.current_fingerprint() == self.fingerprint {
+        match self.fingerprint_of(&self.current_digest()) == self.fingerprint {
             true => Ok(()),
             false => Err(fail(Path::new(&self.name), "was changed while it was read, expected complete files")),
         }

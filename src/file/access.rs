@@ -10,8 +10,8 @@ use std::path::Path;
 pub fn denied(path: &Path) -> String {
     let user = rustix::process::geteuid().as_raw();
     // What cannot even be asked for lies in a directory that may not be entered.
-    let asked = path.ancestors().map(|part| if part.as_os_str().is_empty() { Path::new(".") } else { part });
-    let known = asked.into_iter().find_map(|part| Some((part, fs::metadata(part).ok()?)));
+    let mut parts = path.ancestors().map(|part| if part.as_os_str().is_empty() { Path::new(".") } else { part });
+    let known = parts.find_map(|part| Some((part, fs::metadata(part).ok()?)));
     match known {
         Some((part, facts)) => {
             let name = if part == path { "it".to_owned() } else { part.display().to_string() };
@@ -22,7 +22,7 @@ pub fn denied(path: &Path) -> String {
     }
 }
 
-/// An error of the system about a path that is written to, with whom it keeps out.
+/// An error of the system about a path that is written to or listed, with whom it keeps out.
 pub fn explained(path: &Path, err: &io::Error) -> String {
     match err.kind() {
         io::ErrorKind::PermissionDenied => format!("{err} for {}", denied(path)),

@@ -228,7 +228,7 @@ impl<'a> Scorer<'a> {
 
 /// What `tokenizer.json` holds, as a hash.
 fn tokenizer(options: &EngineOptions) -> Result<String> {
-    let Some(dir) = options.tokenizer.as_deref().or(options.model.as_deref()) else {
+    let Some(dir) = options.tokenizer_dir() else {
         return Ok("built-in".to_owned());
     };
     Ok(format!("{:032x}", xxh3_128(&tokenizer_json(dir)?)))

@@ -6,10 +6,9 @@
 //! Filled by [`super`].
 
 use super::lines::Mark;
-use super::record::{Job, Record};
+use super::record::{Job, Record, cannot_write};
 use super::row::{RejectedRow, ScoredRow};
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::access;
 use crate::options::ScoreOptions;
 use crate::threads::Threads;
 use serde::{Deserialize, Serialize};
@@ -269,9 +268,4 @@ fn number(row: &[u8]) -> Option<u64> {
 /// Whether a path is there and neither a file nor a directory: nothing in it could be found again.
 fn is_device(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|facts| !facts.is_file() && !facts.is_dir())
-}
-
-fn cannot_write(name: &str, err: &io::Error) -> Error {
-    let why = access::explained(Path::new(name), err);
-    Error::new(ErrorKind::Unavailable, format!("Cannot write {name}: {why}."))
 }

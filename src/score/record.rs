@@ -6,6 +6,7 @@
 
 use super::lines::Mark;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::{Fault, access};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fs;
@@ -45,7 +46,9 @@ impl Record {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(err) => return Err(Error::new(ErrorKind::Unavailable, format!("Cannot read {name}: {err}."))),
+            Err(err) => {
+                return Err(Error::new(ErrorKind::Unavailable, format!("{name} {}.", Fault::of(&path, &err))));
+            }
         };
         match serde_json::from_slice::<Content>(&text) {
             Ok(content) if content.version == VERSION => Ok(Some(Self { path, content })),
@@ -98,6 +101,12 @@ impl Record {
         let text = serde_json::to_vec(&self.content).unwrap_or_default();
         fs::write(&unfinished, text)
             .and_then(|()| fs::rename(&unfinished, &self.path))
-            .map_err(|err| Error::new(ErrorKind::Unavailable, format!("Cannot write {}: {err}.", self.path.display())))
+            .map_err(|err| cannot_write(&self.path.display().to_string(), &err))
     }
+}
+
+/// The error of an output, or of what stands beside it.
+pub(super) fn cannot_write(name: &str, err: &io::Error) -> Error {
+    let why = access::explained(Path::new(name), err);
+    Error::new(ErrorKind::Unavailable, format!("Cannot write {name}: {why}."))
 }

@@ -42,8 +42,8 @@ impl<'de> Deserialize<'de> for Text {
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Some;
-        impl<'de> Visitor<'de> for Some {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
             type Value = Texts;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,13 +60,13 @@ impl<'de> Deserialize<'de> for Texts {
 
             fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Texts, S::Error> {
                 let mut texts = Vec::new();
-                while let Option::Some(Text(text)) = list.next_element()? {
+                while let Some(Text(text)) = list.next_element()? {
                     texts.push(text);
                 }
                 Ok(Texts { texts, many: true })
             }
         }
-        deserializer.deserialize_any(Some)
+        deserializer.deserialize_any(OneOrMany)
     }
 }
 

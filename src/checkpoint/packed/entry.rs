@@ -1,9 +1,9 @@
 //! What lies in a directory of packed weights, for those who want to know and to tidy up.
 //!
 //! Invariant: a file is ours if its name and its first bytes both say so; nothing else is told of or removed. Called by
-//! the cache command and by `slot`.
+//! the cache command.
 
-use super::slot::{LOCK, UNFINISHED, UNFINISHED_MAGIC, WEIGHTS, is_locked, left_over, stem_of};
+use super::slot::{LOCK, UNFINISHED, WEIGHTS, is_locked, is_unfinished, left_over, stem_of};
 use super::{ENTRY_WORDS, FIXED_WORDS, MAGIC, VERSION, header_words};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -111,14 +111,6 @@ fn look_at(path: PathBuf) -> Option<Entry> {
     let started = fs::metadata(path.with_extension(LOCK)).and_then(|lock| lock.modified());
     let used = started.map_or(made, |started| started.max(made));
     Some(Entry { path, kind, model, bytes: facts.len(), made, used, in_use })
-}
-
-/// Whether a file of such a name is one that was being made: it begins so, or nothing was written there yet.
-pub(super) fn is_unfinished(path: &Path) -> bool {
-    let is_file = fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file());
-    let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
-    is_file && read.is_ok() && (start.iter().all(|byte| *byte == 0) || start == UNFINISHED_MAGIC)
 }
 
 /// What the header of a file with weights tells; `None` if it is no header of ours.

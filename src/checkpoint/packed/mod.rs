@@ -17,6 +17,7 @@ pub use entry::{Entry, Kind, entries, remove, remove_idle_locks};
 use super::tensor::{Source, Tensor};
 use super::{Checkpoint, fail};
 use crate::error::{Error, Result};
+use crate::file::access;
 use crate::progress;
 use ironrank_kernels::{Cpu, MappedFile, NR, Weights};
 use rustix::fs::statfs;
@@ -114,7 +115,7 @@ pub fn load(
             Err(Failure::Cache(err)) => tracing::warn!(
                 "{} cannot hold the packed weights ({}); they are packed into memory at every start",
                 file.path.display(),
-                explained(&err)
+                access::explained(&file.path, &err)
             ),
         }
     }
@@ -132,7 +133,7 @@ pub fn load(
 /// Whether the directory `dir` holds the packed weights of `checkpoint`, or can take their `bytes`; an error says why
 /// they will take memory instead.
 pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> {
-    let told = |err: io::Error| io::Error::new(err.kind(), explained(&err));
+    let told = |err: io::Error| io::Error::new(err.kind(), access::explained(dir, &err));
     fs::create_dir_all(dir).map_err(told)?;
     let system = statfs(dir)?;
     if MEMORY_FILE_SYSTEMS.contains(&system.f_type) {
@@ -167,14 +168,6 @@ pub fn find(dir: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
 fn source(checkpoint: &Checkpoint) -> String {
     let name = checkpoint.name();
     fs::canonicalize(name).map_or_else(|_| name.to_owned(), |path| path.to_string_lossy().into_owned())
-}
-
-/// What went wrong with a file of the cache, and, where it is a matter of rights, whose.
-fn explained(err: &io::Error) -> String {
-    match err.kind() {
-        io::ErrorKind::PermissionDenied => format!("{err}, for the user {}", rustix::process::geteuid().as_raw()),
-        _ => err.to_string(),
-    }
 }
 
 /// Why there is no file.

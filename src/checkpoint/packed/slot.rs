@@ -10,7 +10,7 @@ use ironrank_kernels::MappedFile;
 use rand::random;
 use rustix::fs::fstatfs;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,7 +20,7 @@ pub(super) const WEIGHTS: &str = "weights";
 pub(super) const LOCK: &str = "lock";
 pub(super) const UNFINISHED: &str = "unfinished";
 /// The first bytes of a file that is being made.
-pub(super) const UNFINISHED_MAGIC: &[u8; 8] = b"irnkmake";
+const UNFINISHED_MAGIC: &[u8; 8] = b"irnkmake";
 
 /// A maker that has written nothing for so long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -131,7 +131,7 @@ impl Slot {
     /// Files that are being made, or were, and when they were written last.
     fn unfinished_files(&self) -> Vec<(PathBuf, SystemTime)> {
         let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
-        let ours = |path: &Path| stem_of(path) == Some((&self.stem, UNFINISHED)) && super::entry::is_unfinished(path);
+        let ours = |path: &Path| stem_of(path) == Some((&self.stem, UNFINISHED)) && is_unfinished(path);
         let written = |path: PathBuf| Some((path.clone(), fs::metadata(&path).ok()?.modified().ok()?));
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| ours(path)).filter_map(written).collect()
     }
@@ -160,6 +160,14 @@ impl Drop for Unfinished {
         // Half a file is of no use and may fill the disk. One that was renamed is not there.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Whether a file of such a name is one that was being made: it begins so, or nothing was written there yet.
+pub(super) fn is_unfinished(path: &Path) -> bool {
+    let is_file = fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file());
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
+    is_file && read.is_ok() && (start.iter().all(|byte| *byte == 0) || start == UNFINISHED_MAGIC)
 }
 
 /// The unfinished file `path`, locked where locks tell anything, if its maker is certainly gone.

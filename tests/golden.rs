@@ -4,8 +4,8 @@
 mod support;
 
 use ironrank::batch::Batch;
-use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank::engine::{Engine, Limits, sigmoid};
+use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
+use ironrank::engine::{Engine, Limits};
 use ironrank::model::{self, Model};
 use ironrank::prompt::{Prompt, PromptEncoder, PromptOptions};
 use ironrank_kernels::{Cpu, Isa, Pool};
@@ -64,7 +64,7 @@ fn check_scores(shape: &str, isa: Isa, floor: f64) {
         let error = (f64::from(margin) - (case.logit_yes - case.logit_no)).abs();
         let tolerance = (2.0 * case.float32_margin_error).max(4.0 * floor);
         assert!(error <= tolerance, "{shape} on {isa:?}: margin off by {error:.1e} > {tolerance:.1e}");
-        assert_score(case, sigmoid(margin), floor, &format!("{shape} on {isa:?}"));
+        assert_score(case, Activation::Sigmoid.of(margin), floor, &format!("{shape} on {isa:?}"));
     }
 }
 

@@ -339,8 +339,3 @@ fn full(sentence: String) -> Error {
 fn stopped() -> Error {
     Error::new(ErrorKind::Unavailable, "The engine has stopped and takes no more requests.")
 }
-
-/// `1 / (1 + exp(-x))`, computed in f64 and rounded once.
-pub fn sigmoid(x: f32) -> f32 {
-    Activation::Sigmoid.of(x)
-}

@@ -3,6 +3,7 @@
 //! Invariant: an error shows how the value begins and, where that can be told, what has happened to it. Called by
 //! `options::build`, `options::spelling` and, as clap's value parser, by `options::flags`.
 
+use super::values::bare;
 use serde_json::{Map, Value};
 
 /// Characters of a wrong value that an error shows.
@@ -31,11 +32,6 @@ pub fn string_list(text: &str) -> Result<StringList, String> {
         let form = "is not a JSON list of texts; write it as [\"*\"] or [\"https://example.org\"].";
         format!("{} {form}{}", beginning(text), cause(text))
     })
-}
-
-/// The text without white space and a byte order mark around it.
-fn bare(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
 /// The first characters of a value, on one line.

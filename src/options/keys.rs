@@ -4,6 +4,8 @@
 //! and secrets have around it; one that is empty ends the start, for the server would be open to all where its
 //! operator thinks it closed; no sentence holds a key. Called by `options::build`.
 
+use super::values::bare;
+
 /// The variable.
 const VARIABLE: &str = "VLLM_API_KEY";
 /// The flag.
@@ -55,7 +57,7 @@ pub fn doubts(ApiKeys { keys, from }: &ApiKeys) -> Vec<String> {
 }
 
 fn one(given: &str, from: &str) -> Result<String, String> {
-    let key = given.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let key = bare(given);
     if key.is_empty() {
         return Err(format!(
             "A key of {from} is empty, which would open the API to all; give it a key, or leave {from} out."

@@ -4,9 +4,15 @@
 //! `options::flags`.
 
 use super::{ClientCertificates, DEFAULT_LOG_LEVEL, HealthOptions, Listen, LogFormat, Overflow};
+use crate::file::BYTE_ORDER_MARK;
 use actix_web::http::Uri;
 use serde_json::Value;
 use std::time::Duration;
+
+/// A text without the white space and the byte order marks around it, which files and shells leave there.
+pub fn bare(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || BYTE_ORDER_MARK.contains(c))
+}
 
 /// A count with vLLM's suffixes: `8k` is 8000, `8K` is 8192, `8.5k` is 8500; a fraction of a binary unit is refused.
 pub fn human_count(text: &str) -> Result<usize, String> {

@@ -29,7 +29,6 @@ fn problems(path: &Path) -> Vec<String> {
 
 fn assert_said(path: &Path, facts: &[&str]) {
     let said = problems(path);
-    println!("{said:?}");
     assert_eq!(said.len(), 1, "once is enough: {said:?}");
     for fact in facts {
         assert!(said[0].contains(fact), "no {fact:?} in: {}", said[0]);

@@ -8,6 +8,7 @@ mod kill;
 mod support;
 mod tables;
 
+use ironrank::checkpoint::Activation;
 use ironrank::engine::Limits;
 use ironrank::error::Error;
 use ironrank::options::{self, Command, ScoreOptions};
@@ -125,7 +126,7 @@ fn rows_come_in_order_with_their_ids_and_the_bits_that_the_engine_gives() {
         let prompt = loaded.encoder.encode(query, document, &options).expect("the pair fits");
         let margins = runtime.block_on(loaded.engine.margins(vec![prompt], 0)).expect("the engine answers");
         // Read back as the output is: its digits are compared.
-        let score = json!(f64::from(ironrank::engine::sigmoid(margins[0]))).to_string();
+        let score = json!(f64::from(Activation::Sigmoid.of(margins[0]))).to_string();
         serde_json::from_str::<Value>(&score).expect("a number")
     };
     let mut written = json_lines(&place.read("scores.jsonl")).into_iter();

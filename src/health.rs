@@ -197,10 +197,15 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 256];
-            let read = stream.read(&mut request).unwrap();
+            // All of it: a connection that is closed with something unread is reset, and the answer lost.
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
             stream.write_all(answer).unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
+            String::from_utf8(request).unwrap()
         });
         let result = check(&HealthOptions::of(Listen::Tcp { host: host.to_owned(), port }));
         assert!(server.join().unwrap().starts_with("GET /health HTTP/1.1\r\n"));

@@ -261,6 +261,14 @@ fn made_up_weights_are_told_of_in_the_line_that_says_ready() {
 }
 
 #[test]
+fn a_template_that_fails_is_told_of_at_start() {
+    let fails = ["--chat-template", "{{ today() }}{{ messages[0].content }}{{ messages[1].content }}"];
+    let found = report(model().path(), &fails);
+    let notice = found["notices"][0].as_str().unwrap_or_default();
+    assert!(notice.starts_with("Tried at start with two words: ") && notice.contains("today is unknown"), "{found}");
+}
+
+#[test]
 fn what_may_not_be_as_it_was_meant_is_said_and_served() {
     let dir = model();
     let document = ["--chat-template", "{{ messages[1].content }}"];

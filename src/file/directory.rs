@@ -76,6 +76,9 @@ fn found(dir: &Path, names: &[String], file: &str) -> Option<String> {
     if has(".download") {
         return Some(": a download into it was cut; say the same `ironrank download` again".to_owned());
     }
+    if let Some(cut) = cut_in_cache(dir) {
+        return Some(format!(": a download into this cache of the Hub was cut, which left {cut}; fetch it again"));
+    }
     if has("adapter_config.json") {
         let base = base_of_adapter(dir).unwrap_or_else(|| "its model".to_owned());
         return Some(format!(
@@ -97,6 +100,12 @@ fn found(dir: &Path, names: &[String], file: &str) -> Option<String> {
         let models = models_below(dir);
         if !models.is_empty() {
             return Some(format!(" itself: give {}", listed(&models)));
+        }
+        // What else the cache keeps of a repository.
+        let beside = dir.parent().filter(|_| ["blobs", "refs"].iter().any(|part| dir.ends_with(part)));
+        let beside = beside.map(|repository| models_below(&repository.join("snapshots"))).unwrap_or_default();
+        if !beside.is_empty() {
+            return Some(format!(": give {}", listed(&beside)));
         }
     }
     if file == TOKENIZER || has(SINGLE) || has(INDEX) {
@@ -140,6 +149,14 @@ fn base_of_adapter(dir: &Path) -> Option<String> {
     serde_json::from_slice(&json).ok().map(|Adapter { base_model_name_or_path }| base_model_name_or_path)
 }
 
+/// A file of the Hub's cache whose download was cut, beside the snapshot `dir`.
+fn cut_in_cache(dir: &Path) -> Option<String> {
+    let snapshots = dir.parent().filter(|snapshots| snapshots.ends_with("snapshots"))?;
+    let blobs = fs::read_dir(snapshots.parent()?.join("blobs")).ok()?.flatten().take(MAX_ENTRIES);
+    let names = blobs.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "incomplete"));
+    names.map(|path| path.display().to_string())
+}
+
 /// What to give in place of a file.
 fn a_file(path: &Path, facts: &fs::Metadata) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -156,39 +173,63 @@ fn a_file(path: &Path, facts: &fs::Metadata) -> String {
 /// What to do where nothing is.
 fn nothing(path: &Path) -> String {
     const NOT: &str = "does not exist as a directory here; this server never downloads";
-    if let Some(repository) = repository(&path.to_string_lossy()) {
-        let cached = repository.replace('/', "--");
-        return format!(
-            "{NOT}: fetch it first, with `ironrank download {repository} --dir DIR`, and give DIR (in a cache of the Hub \
-             it is models--{cached}/snapshots/COMMIT; from ModelScope, `modelscope download --model {repository} \
-             --local_dir DIR` fetches it)"
-        );
+    let name = path.to_string_lossy();
+    if let Some(slip) = slip(&name) {
+        return format!("{NOT}: {slip}");
     }
-    // A slip of the pen in the last part, most likely.
+    // A slip of the pen in the last part, most likely, if what stands before it is there.
     let near = path.parent().filter(|dir| !dir.as_os_str().is_empty() && dir.parent().is_some());
     let models = near.map(models_below).unwrap_or_default();
-    match models.is_empty() {
-        true => format!("{NOT}: give a directory with {EXPECTED}"),
-        false => format!("{NOT}: give a directory with {EXPECTED}, such as {}", listed(&models)),
+    if !models.is_empty() {
+        return format!("{NOT}: give a directory with {EXPECTED}, such as {}", listed(&models));
     }
+    let Some(repository) = repository(&name) else {
+        return format!("{NOT}: give a directory with {EXPECTED}");
+    };
+    let cached = repository.replace('/', "--");
+    format!(
+        "{NOT}: fetch it first, with `ironrank download {repository} --dir DIR`, and give DIR (in a cache of the Hub it is \
+         models--{cached}/snapshots/COMMIT; from ModelScope, `modelscope download --model {repository} --local_dir DIR` \
+         fetches it)"
+    )
+}
+
+/// What a shell would have taken away or filled in, had it seen the name.
+fn slip(name: &str) -> Option<String> {
+    let bare = name.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+    if bare != name {
+        return Some(format!(
+            "quotes and spaces around a name are a part of it where no shell takes them away: give {bare}"
+        ));
+    }
+    if name.starts_with('~') || name.contains('$') {
+        return Some("~ and $NAME are filled in by a shell alone: give the whole path".to_owned());
+    }
+    let local = name.strip_prefix("file://")?;
+    Some(format!("give {local}, a path in place of an address"))
 }
 
 /// The repository that a name of a hub or an address of one means.
 fn repository(name: &str) -> Option<String> {
-    let part = |part: &&str| !part.is_empty() && !part.starts_with(['.', '~']);
-    if let Some((_, address)) = name.split_once(":/") {
-        let mut parts = address.trim_start_matches('/').split('/').skip(1).filter(|part| *part != "models");
-        let (owner, repository) = (parts.next().filter(part)?, parts.next().filter(part)?);
-        return Some(format!("{owner}/{repository}"));
+    let in_address = ["https://", "http://"].iter().find_map(|scheme| name.strip_prefix(scheme));
+    let parts: Vec<&str> =
+        name.strip_prefix("hf://").or(in_address).unwrap_or(name).trim_end_matches('/').split('/').collect();
+    // An address may have lost its `https://`: `hf.co/OWNER/NAME`.
+    let is_host = |part: &str| in_address.is_some() || HUBS.contains(&part.trim_start_matches("www."));
+    let (hosted, parts) = match parts.as_slice() {
+        [host, "models", path @ ..] | [host, path @ ..] if is_host(host) => (true, path),
+        path => (false, path),
+    };
+    let part = |part: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(known)
+    };
+    match parts {
+        [owner, repository, more @ ..] if (hosted || more.is_empty()) && part(owner) && part(repository) => {
+            Some(format!("{owner}/{repository}"))
+        }
+        _ => None,
     }
-    let mut parts: Vec<&str> = name.trim_end_matches('/').split('/').collect();
-    // An address whose `https://` was left away: `hf.co/OWNER/NAME`.
-    if parts.len() > 2 && HUBS.iter().any(|hub| parts[0].trim_start_matches("www.") == *hub) {
-        parts.remove(0);
-        parts.retain(|part| *part != "models");
-        parts.truncate(2);
-    }
-    (parts.len() == 2 && parts.iter().all(part)).then(|| parts.join("/"))
 }
 
 /// The model directories in and under `dir`, of a cache of the Hub those that its references name first.
@@ -206,7 +247,9 @@ fn models_below(dir: &Path) -> Vec<PathBuf> {
                 .collect();
             below.sort_unstable();
             for path in below {
-                match path.join(CONFIG).is_file() && (path.join(SINGLE).exists() || path.join(INDEX).exists()) {
+                // Links that lead nowhere count: what is wrong with them is said once their directory is given.
+                let has = |name: &str| path.join(name).symlink_metadata().is_ok();
+                match has(CONFIG) && (has(SINGLE) || has(INDEX)) {
                     true => models.push(path),
                     false => next.push(path),
                 }

@@ -133,6 +133,7 @@ pub fn read_json(path: &Path, limit: u64) -> Result<Vec<u8>, Fault> {
     let json = read(path, limit)?;
     match json.trim_ascii_start().first() {
         Some(b'{' | b'[') => Ok(json),
+        None => Err(Fault::other("holds nothing but white space")),
         _ => Err(Fault::other(format!("is not valid JSON: it begins with {}", beginning(&json)))),
     }
 }

@@ -76,6 +76,16 @@ fn what_is_not_the_file_itself_is_known_by_its_first_bytes() {
 }
 
 #[test]
+fn json_that_holds_nothing_says_so() {
+    let dir = dir();
+    let path = dir.path().join("file");
+    for text in [" \n\n", "\u{feff}\r\n", "\t"] {
+        fs::write(&path, text).expect("written");
+        assert_eq!(read_json(&path, 1000).expect_err("no JSON").to_string(), "holds nothing but white space");
+    }
+}
+
+#[test]
 fn a_safetensors_file_is_nothing_else_whatever_the_length_of_its_header() {
     let dir = dir();
     let path = dir.path().join("model.safetensors");

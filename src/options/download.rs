@@ -9,7 +9,7 @@ use crate::file;
 use actix_web::http::Uri;
 use clap::Args;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The hub that is asked unless `HF_ENDPOINT` names another.
@@ -116,19 +116,20 @@ pub fn options(args: DownloadArgs, env: impl Fn(&str) -> Option<String>) -> Resu
     let endpoint = env("HF_ENDPOINT").map_or_else(|| Ok(DEFAULT_ENDPOINT.to_owned()), |text| endpoint(&text))?;
     let proxy = if endpoint.starts_with("https:") { either("HTTPS_PROXY") } else { either("HTTP_PROXY") };
     let no_proxy = either("NO_PROXY").unwrap_or_default();
-    let notices = env("VLLM_USE_MODELSCOPE").filter(|value| values::truthy(value)).map(|value| {
+    let (token, of_token) = token(env)?;
+    let of_modelscope = env("VLLM_USE_MODELSCOPE").filter(|value| values::truthy(value)).map(|value| {
         format!(
             "VLLM_USE_MODELSCOPE={value} has no effect here: {repo} comes from {endpoint}. `modelscope download \
              --model {repo} --local_dir {dir}` fetches it from ModelScope."
         )
     });
-    let log = build::log_options(args.log, None, env, notices.into_iter().collect());
+    let log = build::log_options(args.log, None, env, of_modelscope.into_iter().chain(of_token).collect());
     Ok(DownloadOptions {
         repo,
         revision,
         dir: PathBuf::from(dir),
         endpoint,
-        token: token(env)?,
+        token,
         proxy: proxy.or_else(|| either("ALL_PROXY")),
         no_proxy: no_proxy.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect(),
         authorities: env("SSL_CERT_FILE").or_else(|| env("REQUESTS_CA_BUNDLE")).map(PathBuf::from),
@@ -162,25 +163,34 @@ fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
-/// As the hub's own client finds it: the variable, or the file that a login has left.
-fn token(env: impl Fn(&str) -> Option<String>) -> Result<Option<Token>, String> {
-    let home = || {
-        let caches =
-            env("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env("HOME")?).join(".cache")));
-        env("HF_HOME").map(PathBuf::from).or_else(|| Some(caches?.join("huggingface")))
-    };
-    let file = || env("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home()?.join("token")));
-    let (text, source) = match env("HF_TOKEN").or_else(|| env("HUGGING_FACE_HUB_TOKEN")) {
-        Some(text) => (text, "HF_TOKEN".to_owned()),
-        None => {
-            let Some(path) = file() else { return Ok(None) };
-            match file::read_text(&path, file::MAX_TEXT_BYTES) {
-                Ok(text) => (text, path.display().to_string()),
-                Err(fault) if fault.is_missing() || fault.is_empty() => return Ok(None),
-                Err(fault) => return Err(format!("The token {} {fault}.", path.display())),
-            }
-        }
-    };
+/// As the hub's own client finds it: the variable, or the file that a login has left. Where nobody has named that file, one
+/// that is of no use is told of, in a sentence, and done without: most repositories ask for none.
+fn token(env: impl Fn(&str) -> Option<String>) -> Result<(Option<Token>, Option<String>), String> {
+    if let Some(text) = env("HF_TOKEN").or_else(|| env("HUGGING_FACE_HUB_TOKEN")) {
+        return Ok((token_in(&text, "HF_TOKEN")?, None));
+    }
+    if let Some(path) = env("HF_TOKEN_PATH") {
+        return Ok((token_of(Path::new(&path))?, None));
+    }
+    let caches = env("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env("HOME")?).join(".cache")));
+    let home = env("HF_HOME").map(PathBuf::from).or_else(|| Some(caches?.join("huggingface")));
+    Ok(match home.map(|home| token_of(&home.join("token"))) {
+        None => (None, None),
+        Some(Ok(token)) => (token, None),
+        Some(Err(why)) => (None, Some(format!("{why} The hub is asked without a token; HF_TOKEN gives one."))),
+    })
+}
+
+/// The token in a file, which need not be there.
+fn token_of(path: &Path) -> Result<Option<Token>, String> {
+    match file::read_text(path, file::MAX_TEXT_BYTES) {
+        Ok(text) => token_in(&text, &path.display().to_string()),
+        Err(fault) if fault.is_missing() || fault.is_empty() => Ok(None),
+        Err(fault) => Err(format!("The token's file {} {fault}.", path.display())),
+    }
+}
+
+fn token_in(text: &str, source: &str) -> Result<Option<Token>, String> {
     match text.trim() {
         "" => Ok(None),
         token if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(Token(token.to_owned()))),
@@ -288,6 +298,32 @@ mod tests {
         assert_eq!(found(&[("HF_TOKEN_PATH", &own), ("HF_TOKEN", "mine")]).as_deref(), Some("mine"));
         assert_eq!(found(&[("HF_TOKEN_PATH", "/no/such/file")]), None);
         assert!(refused("a/b", &[("HF_TOKEN", "two words")]).contains("HF_TOKEN does not hold a token"));
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_read_ends_a_download_only_where_it_was_named() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("token");
+        let spoil: [fn(&Path); 3] = [
+            |path| std::fs::create_dir(path).unwrap(),
+            |path| std::os::unix::fs::symlink("elsewhere", path).unwrap(),
+            |path| std::fs::write(path, "two words").unwrap(),
+        ];
+        let [hf_home, file] = [home.path(), &path].map(|path| path.to_str().unwrap());
+        for spoil in spoil {
+            spoil(&path);
+            let options = options_of("a/b", &[("HF_HOME", hf_home)]);
+            assert_eq!(options.token, None);
+            let [notice] = &options.log.notices[..] else { panic!("{:?}", options.log.notices) };
+            assert!(notice.contains(file) && notice.ends_with("without a token; HF_TOKEN gives one."), "{notice}");
+            assert!(refused("a/b", &[("HF_TOKEN_PATH", file)]).contains(file));
+            // Who gives a token is not told of another.
+            assert!(options_of("a/b", &[("HF_HOME", hf_home), ("HF_TOKEN", "mine")]).log.notices.is_empty());
+            if std::fs::remove_file(&path).is_err() {
+                std::fs::remove_dir(&path).unwrap();
+            }
+        }
+        assert!(options_of("a/b", &[("HF_HOME", hf_home)]).log.notices.is_empty());
     }
 
     #[test]

@@ -34,12 +34,13 @@ impl PromptEncoder {
 /// Whether the prompt depends on the texts: what it makes of them is the template's own business.
 fn shown(template: &Template, options: &PromptOptions) -> Result<Vec<String>> {
     let variables = Variables::new(options.template_kwargs.clone());
-    let render = |query, document| template.render(query, document, &variables).ok();
-    // Where it fails on such texts, it may do so on purpose; requests will tell.
-    let (Some(plain), Some(query), Some(document)) =
-        (render("apple", "apple"), render("pear", "apple"), render("apple", "pear"))
-    else {
-        return Ok(Vec::new());
+    let render = |query, document| template.render(query, document, &variables);
+    let (plain, query, document) = match (render("apple", "apple"), render("pear", "apple"), render("apple", "pear")) {
+        (Ok(plain), Ok(query), Ok(document)) => (plain, query, document),
+        // It may do so on purpose, of such texts.
+        (Err(err), ..) | (_, Err(err), _) | (.., Err(err)) => {
+            return Ok(vec![format!("Tried at start with two words: {err}")]);
+        }
     };
     let mistake = |what: &str| {
         Err(Error::new(

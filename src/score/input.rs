@@ -18,6 +18,7 @@ const FIRST_BYTES: usize = 1 << 14;
 /// No row is shorter, and no signature of a file is longer.
 const LEAST_BYTES: usize = 16;
 const GZIP: &[u8] = b"\x1f\x8b";
+const PARQUET: &[u8] = b"PAR1";
 
 /// An input that may be read.
 pub(super) struct Input {
@@ -57,7 +58,7 @@ fn known(name: String, input: Box<dyn Read + Send>, bytes: Option<u64>) -> Resul
     if first.starts_with(GZIP) {
         // How much of it is done cannot be told from its unpacked rows.
         bytes = None;
-        (first, reader) = peeked(Box::new(MultiGzDecoder::new(reader))).map_err(failed)?;
+        (first, reader) = peeked(Box::new(Unpacked(MultiGzDecoder::new(reader)))).map_err(failed)?;
     }
     match table_of(first) {
         Ok(table) => Ok(Input { reader, table, name, bytes }),
@@ -68,6 +69,22 @@ fn known(name: String, input: Box<dyn Read + Send>, bytes: Option<u64>) -> Resul
                  or records of CSV (with , or ;) or TSV below a header."
             ),
         )),
+    }
+}
+
+/// What gzip has packed; what is wrong with it is said so that it can be mended.
+struct Unpacked<R>(MultiGzDecoder<R>);
+
+impl<R: BufRead> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        self.0.read(buffer).map_err(|err| match err.kind() {
+            UnexpectedEof | InvalidInput | InvalidData => {
+                let why = "its gzip data is damaged, cut, or followed by something else";
+                io::Error::new(err.kind(), format!("{why} ({err}); `gunzip -t` tells of it too"))
+            }
+            _ => err,
+        })
     }
 }
 
@@ -100,7 +117,13 @@ fn peeked(mut input: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRe
 /// The table that an input holds that begins so, `None` if its rows are JSON; an error is what it is without rows.
 fn table_of(mut first: Vec<u8>) -> std::result::Result<Option<Table>, String> {
     if let Some(what) = file::unlike(&first) {
-        return Err(what);
+        return Err(match first.starts_with(PARQUET) {
+            true => format!(
+                "{what}: `python3 -c 'import pandas; pandas.read_parquet(\"IN\").to_json(\"OUT\", orient=\"records\", \
+                 lines=True)'` makes rows of one with the columns query and document"
+            ),
+            false => what,
+        });
     }
     if first.len() < FIRST_BYTES {
         // The last line is the same with a newline and without one.
@@ -119,6 +142,9 @@ fn unlike_json(first: &[u8]) -> Option<String> {
     let text = file::without_mark(first);
     let mut lines = text.split(|byte| *byte == b'\n').map(|line| file::without_mark(line).trim_ascii());
     let line = lines.by_ref().find(|line| !line.is_empty())?;
+    if line.starts_with(b"[\"") && line.ends_with(b"]") {
+        return Some("has JSON arrays: `jq -c '{query: .[0], document: .[1]}'` makes rows of pairs".to_owned());
+    }
     if line.starts_with(b"[") {
         return Some("is a JSON array: `jq -c '.[]'` makes lines of its rows".to_owned());
     }
@@ -156,6 +182,9 @@ mod tests {
         let long = format!("[{}", "{\"query\": \"q\", \"document\": \"d\"}, ".repeat(1000));
         for (bytes, words) in [
             (&b"PAR1\x15\x04\x15\x10"[..], "is a Parquet file"),
+            (b"PAR1\x15\x04\x15\x10", "pandas.read_parquet(\"IN\")"),
+            (b"[\"q\", \"d\"]\n[\"q\", \"d\"]\n", "`jq -c '{query: .[0], document: .[1]}'` makes rows of pairs"),
+            (b"[\"q\",\n\"d\"]\n", "`jq -c '.[]'`"),
             (b"PK\x03\x04\x14\0\x08\0", "is a zip archive"),
             (b"\x28\xb5\x2f\xfd\x04", "is compressed with zstd"),
             (b"\xff\xfe{\0\"\0q\0", "is UTF-16 text"),
@@ -180,6 +209,25 @@ mod tests {
                 let said = err.to_string();
                 assert!(said.contains(words) && said.ends_with('.') && !said.contains('\n'), "{words}: {said}");
             }
+        }
+    }
+
+    #[test]
+    fn gzip_that_ends_too_soon_or_goes_on_with_something_else_says_so() {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        // More than is looked at before the first row.
+        let rows: String =
+            (0..3000).map(|i| format!("{{\"query\": \"{i}\", \"document\": \"{}\"}}\n", i * i)).collect();
+        packed.write_all(rows.as_bytes()).expect("written");
+        let packed = packed.finish().expect("packed");
+        let mut damaged = packed.clone();
+        damaged[packed.len() / 2] ^= 0xff;
+        for spoiled in [packed[..packed.len() - 9].to_vec(), damaged, [&packed[..], b"the end"].concat()] {
+            let input = known("pairs".to_owned(), Box::new(Cursor::new(spoiled)), None);
+            let read =
+                input.map(|mut input| input.reader.read_to_end(&mut Vec::new()).expect_err("spoiled").to_string());
+            let said = read.unwrap_or_else(|err| err.to_string());
+            assert!(said.contains("its gzip data is damaged, cut, or followed by something else"), "{said}");
         }
     }
 

@@ -140,6 +140,7 @@ fn a_name_of_a_hub_says_what_to_type() {
         "hf.co/Qwen/Qwen3-Reranker-0.6B",
         "huggingface.co/Qwen/Qwen3-Reranker-0.6B/tree/main",
         "www.modelscope.cn/models/Qwen/Qwen3-Reranker-0.6B/",
+        "hf://Qwen/Qwen3-Reranker-0.6B",
     ] {
         assert_said(
             Path::new(name),
@@ -150,6 +151,49 @@ fn a_name_of_a_hub_says_what_to_type() {
             ],
         );
     }
+}
+
+#[test]
+fn a_path_that_only_looks_like_a_name_of_a_hub_is_told_of_as_a_path() {
+    // As `models/NAME` is where there is a directory `models`.
+    let here = std::env::current_dir().unwrap();
+    let dir = tempfile::Builder::new().prefix("models").tempdir_in(&here).unwrap();
+    lay(dir.path(), &["reranker/config.json", &format!("reranker/{WEIGHTS}")]);
+    let models = dir.path().strip_prefix(&here).unwrap();
+    let there = models.join("reranker");
+    assert_said(&models.join("rerankr"), &["does not exist", "such as", &there.display().to_string()]);
+    for (name, fact) in [
+        ("/Qwen/Qwen3-Reranker-0.6B", "give a directory with"),
+        ("s3://bucket/model", "give a directory with"),
+        ("file:///models/m", "give /models/m, a path"),
+        ("~/models/m", "by a shell alone: give the whole path"),
+        ("$HOME/models/m", "by a shell alone: give the whole path"),
+        ("\"Qwen/Qwen3-Reranker-0.6B\"", "give Qwen/Qwen3-Reranker-0.6B."),
+        ("/models/m ", "give /models/m."),
+    ] {
+        assert_said(Path::new(name), &[name, "does not exist", fact]);
+        assert!(!problems(Path::new(name))[0].contains("ironrank download"), "{name}");
+    }
+}
+
+#[test]
+fn what_the_hubs_cache_keeps_beside_a_model_leads_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("models--Qwen--Qwen3-Reranker-0.6B");
+    let snapshot = model.join("snapshots/0a");
+    lay(&model, &["blobs/1", "refs/main", "snapshots/0a/tokenizer.json"]);
+    for name in ["config.json", WEIGHTS] {
+        symlink("../../blobs/5dd1", snapshot.join(name)).unwrap();
+    }
+    let lead = format!("give {}.", snapshot.display());
+    // What the links lead to may be missing: that is said of the snapshot.
+    for part in ["", "blobs", "refs", "snapshots"] {
+        assert_said(&model.join(part), &[&lead]);
+    }
+    fs::remove_file(snapshot.join(WEIGHTS)).unwrap();
+    fs::write(model.join("blobs/5dd1"), json!(Draft::new().config).to_string()).unwrap();
+    fs::write(model.join("blobs/77.incomplete"), "half of it").unwrap();
+    assert_said(&snapshot, &["has neither model.safetensors", "was cut, which left", "blobs/77.incomplete"]);
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Queue {
     }
 
     /// Fills a batch in turn, as far as `limit` and `sequences` allow; only with small requests if `small`. The first
-    /// prompt always fits. Small requests and others never share a batch: a small one would wait for the whole of it.
+    /// prompt always fits, and so do those that are in the batch already. Small requests and others never share a batch: a small one would wait for the whole of it.
     pub fn take(
         &mut self,
         limit: Cost,
@@ -95,7 +95,7 @@ impl Queue {
         cache: &PrefixCache,
     ) -> (BatchBuilder, Vec<Ticket>) {
         let (mut batch, mut tickets) = (BatchBuilder::default(), Vec::new());
-        let mut used = Cost { tokens: 0, blocks: 0 };
+        let (mut used, mut distinct) = (Cost { tokens: 0, blocks: 0 }, 0);
         let mut size = small.then_some(true);
         while let Some((&id, request)) = self
             .requests
@@ -105,11 +105,14 @@ impl Queue {
         {
             let prompt = &request.prompts[request.next];
             let cost = batch.cost(prompt, cache);
-            let fits = used.tokens + cost.tokens <= limit.tokens && used.blocks + cost.blocks <= limit.blocks;
-            if !batch.is_empty() && (!fits || batch.len() == sequences) {
-                break;
+            if cost != (Cost { tokens: 0, blocks: 0 }) {
+                let fits = used.tokens + cost.tokens <= limit.tokens && used.blocks + cost.blocks <= limit.blocks;
+                if !batch.is_empty() && (!fits || distinct == sequences) {
+                    break;
+                }
+                used = Cost { tokens: used.tokens + cost.tokens, blocks: used.blocks + cost.blocks };
+                distinct += 1;
             }
-            used = Cost { tokens: used.tokens + cost.tokens, blocks: used.blocks + cost.blocks };
             batch.push(prompt);
             size = Some(request.small.is_some());
             tickets.push((id, request.next));
@@ -212,5 +215,17 @@ mod tests {
         assert_eq!(take(), [2]);
         assert_eq!(take(), [1; 10]);
         assert!(take().is_empty());
+    }
+
+    #[test]
+    fn prompts_that_are_in_a_batch_already_join_it_however_many_they_are() {
+        let (mut queue, cache) = (Queue::default(), PrefixCache::new(0));
+        let (mut repeated, _answer) = request(0, 3, 100);
+        repeated.prompts = [0, 0, 1, 0, 1, 1, 2, 0, 2].map(|i| repeated.prompts[i].clone()).into();
+        queue.push(repeated, 512, &cache);
+        let limit = Cost { tokens: 2048, blocks: 1000 };
+        let mut take = || queue.take(limit, 2, false, &cache).1.iter().map(|ticket| ticket.1).collect::<Vec<_>>();
+        assert_eq!(take(), [0, 1, 2, 3, 4, 5], "two sequences");
+        assert_eq!(take(), [6, 7, 8]);
     }
 }

@@ -136,7 +136,8 @@ fn head(bytes: &mut [u8]) -> Option<Head> {
         } else if is("connection") {
             let mut at = start;
             for option in header.value.split(|&byte| byte == b',') {
-                if option.trim_ascii().eq_ignore_ascii_case(b"upgrade") {
+                // actix takes nothing from a list in which one thing is not ASCII, not even `close`.
+                if option.trim_ascii().eq_ignore_ascii_case(b"upgrade") || !option.is_ascii() {
                     wishes.push(at..at + option.len());
                 }
                 at += option.len() + 1;
@@ -234,6 +235,13 @@ mod tests {
         assert_eq!(through(&endless, &[1000]).0.len(), endless.len(), "nothing is held for ever");
         let huge = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nGET / HTTP/1.1\r\n\r\n";
         assert_eq!(through(huge.as_bytes(), &[9]).0, huge.as_bytes());
+    }
+
+    #[test]
+    fn what_is_not_ascii_in_a_connection_header_is_blanked_beside_the_rest() {
+        let sent = "GET / HTTP/1.1\r\nConnection: é, close\r\nX: é\r\n\r\n";
+        let (got, _) = through(sent.as_bytes(), &[1000]);
+        assert_eq!(String::from_utf8(got).expect("text"), sent.replacen('é', "  ", 1));
     }
 
     #[test]

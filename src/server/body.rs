@@ -135,6 +135,7 @@ fn not_text(encoding: &str, at: usize) -> ApiError {
 fn tree_bytes(json: &str) -> usize {
     const VALUE: usize = size_of::<Value>();
     const ALLOCATION: usize = 32;
+    const QUOTES: usize = 2;
     // Hash, key and value, in a list that has grown by half of what it holds or more, and the place in the table.
     const FIELD: usize = 3 * (size_of::<usize>() + size_of::<String>() + VALUE) / 2 + ALLOCATION;
     // What the first element of a list or of an object reserves.
@@ -154,6 +155,8 @@ fn tree_bytes(json: &str) -> usize {
             b':' => FIELD,
             b'[' => LIST,
             b'{' => OBJECT,
+            // Of NaN and of Infinity, which become strings.
+            b'N' | b'I' => QUOTES + ALLOCATION,
             _ => 0,
         };
     }
@@ -284,6 +287,8 @@ mod tests {
             ("[0]", 5 * size_of::<Value>()),
             (r#"{"":0}"#, 5 * size_of::<Value>()),
             (r#""a""#, size_of::<Value>() + 16),
+            ("NaN", size_of::<Value>() + 16),
+            ("-Infinity", size_of::<Value>() + 16),
             (r#"["\\",0]"#, 5 * size_of::<Value>()),
         ] {
             let (few, more) = (of(item, 1000), of(item, 3000));

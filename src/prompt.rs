@@ -30,6 +30,7 @@ use plain_text::PlainText;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use templated::Templated;
@@ -292,6 +293,11 @@ impl PromptEncoder {
         ForQuery { encoder: self, query, options, limit, heads: Heads::default(), templated: None }
     }
 
+    /// Bytes that an operator's template may take while it makes the prompt of a pair, for the texts of that pair.
+    pub fn template_bytes(&self, query: &str, document: &str) -> usize {
+        self.template.as_ref().map_or(0, |_| template::BYTES_PER_BYTE.saturating_mul(query.len() + document.len()))
+    }
+
     /// Checks the limits of a request against the model length, in vLLM's words.
     fn limit(&self, options: &PromptOptions) -> Result<Limit> {
         let invalid = |message: String| Err(Error::new(ErrorKind::InvalidRequest, message));
@@ -321,14 +327,20 @@ impl PromptEncoder {
     fn encode_parsed(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
         let text = self.plain.start(text, limit);
         let guard = ControlTokens::guard_for(&ControlTokens::guards_for(&[]), text)?;
-        self.encode_marked(&self.control.parse(text, guard), 0, limit)
+        let marked = self.control.parse(text, guard);
+        self.encode_marked(&marked, 0..marked.text.len(), limit)
     }
 
-    /// The tokens of `marked` from byte `at` on, the same.
-    fn encode_marked(&self, marked: &Marked, mut at: usize, limit: usize) -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        let controls = marked.controls.iter().filter(|(range, _)| range.start >= at && range.end <= marked.text.len());
-        for (range, id) in controls.collect::<Vec<_>>() {
+    /// The tokens of these bytes of `marked`, the same.
+    fn encode_marked(&self, marked: &Marked, bytes: Range<usize>, limit: usize) -> Result<Vec<u32>> {
+        let (mut at, mut ids) = (bytes.start, Vec::new());
+        for (range, id) in &marked.controls {
+            if range.start < at {
+                continue;
+            }
+            if range.end > bytes.end {
+                break;
+            }
             ids.extend(self.plain.encode(&marked.text[at..range.start], limit.saturating_sub(ids.len()))?);
             if ids.len() > limit {
                 return Ok(ids);
@@ -336,7 +348,7 @@ impl PromptEncoder {
             ids.push(*id);
             at = range.end;
         }
-        ids.extend(self.plain.encode(&marked.text[at..], limit.saturating_sub(ids.len()))?);
+        ids.extend(self.plain.encode(&marked.text[at..bytes.end], limit.saturating_sub(ids.len()))?);
         Ok(ids)
     }
 

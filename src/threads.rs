@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How long threads that have ended may be counted by the system.
 const LINGERING: Duration = Duration::from_secs(1);
@@ -68,9 +68,19 @@ fn threads_now() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
-/// A few threads that wait for work.
+/// A few threads that wait for work. Large work waits for itself alone: one of several threads is never given to it.
 pub struct Threads {
     work: Sender<Work>,
+    for_large: Arc<Semaphore>,
+}
+
+/// What work may keep a thread for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Moments.
+    Small,
+    /// Seconds.
+    Large,
 }
 
 impl Threads {
@@ -82,18 +92,26 @@ impl Threads {
             let queue = Arc::clone(&queue);
             spawn(name, move || work_on(&queue))?;
         }
-        Ok(Self { work })
+        Ok(Self { work, for_large: Arc::new(Semaphore::new(count.saturating_sub(1).max(1))) })
     }
 
     /// Runs `work` on one of them; an error is what it panicked with.
     pub async fn run<T: Send + 'static>(
         &self,
+        size: Size,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> std::result::Result<T, Box<dyn Any + Send>> {
+        let place = match size {
+            Size::Small => None,
+            // It is never closed.
+            Size::Large => self.for_large.clone().acquire_owned().await.ok(),
+        };
         let (reply, answer) = oneshot::channel();
         let work = move || {
+            let result = catch_unwind(AssertUnwindSafe(work));
+            drop(place);
             // Nobody may wait for it any more.
-            let _ = reply.send(catch_unwind(AssertUnwindSafe(work)));
+            let _ = reply.send(result);
         };
         self.work
             .send(Box::new(work))
@@ -120,8 +138,8 @@ mod tests {
     async fn work_that_panics_takes_no_thread_away() {
         let threads = Threads::start("test", 1).unwrap();
         for i in 0..3 {
-            assert!(threads.run(|| panic!("as it should")).await.is_err());
-            assert_eq!(threads.run(move || i).await.unwrap(), i);
+            assert!(threads.run(Size::Large, || panic!("as it should")).await.is_err());
+            assert_eq!(threads.run(Size::Large, move || i).await.unwrap(), i);
         }
     }
 
@@ -131,10 +149,29 @@ mod tests {
         let meeting = Arc::new(std::sync::Barrier::new(3));
         let meet = || {
             let meeting = meeting.clone();
-            threads.run(move || meeting.wait().is_leader())
+            threads.run(Size::Small, move || meeting.wait().is_leader())
         };
         let (a, b, c) = tokio::join!(meet(), meet(), meet());
         assert_eq!([a, b, c].into_iter().filter(|leads| *leads.as_ref().unwrap()).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn large_work_leaves_a_thread_to_small_work() {
+        let threads = Threads::start("test", 3).unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = Arc::new(Mutex::new(ended));
+        let large = || {
+            let ended = ended.clone();
+            threads.run(Size::Large, move || ended.lock().unwrap().recv_timeout(Duration::from_secs(60)).is_ok())
+        };
+        let small = async {
+            let answer = threads.run(Size::Small, || 7).await.unwrap();
+            (0..4).for_each(|_| end.send(()).unwrap());
+            answer
+        };
+        let (a, b, c, d, small) = tokio::join!(large(), large(), large(), large(), small);
+        assert!([a, b, c, d].into_iter().all(|waited| waited.unwrap()), "the small one was done before them");
+        assert_eq!(small, 7);
     }
 
     #[test]

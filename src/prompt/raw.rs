@@ -19,6 +19,17 @@ pub struct Message {
     pub content: String,
 }
 
+impl Message {
+    /// The texts of the query and of the document among `messages`; empty where there is none.
+    pub fn pair(messages: &[Self]) -> [&str; 2] {
+        ["query", "document"].map(|role| Self::last(messages, role).map_or("", |message| &message.content))
+    }
+
+    fn last<'m>(messages: &'m [Self], role: &str) -> Option<&'m Self> {
+        messages.iter().rfind(|message| message.role == role)
+    }
+}
+
 impl PromptEncoder {
     /// The prompt that consists of `text` alone; of the options, those of the whole prompt count.
     pub fn raw(&self, text: &str, options: &PromptOptions) -> Result<Prompt> {
@@ -71,9 +82,7 @@ impl PromptEncoder {
     }
 
     fn messages_within(&self, limit: Limit, messages: &[Message], options: &PromptOptions) -> Result<(Prompt, bool)> {
-        let last = |role: &str| messages.iter().rev().find(|message| message.role == role);
-        let (query, document) = (last("query"), last("document"));
-        if query.is_none() && document.is_none() {
+        if ["query", "document"].iter().all(|role| Message::last(messages, role).is_none()) {
             let sentence = format!(
                 "{NO_TEMPLATE} (The prompt of a reranker is made of messages with the roles query and document.)"
             );
@@ -85,7 +94,7 @@ impl PromptEncoder {
             options.instruction = Some(system.content.clone());
             options.template_kwargs.insert("instruction".to_owned(), system.content.clone().into());
         }
-        let [query, document] = [query, document].map(|message| message.map_or("", |message| &message.content));
+        let [query, document] = Message::pair(messages);
         self.for_query_within(limit, query, &options).prompt(document)
     }
 

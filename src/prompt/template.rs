@@ -18,9 +18,14 @@ use std::io;
 
 const NAME: &str = "chat_template";
 
-/// How much a template may do for one prompt: about one unit an instruction, and one for 64 bytes of text, so that what a
-/// request puts into variables can take neither a thread for long nor more than half a gigabyte.
-const FUEL: u64 = 8 << 20;
+/// How much a template may do for one prompt, so that what a request sends can take neither a thread nor memory for long:
+/// text of so many bytes, or an instruction for every [`INSTRUCTION`] of them, and so many for each byte of the pair.
+const BYTES: usize = 16 << 20;
+const PER_BYTE: usize = 3;
+/// What minijinja takes for an instruction, in bytes.
+const INSTRUCTION: usize = 64;
+/// Bytes that a rendering takes for each byte of its pair: what is above, its result, and copies of the texts.
+pub(super) const BYTES_PER_BYTE: usize = 2 * PER_BYTE + 2;
 
 /// A template that was parsed.
 pub struct Template {
@@ -37,7 +42,6 @@ impl Template {
         };
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(unusable)?;
         environment.set_syntax(syntax);
-        environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(format);
         environment.add_filter("tojson", to_json);
@@ -65,7 +69,10 @@ impl Template {
         };
         let message = |role: &str, content: &str| context! { role, content };
         let messages = [message("query", query), message("document", document)];
-        let template = self.environment.get_template(NAME).map_err(fail)?;
+        let mut environment = self.environment.clone();
+        let bytes = BYTES.saturating_add(PER_BYTE.saturating_mul(query.len() + document.len()));
+        environment.set_fuel(Some((bytes / INSTRUCTION) as u64));
+        let template = environment.get_template(NAME).map_err(fail)?;
         template.render(context! { messages, ..variables.0.clone() }).map_err(fail)
     }
 }
@@ -185,6 +192,14 @@ mod tests {
         ] {
             let e = Template::parse(template).unwrap().render("q", "d", &Variables::new(Map::new())).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::InvalidRequest, "{template}: {e}");
+        }
+        // What is made is bounded by what is sent, and a little that is always allowed.
+        let template = Template::parse("{% for i in range(times) %}{{ messages[1].content }}{% endfor %}").unwrap();
+        for (bytes, times, works) in
+            [(1_000, 10_000, true), (1_000, 17_000, false), (8_000_000, 4, true), (8_000_000, 6, false)]
+        {
+            let times = Variables::new(Map::from_iter([("times".to_owned(), times.into())]));
+            assert_eq!(template.render("q", &"x".repeat(bytes), &times).is_ok(), works, "{bytes} bytes");
         }
         let text = "word ".repeat(6_000_000);
         let template = Template::parse("{{ messages[0].content | trim | upper }}{{ messages[1].content }}").unwrap();

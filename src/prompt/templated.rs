@@ -134,15 +134,19 @@ impl<'e> Templated<'e> {
         };
         let rendered = self.template.render(&control.guard(query, guard), &control.guard(document, guard), &variables);
         self.variables = Some((guard, variables));
-        Ok(control.parse(&rendered?, guard))
+        // What is behind that no count of tokens asks for.
+        Ok(control.parse(self.encoder.plain.start(&rendered?, self.most_tokens()), guard))
     }
 
     /// All tokens of a prompt; or so many that a text of as many as the limit could be left out and the rest still would
     /// not fit.
     fn whole(&mut self, query: &str, document: &str) -> Result<Vec<u32>> {
-        let most = self.limit.tokens.saturating_mul(2).saturating_add(1);
         let rendered = self.render(query, document)?;
-        self.encoder.encode_marked(&rendered, 0, most)
+        self.encoder.encode_marked(&rendered, 0..rendered.text.len(), self.most_tokens())
+    }
+
+    fn most_tokens(&self) -> usize {
+        self.limit.tokens.saturating_mul(2).saturating_add(1)
     }
 
     /// The tokens of a prompt, or at least one more than the limit of them.
@@ -154,11 +158,10 @@ impl<'e> Templated<'e> {
             plain.last_border(&rendered.text, section, common).unwrap_or(section)
         });
         if self.head.0 != at {
-            let head = Marked { text: rendered.text[..at].to_owned(), controls: rendered.controls.clone() };
-            self.head = (at, self.encoder.encode_marked(&head, 0, self.limit.tokens)?.into());
+            self.head = (at, self.encoder.encode_marked(rendered, 0..at, self.limit.tokens)?.into());
         }
         let rest = self.limit.tokens.saturating_sub(self.head.1.len());
-        Ok(Prompt::new(self.head.1.clone(), self.encoder.encode_marked(rendered, at, rest)?))
+        Ok(Prompt::new(self.head.1.clone(), self.encoder.encode_marked(rendered, at..rendered.text.len(), rest)?))
     }
 }
 

@@ -10,7 +10,7 @@ use super::record::{Job, Record, cannot_write};
 use super::row::{RejectedRow, ScoredRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ScoreOptions;
-use crate::threads::Threads;
+use crate::threads::{Size, Threads};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -240,7 +240,7 @@ impl Sheet {
                 let mut stream = place.take().expect("nothing is written after a write that was given up");
                 let rows = std::mem::take(&mut self.waiting);
                 let write = move || (stream.write_all(&rows).and_then(|()| stream.flush()), stream);
-                let (written, stream) = thread.run(write).await.expect("writing does not panic");
+                let (written, stream) = thread.run(Size::Small, write).await.expect("writing does not panic");
                 *place = Some(stream);
                 written
             }

@@ -6,12 +6,19 @@
 use super::State;
 use super::error::{ApiError, Refusal};
 use crate::error::ErrorKind;
+use crate::threads::Size;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Runs `work` on one of the few threads that read JSON and make tokens; it is told when nobody waits for it any more.
+/// A body of more bytes may keep a thread for long, and never the last one: 64 passages of 512 tokens are less, however
+/// they are written.
+const SMALL_BODY: usize = 512 << 10;
+
+/// Runs `work` on a body of so many bytes on one of the few threads that read JSON and make tokens; it is told when nobody
+/// waits for it any more.
 pub async fn on_a_thread<T: Send + 'static>(
     state: &State,
+    bytes: usize,
     work: impl FnOnce(&Client) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let client = Client::default();
@@ -22,7 +29,8 @@ pub async fn on_a_thread<T: Send + 'static>(
     };
     let panicked =
         |_| ApiError::new(Refusal::Kind(ErrorKind::Internal), "The server failed while it read this request.");
-    state.threads.run(work).await.map_err(panicked)?
+    let size = if bytes > SMALL_BODY { Size::Large } else { Size::Small };
+    state.threads.run(size, work).await.map_err(panicked)?
 }
 
 /// Whether the client of a request still waits, for the thread that works on it.

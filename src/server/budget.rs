@@ -25,8 +25,8 @@ const BESIDES: usize = 64 << 20;
 /// Bytes that all may take for each byte of the largest body, and besides.
 const ALL_PER_BYTE: usize = 16;
 const ALL_BESIDES: usize = 2 * BESIDES;
-/// What takes at most so many bytes is small: more than a query with a hundred passages.
-const SMALL: usize = 1 << 20;
+/// What takes at most so many bytes is small: more than a query with a hundred passages, the copies of their texts included.
+const SMALL: usize = 4 << 20;
 /// Bytes of an answer that are handed on at a time.
 const PIECE: usize = 64 << 10;
 
@@ -128,6 +128,13 @@ impl Loan {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Makes it so many more.
+    pub fn extend(&mut self, bytes: usize) -> Result<(), ApiError> {
+        self.share.grow(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
 }
 
 impl Drop for Loan {
@@ -196,7 +203,8 @@ mod tests {
     fn what_is_made_of_a_body_is_a_small_multiple_of_it_and_what_is_lent_comes_back() {
         let share = Budget::new(32 << 20).share();
         share.receive(1000).expect("a body");
-        let tree = share.lend(BESIDES).expect("the bound");
+        let mut tree = share.lend(BESIDES / 2).expect("less than the bound");
+        tree.extend(BESIDES / 2).expect("the bound");
         share.grow(11 * 1000).expect("the multiple");
         let said = share.grow(1).expect_err("more than both").message().to_owned();
         assert!(said.contains("its body of 1000 bytes may: 67120864 bytes"), "{said}");

@@ -50,6 +50,8 @@ impl PromptRequest for InputRequest {
                 let place = Place { name: "messages", is_list: true };
                 let index = last("document").or_else(|| last("query"));
                 let place = index.map_or_else(|| place.name.to_owned(), |index| place.of(index));
+                let [query, document] = Message::pair(messages);
+                let _rendering = making.render(query, document)?;
                 making.add(encoder.messages(messages, options).map_err(|err| at(err, &place))?)
             }
             Input::Texts(texts) if !texts.is_empty() => {

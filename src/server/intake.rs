@@ -65,6 +65,8 @@ pub async fn body(
         return Err(too_large(limit));
     }
     let share = state.budget.share();
+    // A buffer that grows leaves as much behind as it has, until others take it.
+    let mut left_behind = share.lend(0)?;
     let (started, mut body) = (Instant::now(), Vec::new());
     loop {
         let time = state.settings.receive_timeout + Duration::from_secs((body.len() / BYTES_PER_SECOND) as u64);
@@ -80,13 +82,15 @@ pub async fn body(
             return Err(too_large(limit));
         }
         share.receive(chunk.len())?;
+        left_behind.extend(chunk.len())?;
         body.extend_from_slice(&chunk);
     }
+    drop(left_behind);
     request.extensions_mut().insert(Received);
     if let Some(encoding) = encoding {
         // On the few threads that read JSON: so many bodies are unpacked at a time, and no more.
         let (packed, share) = (std::mem::take(&mut body), share.clone());
-        body = on_a_thread(state, move |_| {
+        body = on_a_thread(state, packed.len(), move |_| {
             let body = encoding.unpack(&packed, limit)?;
             share.receive(body.len())?;
             Ok(body)

@@ -6,7 +6,7 @@
 use super::State;
 use super::aside::{Client, on_a_thread};
 use super::body;
-use super::budget::Share;
+use super::budget::{Loan, Share};
 use super::error::{ApiError, ErrorForm};
 use super::intake::Body;
 use super::metrics::Pair;
@@ -69,7 +69,7 @@ pub struct Making<'a> {
     /// How the request wants them.
     pub options: &'a PromptOptions,
     state: &'a State,
-    share: &'a Share,
+    share: &'a Arc<Share>,
     client: &'a Client,
     pairs: usize,
     admission: Option<Admission>,
@@ -84,6 +84,12 @@ impl Making<'_> {
         self.encoded.prompts.reserve_exact(pairs);
         self.admission = Some(self.state.engine.admit(pairs).map_err(|err| self.refused(err))?);
         Ok(())
+    }
+
+    /// Charges what an operator's template may make of a pair, until that is done.
+    pub fn render(&self, query: &str, document: &str) -> Result<Option<Loan>, ApiError> {
+        let bytes = self.encoder.template_bytes(query, document);
+        (bytes > 0).then(|| self.share.lend(bytes)).transpose()
     }
 
     /// Adds what [`ForQuery::prompt`](crate::prompt::ForQuery::prompt) made; an error if it was for nobody.
@@ -118,7 +124,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
     let started = Instant::now();
     let (blocking, share) = (state.clone(), body.share.clone());
     let Prepared { request, encoded: Encoded { prompts, shortened }, admission, error_form } =
-        on_a_thread(state, move |client| prepare::<R>(&blocking, body, client)).await?;
+        on_a_thread(state, body.len(), move |client| prepare::<R>(&blocking, body, client)).await?;
 
     let lengths: Vec<usize> = prompts.iter().map(Prompt::len).collect();
     request_log::note(|work| (work.documents, work.tokens) = (lengths.len(), lengths.iter().sum()));
@@ -224,6 +230,7 @@ impl<R: PairRequest> PromptRequest for R {
         for same_query in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b) || a == b) {
             let mut query = making.encoder.for_query(same_query[0].0, making.options)?;
             for (_, document) in same_query {
+                let _rendering = making.render(same_query[0].0, document)?;
                 let prompt = query.prompt(document).map_err(|err| {
                     let [left, right] = self.places();
                     let index = making.encoded.prompts.len();

@@ -30,14 +30,14 @@ enum Source {
 /// Answers `POST /tokenize`.
 pub async fn tokenize(state: &web::Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let (blocking, share) = (state.clone(), body.share.clone());
-    let response = on_a_thread(state, move |_| tokens(&blocking, &body)).await?;
+    let response = on_a_thread(state, body.len(), move |_| tokens(&blocking, &body)).await?;
     Ok(Answer::json(HttpResponse::Ok(), share, &response))
 }
 
 /// Answers `POST /detokenize`.
 pub async fn detokenize(state: &web::Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let (blocking, share) = (state.clone(), body.share.clone());
-    let response = on_a_thread(state, move |_| text(&blocking, &body)).await?;
+    let response = on_a_thread(state, body.len(), move |_| text(&blocking, &body)).await?;
     Ok(Answer::json(HttpResponse::Ok(), share, &response))
 }
 
@@ -59,6 +59,8 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
         Source::Prompt(text) => state.encoder.tokens(&text, MOST_TOKENS)?,
         Source::Messages(messages) => {
             let options = PromptOptions { instruction, template_kwargs, ..PromptOptions::default() };
+            let [query, document] = Message::pair(&messages);
+            request.share.grow(state.encoder.template_bytes(query, document))?;
             match state.encoder.messages_of_at_most(MOST_TOKENS, &messages, &options) {
                 Err(err) if err.kind() == ErrorKind::TooLong => return Err(too_many()),
                 made => made?.token_ids().into_owned(),

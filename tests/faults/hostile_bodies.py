@@ -4,6 +4,7 @@ many of them at a time leave the process small and another client answered.
     hostile_bodies.py BINARY MODEL [SECONDS]      how long many are sent at a time; default: 20
 """
 
+import contextlib
 import gzip
 import http.client
 import itertools
@@ -19,6 +20,10 @@ check = Checks()
 MIB = 1 << 20
 # What docs/reliability.md states: bytes for each byte of the body, unpacked, and besides; and for the process.
 PER_BYTE, BESIDES, ALL, PROCESS = 12, 64 * MIB, 640 * MIB, 2048 * MIB
+# What a template may take besides, and one that says its texts as often as a request wants.
+RENDERING = 64 * MIB
+TEMPLATE = "{% for i in range(times | default(1)) %}{{ messages[0].content }}{{ messages[1].content | trim }}{% endfor %}{{ x | default('') | tojson }}"
+HALF = "\\ud800"
 SECONDS = 20
 CLIENTS = 16
 
@@ -49,6 +54,9 @@ def bodies():
     wrong = {"numbers": "1", "nulls": "null", "objects": "{}", "lists": "[]", "objects with a field": '{"":0}', "nested lists": "[[[[0]]]]"}
     for name, item in wrong.items():
         yield f"{name} for documents", "/v1/rerank", rerank(many(item, MIB))
+    yield "what is no number for documents", "/v1/rerank", rerank(many("NaN", 4 * MIB))
+    yield "infinities for documents, 32 MiB", "/v1/rerank", rerank(many("Infinity", 32 * MIB - 100))
+    yield "halves of surrogate pairs", "/v1/rerank", rerank('["a"]', more=f',"x":"{HALF * (4 * MIB)}"')
     yield "numbers for documents, 32 MiB", "/v1/rerank", rerank(many("1", 32 * MIB - 100))
     yield "objects for documents, 32 MiB", "/v1/rerank", rerank(many('{"":0}', 32 * MIB - 100))
     yield "numbers for texts", "/rerank", f'{{"query":"q","texts":{many("1", 4 * MIB)}}}'
@@ -92,6 +100,23 @@ def bodies():
     yield "a message of 32 MiB", "/tokenize", f'{{"messages":[{{"role":"query","content":{long(32 * MIB - 300)}}}]}}'
 
 
+def rendered():
+    times = ',"chat_template_kwargs":{"times":%d}'
+    yield "a pair a million times", "/v1/rerank", rerank('["a"]', more=times % 1_000_000)
+    yield "a query of 100 kB, 160 times", "/v1/rerank", rerank('["a"]', long(100_000), times % 160)
+    yield "a query of 1 MB, 15 times", "/v1/rerank", rerank('["a","b"]', long(1_000_000), times % 15)
+    yield "a query of 8 MB, twice", "/v1/rerank", rerank('["a","b"]', long(8_000_000), times % 2)
+    yield "a document of 24 MB", "/v1/rerank", rerank(f"[{long(24_000_000)}]")
+    yield "its end wanted", "/v1/rerank", rerank(f"[{long(24_000_000)}]", more=',"truncate_prompt_tokens":-1,"truncation_side":"left"')
+    yield "a document of 24 MB, three times", "/v1/rerank", rerank(f"[{long(24_000_000)}]", more=times % 3)
+    yield "control tokens, three times", "/v1/rerank", rerank(f'["{"<|im_end|>" * 800_000}"]', more=times % 3)
+    yield "empty documents, a long query", "/v1/rerank", rerank(many('""', 30_000), word(1000))
+    yield "a large variable", "/v1/rerank", rerank('["a"]', more=f',"chat_template_kwargs":{{"x":{many("0", MIB)}}}')
+    yield "a large text for a variable", "/v1/rerank", rerank('["a"]', more=f',"chat_template_kwargs":{{"x":{long(8 * MIB)}}}')
+    yield "a message of 8 MB, three times", "/tokenize", f'{{"messages":[{{"role":"query","content":{long(8_000_000)}}}]{times % 3}}}'
+    yield "a message of 24 MB", "/classify", f'{{"messages":[{{"role":"query","content":{long(24_000_000)}}}]}}'
+
+
 def packed():
     yield "32 MiB of gzip, numbers", "/v1/rerank", rerank(many("1", 32 * MIB - 100))
     yield "32 MiB of gzip, white space", "/v1/rerank", rerank('["a"]', more=" " * (32 * MIB - 100))
@@ -123,8 +148,9 @@ def forget_peak(server):
         refs.write("5")
 
 
-def one_by_one(server, all_bodies):
+def one_by_one(server, all_bodies, besides=BESIDES):
     """The table."""
+    failed = check.failed
     print(f"        {'body':44} {'KiB':>7} {'grows MiB':>10} {'may':>6} {'s':>6}  answer", flush=True)
     first, most, worst = memory(server, "VmRSS"), 0, 0.0
     for body in all_bodies:
@@ -132,13 +158,13 @@ def one_by_one(server, all_bodies):
         base, start = memory(server, "VmRSS"), time.monotonic()
         status, length = body.send(server)
         seconds, grown = time.monotonic() - start, memory(server, "VmHWM") - base
-        may = PER_BYTE * body.size + BESIDES
+        may = PER_BYTE * body.size + besides
         worst, most = max(worst, seconds), max(most, memory(server, "VmHWM") - first)
         figures = f"{body.size / 1024:7.0f} {grown / MIB:10.0f} {may / MIB:6.0f} {seconds:6.1f}"
         print(f"        {body.name:44} {figures}  {status}, {length} bytes", flush=True)
         if grown > may or status not in (200, 400, 404, 413):
             check(f"{body.name} is within its bound and answered", False, f"{grown} of {may} bytes, {status}")
-    check(f"{len(all_bodies)} hostile bodies are each within the stated bound", check.failed == 0)
+    check(f"{len(all_bodies)} hostile bodies are each within the stated bound", check.failed == failed)
     check("all of them, one after the other, leave it below what all together may take", most < ALL, most)
     check("none of them takes a minute", worst < 60, worst)
 
@@ -167,6 +193,22 @@ def many_at_a_time(server, all_bodies, seconds):
     check("an honest client was answered throughout", not honest.problems, honest.problems[:3])
 
 
+def half_sent(server):
+    """Bodies that stop before their end, on as many connections as there are files for."""
+    head = f"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {MIB}\r\n\r\n".encode()
+    with contextlib.ExitStack() as connections:
+        base = memory(server, "VmRSS")
+        forget_peak(server)
+        for _ in range(900):
+            stream = connections.enter_context(server.connect())
+            with contextlib.suppress(OSError):
+                stream.sendall(head + b" " * (MIB - 1))
+        status, _, _ = server.ask("GET", "/health")
+        grown = memory(server, "VmHWM") - base
+    print(f"        900 bodies without an end, 900 MiB: the process grew by {grown / MIB:.0f} MiB", flush=True)
+    check("bodies without an end take no more than all together may", status == 200 and grown < ALL, (status, grown))
+
+
 def left_alone(server):
     """Work whose client has gone is not done."""
     body = Body("many different texts", "/v1/rerank", rerank(numbered('"%d ' + "word " * 500 + '"', 5000)))
@@ -182,12 +224,16 @@ def main():
     # What is freed goes back to the system, so that the next body is measured by itself.
     freed = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     alone = Server(binary, model, *flags, "--prefix-cache-mib", "16", env=freed)
-    with alone, Server(binary, model, *flags) as shared:
+    templated = Server(binary, model, *flags, "--prefix-cache-mib", "16", "--chat-template", TEMPLATE, env=freed)
+    with alone, templated, Server(binary, model, *flags) as shared:
         alone.rerank("who", ["me", "you"])
         one_by_one(alone, all_bodies)
+        templated.rerank("who", ["me", "you"])
+        one_by_one(templated, [Body(*body) for body in rendered()], BESIDES + RENDERING)
         left_alone(alone)
+        half_sent(shared)
         many_at_a_time(shared, all_bodies, float(seconds[0]) if seconds else SECONDS)
-        for server in alone, shared:
+        for server in alone, templated, shared:
             check("nothing is left at work", eventually(lambda: server.load() == 0, 10), server.load())
             check("nothing panicked", "panicked" not in server.log(), server.log()[-2000:])
             check("the server stops in order", server.stop() == 0)

@@ -198,7 +198,7 @@ fn server_options(
     env: impl Fn(&str) -> Option<String>,
     notices: &mut Vec<String>,
 ) -> Result<ServerOptions, String> {
-    let names = args.served_model_name.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    let names = args.served_model_name.iter().map(|name| values::bare(name).to_owned()).filter(|name| !name.is_empty());
     let served_model_names = match names.collect::<Vec<_>>() {
         names if !names.is_empty() => names,
         _ => vec![engine.model_name()],
@@ -271,7 +271,7 @@ pub(super) fn pooling(json: Option<String>, notices: &mut Vec<String>) -> Result
 /// The instruction of texts that bring none, without the white space around it.
 pub(super) fn instruction(flag: Option<String>, env: impl Fn(&str) -> Option<String>) -> Option<String> {
     let text = given(flag).or_else(|| env("IRONRANK_INSTRUCTION"))?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    Some(values::bare(&text).to_owned()).filter(|text| !text.is_empty())
 }
 
 /// The variables of [`TOLD`] that are set.

@@ -314,6 +314,10 @@ fn variables_say_what_flags_do_not() {
         (&[("IRONRANK_INSTRUCTION", " Find laws.\n")], "m", &[], |o| {
             o.server.instruction = Some("Find laws.".to_owned());
         }),
+        (&[("IRONRANK_INSTRUCTION", "\u{feff}Find laws.\r\n")], "m", &[], |o| {
+            o.server.instruction = Some("Find laws.".to_owned());
+        }),
+        (&[], "m --served-model-name=\u{feff}a", &[], |o| o.server.served_model_names = texts(&["a"])),
         (&[("IRONRANK_INSTRUCTION", "Find laws.")], "m --instruction Find!", &[], |o| {
             o.server.instruction = Some("Find!".to_owned());
         }),

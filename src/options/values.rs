@@ -1,6 +1,6 @@
 //! Values of flags and variables: human sizes, seconds, names of choices. Errors are sentences.
 //!
-//! Every function is pure; called by `options::build`, `options::spelling` and, as clap's value parsers, by
+//! Every function is pure; called by `options::build`, `json`, `keys`, `spelling` and, as clap's value parsers, by
 //! `options::flags`.
 
 use super::{ClientCertificates, DEFAULT_LOG_LEVEL, HealthOptions, Listen, LogFormat, Overflow};

@@ -206,6 +206,7 @@ async fn voyages_clients_find_their_list_beside_vllms() {
     assert!(plain.get("data").is_none() && plain.get("object").is_none(), "{plain}");
     for (fields, count, texts) in [
         (json!({"top_k": 2, "truncation": true}), 2, false),
+        (json!({"top_k": 2, "top_n": null}), 2, false),
         (json!({"top_k": null, "truncation": true, "return_documents": true}), 3, true),
         (json!({"truncation": false, "return_documents": false}), 3, false),
     ] {

@@ -41,7 +41,7 @@ impl Dialect {
             (None, None, Some(Value::Object(_))) => {
                 Self::Input { return_documents: is_true(&fields_of_input(body), "return_documents") }
             }
-            _ if (has("top_k") || has("truncation")) && !has("top_n") => {
+            _ if (has("top_k") || has("truncation")) && given(body, "top_n").is_none() => {
                 Self::Data { return_documents: is_true(&Fields::new(body), "return_documents") }
             }
             _ => Self::Documents,

@@ -18,7 +18,7 @@ mod templated;
 pub use described::described;
 pub use model_card::INSTRUCTION;
 pub use raw::Message;
-pub use template::Template;
+pub use template::{Template, Variables};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;

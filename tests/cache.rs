@@ -202,7 +202,7 @@ fn no_directory_is_no_files_and_no_error() {
     let args = ["cache", "prune", "--weight-cache", nowhere.to_str().unwrap()];
     let output = Command::new(env!("CARGO_BIN_EXE_ironrank")).args(args).output().unwrap();
     assert!(output.status.success());
-    assert!(String::from_utf8(output.stdout).unwrap().ends_with("\n0 files, 0.00 GB\n"));
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with(" (there is no such directory)\n0 files, 0.00 GB\n"));
     assert!(!nowhere.exists());
     let file = cache.put("file", b"");
     let args = ["cache", "--weight-cache", file.to_str().unwrap()];

@@ -65,7 +65,7 @@ pub async fn body(
         return Err(too_large(limit));
     }
     let share = state.budget.share();
-    // A buffer that grows leaves as much behind as it has, until others take it.
+    // A buffer that grows leaves more behind than it has, until others take it.
     let mut left_behind = share.lend(0)?;
     let (started, mut body) = (Instant::now(), Vec::new());
     loop {
@@ -82,7 +82,7 @@ pub async fn body(
             return Err(too_large(limit));
         }
         share.receive(chunk.len())?;
-        left_behind.extend(chunk.len())?;
+        left_behind.extend(chunk.len() + chunk.len() / 4)?;
         body.extend_from_slice(&chunk);
     }
     drop(left_behind);

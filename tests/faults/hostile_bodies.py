@@ -231,7 +231,7 @@ def main():
         templated.rerank("who", ["me", "you"])
         one_by_one(templated, [Body(*body) for body in rendered()], BESIDES + RENDERING)
         left_alone(alone)
-        half_sent(shared)
+        half_sent(alone)
         many_at_a_time(shared, all_bodies, float(seconds[0]) if seconds else SECONDS)
         for server in alone, templated, shared:
             check("nothing is left at work", eventually(lambda: server.load() == 0, 10), server.load())

@@ -131,7 +131,7 @@ def json_that_is_none(server):
         refused(server, name, post(body), 400, words)
     for name, body in {
         "100,000 open objects": b'{"a":' * 100_000,
-        "a million numbers": b'{"query":"q","documents":[' + b"1," * 1_000_000 + b"1]}",
+        "two million numbers": b'{"query":"q","documents":[' + b"1," * 2_000_000 + b"1]}",
     }.items():
         refused(server, name, post(body), 413, "asks for more memory")
     right = {

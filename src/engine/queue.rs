@@ -86,7 +86,8 @@ impl Queue {
     }
 
     /// Fills a batch in turn, as far as `limit` and `sequences` allow; only with small requests if `small`. The first
-    /// prompt always fits, and so do those that are in the batch already. Small requests and others never share a batch: a small one would wait for the whole of it.
+    /// prompt always fits, and so do those that are in the batch already. Small requests and others never share a batch:
+    /// a small one would wait for the whole of it.
     pub fn take(
         &mut self,
         limit: Cost,

@@ -4,7 +4,7 @@
 
 use super::error::{ApiError, ErrorForm};
 use super::fields::{self, Fields, Issues};
-use super::words;
+use super::words::{self, Words};
 use crate::prompt::TruncationSide;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -134,8 +134,10 @@ pub(super) fn common(fields: &mut Fields<'_>) -> Common {
     let model = fields.string("model");
     fields.unused_string("user");
     let truncate_prompt_tokens = fields.integer_from("truncate_prompt_tokens", -1);
+    let words = Words::of(fields);
     let truncation_side = match fields.choice("truncation_side", &["left", "right"]) {
         Some("left") => TruncationSide::Left,
+        None if words.keeps_end => TruncationSide::Left,
         _ => TruncationSide::Right,
     };
     // Padding would only spoil the score of the last token.
@@ -148,12 +150,12 @@ pub(super) fn common(fields: &mut Fields<'_>) -> Common {
     let max_tokens_per_query = fields.integer("max_tokens_per_query").unwrap_or(0);
     let max_tokens_per_doc = fields.integer("max_tokens_per_doc").unwrap_or(0);
     let (instruction, template_kwargs) = instructions(fields);
-    let mut common = Common {
+    Common {
         model,
         request_id,
         priority,
-        use_activation,
-        truncate_prompt_tokens,
+        use_activation: use_activation.or(words.use_activation),
+        truncate_prompt_tokens: truncate_prompt_tokens.or(words.truncates.then_some(-1)),
         truncation_side,
         max_tokens_per_query,
         max_tokens_per_doc,
@@ -162,9 +164,7 @@ pub(super) fn common(fields: &mut Fields<'_>) -> Common {
         instruction,
         cache_salt,
         has_mm_processor_kwargs,
-    };
-    words::understand(fields, &mut common);
-    common
+    }
 }
 
 fn reserved(kwargs: &Map<String, Value>) -> Vec<&'static str> {

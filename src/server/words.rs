@@ -6,22 +6,28 @@
 
 use super::fields::Fields;
 use super::halves;
-use super::wire::Common;
-use crate::prompt::TruncationSide;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// Fills in what `fields` say in such words and not in vLLM's, the instruction aside.
-pub fn understand(fields: &Fields<'_>, common: &mut Common) {
-    common.use_activation = common.use_activation.or(fields.boolean_if_any("raw_scores").map(|raw| !raw));
-    if ["truncate", "truncation"].into_iter().any(|word| fields.boolean_if_any(word) == Some(true)) {
-        // As many tokens as the model has.
-        common.truncate_prompt_tokens = common.truncate_prompt_tokens.or(Some(-1));
-    }
-    if let Some(Value::String(side)) = fields.any("truncation_direction").filter(|_| !fields.has("truncation_side"))
-        && side.eq_ignore_ascii_case("left")
-    {
-        common.truncation_side = TruncationSide::Left;
+/// What a body says in such words of what vLLM has fields for.
+pub struct Words {
+    /// Whether scores are probabilities.
+    pub use_activation: Option<bool>,
+    /// Whether a prompt is cut to as many tokens as the model has.
+    pub truncates: bool,
+    /// Whether its end is kept then.
+    pub keeps_end: bool,
+}
+
+impl Words {
+    /// Reads them, the instruction aside.
+    pub fn of(fields: &Fields<'_>) -> Self {
+        let side = fields.any("truncation_direction").filter(|_| !fields.has("truncation_side"));
+        Self {
+            use_activation: fields.boolean_if_any("raw_scores").map(|raw| !raw),
+            truncates: ["truncate", "truncation"].into_iter().any(|word| fields.boolean_if_any(word) == Some(true)),
+            keeps_end: side.and_then(Value::as_str).is_some_and(|side| side.eq_ignore_ascii_case("left")),
+        }
     }
 }
 

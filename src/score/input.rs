@@ -81,7 +81,7 @@ impl<R: BufRead> Read for Unpacked<R> {
         self.0.read(buffer).map_err(|err| match err.kind() {
             UnexpectedEof | InvalidInput | InvalidData => {
                 let why = "its gzip data is damaged, cut, or followed by something else";
-                io::Error::new(err.kind(), format!("{why} ({err}); `gunzip -t` tells of it too"))
+                io::Error::new(err.kind(), format!("{why} ({err})"))
             }
             _ => err,
         })

@@ -232,8 +232,12 @@ impl Engine {
         self.answers_to(admission, prompts, priority).await
     }
 
-    /// A place in the queue for a request of so many pairs, whose prompts are yet to be made; an error if it is full.
+    /// A place in the queue for a request of so many pairs, whose prompts are yet to be made; an error if it is full, or
+    /// if the engine has failed.
     pub fn admit(&self, pairs: usize) -> Result<Admission> {
+        if !self.is_alive() {
+            return Err(stopped());
+        }
         let mut admission = Admission(Pending::admit(pairs, &self.limits, &self.state)?);
         admission.add_tokens(0)?;
         Ok(admission)
@@ -246,8 +250,9 @@ impl Engine {
         }
         let (reply, answer) = oneshot::channel();
         let (arrival, pending) = (Instant::now(), admission.0);
-        self.requests.send(Request { prompts, priority, arrival, reply, pending }).map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        // Who has a place was there when the engine failed, and hears so, even where the queue closed before the prompts came.
+        self.requests.send(Request { prompts, priority, arrival, reply, pending }).map_err(|_| failed())?;
+        answer.await.map_err(|_| failed())?
     }
 
     /// Whether the worker can still compute: false after a fault ended it.
@@ -334,6 +339,10 @@ impl Engine {
 
 fn full(sentence: String) -> Error {
     Error::new(ErrorKind::Unavailable, sentence)
+}
+
+fn failed() -> Error {
+    Error::new(ErrorKind::Internal, "The engine failed while it computed this request.")
 }
 
 fn stopped() -> Error {

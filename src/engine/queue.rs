@@ -147,8 +147,7 @@ impl Queue {
     /// Fails everything.
     pub fn fail(self) {
         for request in self.requests.into_values() {
-            let error = Error::new(ErrorKind::Internal, "The engine failed while it computed this request.");
-            let _ = request.reply.send(Err(error));
+            let _ = request.reply.send(Err(super::failed()));
         }
     }
 }

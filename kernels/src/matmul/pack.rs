@@ -17,6 +17,10 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Changes whenever [`Weights::as_bytes`] gives other bytes for the same weights: whoever keeps them in a file writes
+    /// it beside them, and packs anew where it differs.
+    pub const LAYOUT: u64 = 3;
+
     /// Packs `n` rows of `k` values; `read(row, out)` fills `out` (length `k`) with one row, in any order and from
     /// several threads.
     pub fn pack(cpu: &Cpu, k: usize, n: usize, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {

@@ -32,8 +32,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Reads otherwise on a machine of the other byte order.
 const MAGIC: u64 = u64::from_le_bytes(*b"irnkpack");
-/// Changes with the layout of the file or of the panels.
-const VERSION: u64 = 3;
+/// Changes with the form of the header and the table.
+const FORM: u64 = 0;
+/// Changes with the form, and with the layout of the panels, which the kernels decide.
+const VERSION: u64 = FORM << 32 | Weights::LAYOUT;
 /// Bytes of a page; matrices start at multiples.
 const PAGE: usize = 4096;
 /// Words of the header before the table: magic, version, columns of a panel, fingerprint (two), bytes of the text behind the

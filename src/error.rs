@@ -1,6 +1,6 @@
 //! One error type for the whole program: a kind that says who can mend it, and a sentence that says how.
 //!
-//! Leaves make errors, `server::error` alone maps a kind to a status and a body, `main` maps it to an exit code.
+//! Leaves make errors, `server::http::error` alone maps a kind to a status and a body, `main` maps it to an exit code.
 
 use std::fmt;
 

@@ -52,7 +52,7 @@ pub const DEFAULT_DRAIN_DELAY: Duration = Duration::ZERO;
 /// aiohttp for 15 s, Java (from 20 on) for 30 s, Go for 90 s.
 pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(90);
 /// Largest request body in bytes. vLLM has no limit; 1,000 documents of 32 kB fit; the memory of all requests follows
-/// from it, see `server::budget`.
+/// from it, see `server::http::budget`.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 32 << 20;
 /// How long a request's head may take to come, and then its body. Long bodies get more.
 pub const DEFAULT_RECEIVE_TIMEOUT: Duration = Duration::from_secs(20);

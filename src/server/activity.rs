@@ -2,8 +2,8 @@
 //!
 //! Invariant: a server that does nothing says nothing. Started and ended by `run`.
 
-use super::State;
-use super::request_log::WINDOW;
+use super::http::request_log::WINDOW;
+use super::state::State;
 use crate::engine;
 use actix_web::web;
 use indicatif::HumanCount;

@@ -4,209 +4,41 @@
 //! every error is JSON; nothing redirects. When a client closes its connection the request's future is dropped, and
 //! with it the engine's work. Imports engine and the leaves prompt, options and error; called by `main`.
 
-mod access;
 mod activity;
-mod aside;
-mod body;
-mod budget;
-mod classify;
-mod connections;
-mod cors;
-mod encoding;
-pub mod error;
-mod fields;
-mod frames;
-mod halves;
-mod info;
-mod input;
-mod intake;
-mod invocations;
-mod listen;
-pub mod metrics;
-mod names;
-mod openapi;
-mod pooling;
-mod request_id;
-mod request_log;
-mod rerank;
+mod http;
+mod metrics;
 mod route;
-mod run;
-mod score;
+mod routes;
 mod scoring;
-mod stream;
-mod tls;
-mod tokenize;
+mod state;
 mod wire;
-mod words;
 
-pub use listen::{Listening, Reserved, reserve, reserve_unix};
-pub use run::{Lifecycle, run};
-pub use tls::{Renewal, follow, hang_ups};
+pub use http::listen::{Listening, Reserved, reserve, reserve_unix};
+pub use http::run::{Lifecycle, run};
+pub use http::tls::{Renewal, follow, hang_ups};
+pub use state::{ServerInfo, Settings, State, THREADS};
 
-use crate::checkpoint::Activation;
-use crate::engine::Engine;
-use crate::error::{Error, ErrorKind, Result};
-use crate::options::{Cors, Overflow, Pooling};
-use crate::prompt::PromptEncoder;
-use crate::threads::{self, Threads};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use budget::Budget;
-use error::{ApiError, Refusal};
-use intake::Body;
-use metrics::{Exchange, Metrics};
-use request_log::Record;
-use rerank::Documents;
+use http::error::{ApiError, Refusal};
+use http::intake::{self, Body};
+use http::request_log::Record;
+use http::shown::shown;
+use http::{access, connections, cors, request_id};
+use metrics::Exchange;
 use route::Resource;
-use serde_json::{Map, Value};
-use std::borrow::Cow;
+use routes::rerank::{self, Documents};
+use routes::{classify, info, invocations, openapi, pooling, score, tokenize};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Threads that read JSON and make tokens.
-const TEXT_THREADS: usize = 4;
-/// The one that has the model.
-const ENGINE_THREADS: usize = 1;
-/// Threads that a server takes beside those that compute.
-pub const THREADS: usize = TEXT_THREADS + run::HTTP_THREADS + ENGINE_THREADS;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use wire::{body, fields};
 
 /// How long the connection stays for the next request.
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// Most characters of what a client wrote that an answer or a log line repeats.
-const MOST_SHOWN: usize = 200;
-
-/// What the operator decided about the server.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Names that requests may use, never empty; answers carry the first.
-    pub served_model_names: Vec<String>,
-    /// Where the model came from, as the model cards say it.
-    pub root: String,
-    /// Whether the weights are made up, so that scores carry no meaning.
-    pub dummy: bool,
-    /// Longest prompt in tokens.
-    pub max_model_len: usize,
-    /// Keys that open the API; empty leaves it open to all.
-    pub api_keys: Vec<String>,
-    /// Whether a request may name any model.
-    pub skip_model_name_validation: bool,
-    /// Largest request body in bytes, after decompression.
-    pub max_body_bytes: usize,
-    /// How long a request's body may take to come; one that is long gets more.
-    pub receive_timeout: Duration,
-    /// Prefix that a proxy puts before every path; empty or without a `/` at the end.
-    pub root_path: String,
-    /// Which web pages of other origins may call the API.
-    pub cors: Cors,
-    /// What becomes of a pair that is too long.
-    pub overflow: Overflow,
-    /// How a logit becomes a score.
-    pub pooling: Pooling,
-    /// The function that makes a score of it, unless a request asks for the logit itself.
-    pub activation: Activation,
-    /// Whether each request is a line in the log.
-    pub log_requests: bool,
-    /// Whether answers name their request in `X-Request-Id`.
-    pub request_id_headers: bool,
-    /// Whether the API is described at `/openapi.json` and `/docs`.
-    pub docs: bool,
-    /// What the model calls its one class.
-    pub label: String,
-    /// What `/tokenizer_info` tells, and that there is such a route.
-    pub tokenizer_info: Option<Map<String, Value>>,
-    /// What `/server_info` tells developers, and that there is such a route; it must hold no secret.
-    pub server_info: Option<ServerInfo>,
-}
-
-/// What `/server_info` tells.
-#[derive(Debug, Clone, Default)]
-pub struct ServerInfo {
-    /// The server's options.
-    pub config: Map<String, Value>,
-    /// Its environment variables.
-    pub environment: Map<String, Value>,
-}
-
-impl Settings {
-    fn model_name(&self) -> &str {
-        self.served_model_names.first().map_or("", String::as_str)
-    }
-
-    /// What answers about the model say of its weights: nothing where they are a model's.
-    fn load_format(&self) -> Option<&'static str> {
-        self.dummy.then_some("dummy")
-    }
-
-    /// Whether the operator wants this resource to be there.
-    fn has(&self, resource: &Resource) -> bool {
-        match resource {
-            Resource::ServerInfo => self.server_info.is_some(),
-            Resource::TokenizerInfo => self.tokenizer_info.is_some(),
-            Resource::OpenApi | Resource::Docs => self.docs,
-            _ => true,
-        }
-    }
-
-    /// `path` without the proxy's prefix; a path without it is taken as it is.
-    fn local_path<'a>(&self, path: &'a str) -> &'a str {
-        match path.strip_prefix(self.root_path.as_str()) {
-            Some(local) if local.is_empty() || local.starts_with('/') => local,
-            _ => path,
-        }
-    }
-
-    /// Accepts what means a served name, and no name at all; a refusal lists the names.
-    fn check_model(&self, name: &str) -> std::result::Result<(), ApiError> {
-        if name.is_empty() || self.skip_model_name_validation || names::means_one_of(&self.served_model_names, name) {
-            return Ok(());
-        }
-        let served = self.served_model_names.join(", ");
-        let sentence = format!("The model `{}` does not exist. Valid aliases: {served}.", shown(name));
-        Err(Error::new(ErrorKind::UnknownModel, sentence).into())
-    }
-}
-
-/// Everything a request needs.
-pub struct State {
-    settings: Settings,
-    engine: Engine,
-    encoder: Arc<PromptEncoder>,
-    metrics: Metrics,
-    /// They read JSON and make tokens.
-    threads: Threads,
-    /// Requests at work.
-    at_work: AtomicUsize,
-    /// What the log was told of requests.
-    told: request_log::Told,
-    /// The memory that requests share.
-    budget: Budget,
-    /// Whether the server was told to stop: it is not well any more, and every answer ends its connection.
-    stopping: AtomicBool,
-    /// Seconds since 1970 when the server started.
-    started: u64,
-}
-
-impl State {
-    /// The state of a server; an error if the metrics cannot be labelled with the served name, or if the system refuses
-    /// the threads that a server takes, those of HTTP among them.
-    pub fn new(settings: Settings, engine: Engine, encoder: Arc<PromptEncoder>) -> Result<Self> {
-        let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
-            .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
-        let (at_work, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (budget, told) = (Budget::new(settings.max_body_bytes), request_log::Told::default());
-        let threads = Threads::start("texts", TEXT_THREADS)?;
-        threads::check_room("http", run::HTTP_THREADS)?;
-        Ok(Self { settings, engine, encoder, metrics, threads, at_work, told, budget, stopping, started: unix_time() })
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-}
 
 /// The application: all routes over `state`.
 pub fn app(
@@ -220,10 +52,10 @@ pub fn app(
         InitError = (),
     >,
 > {
-    App::new().configure(routes(state))
+    App::new().configure(configure(state))
 }
 
-fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+fn configure(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
     move |app| {
         app.app_data(state.clone()).default_service(web::to(serve));
     }
@@ -376,19 +208,6 @@ fn no_route(request: &HttpRequest) -> ApiError {
     ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
 }
 
-/// The beginning of what a client wrote.
-fn shown(text: &str) -> Cow<'_, str> {
-    beginning(text, MOST_SHOWN)
-}
-
-/// At most so many characters of `text`.
-fn beginning(text: &str, most: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(most) {
-        None => text.into(),
-        Some((end, _)) => format!("{}…", &text[..end]).into(),
-    }
-}
-
 /// What the metrics count of an answered request.
 fn exchange<'a>(
     handler: &'a str,
@@ -422,8 +241,4 @@ fn known_method(method: &Method) -> &str {
         }
         _ => "other",
     }
-}
-
-fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -3,15 +3,15 @@
 //! Invariant: work on the CPU (JSON, tokens) runs aside and stops at the next pair when the request is dropped; then the
 //! engine's future is all that is waited for. Called by `rerank`, `score`, `classify`, `pooling`.
 
-use super::State;
-use super::aside::{Client, on_a_thread};
-use super::body;
-use super::budget::{Loan, Share};
-use super::error::{ApiError, ErrorForm};
-use super::intake::Body;
+use super::http::aside::{Client, on_a_thread};
+use super::http::budget::{Loan, Share};
+use super::http::error::{ApiError, ErrorForm};
+use super::http::intake::Body;
+use super::http::{request_id, request_log};
 use super::metrics::Pair;
-use super::wire::{Common, PairRequest, Text};
-use super::{request_id, request_log};
+use super::state::State;
+use super::wire::body;
+use super::wire::pairs::{Common, PairRequest, Text};
 use crate::engine::Admission;
 use crate::error::{Error, ErrorKind};
 use crate::options::Overflow;

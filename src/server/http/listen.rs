@@ -150,7 +150,7 @@ impl Reserved {
         }
     }
 
-    /// Lets clients connect; they are answered from [`super::run`] on.
+    /// Lets clients connect; they are answered from [`run`](crate::server::run) on.
     pub fn listen(self) -> Result<Listening> {
         let Self { socket, place, tls, .. } = self;
         let listening = socket.listen(BACKLOG);

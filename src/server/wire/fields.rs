@@ -4,9 +4,9 @@
 //! counts all mistakes and names the first. Invariant: a body with a million mistakes takes no more memory than one with
 //! [`MAX_LISTED`]. Called by `wire`.
 
-use super::beginning;
-use super::error::{ApiError, Refusal};
 use super::halves;
+use crate::server::http::error::{ApiError, Refusal};
+use crate::server::http::shown::beginning;
 use serde_json::{Map, Value};
 use std::fmt::{Display, Write};
 

@@ -8,7 +8,8 @@
 use super::aside::on_a_thread;
 use super::budget::Share;
 use super::error::{ApiError, Refusal};
-use super::{State, shown};
+use super::shown::shown;
+use crate::server::state::State;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::rt::time::timeout;
 use actix_web::{HttpMessage, HttpRequest, web};

@@ -5,7 +5,9 @@
 //! the thousand, most are only counted. Called by `server`, and by `scoring` for what a request is made of.
 
 use super::error::ApiError;
-use super::{State, request_id, shown};
+use super::request_id;
+use super::shown::shown;
+use crate::server::state::State;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 /// Failed requests that have a line, in every [`WINDOW`].
 const MOST_LINES: u32 = 20;
 /// The time in which lines are counted.
-pub(super) const WINDOW: Duration = Duration::from_secs(10);
+pub const WINDOW: Duration = Duration::from_secs(10);
 /// A request that takes longer is one that clients give up. RAGFlow's 30 s began before the request was here.
 const SLOW: Duration = Duration::from_millis(29_500);
 
@@ -240,7 +242,7 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::error::Refusal;
+    use crate::server::http::error::Refusal;
     use actix_web::test::TestRequest;
 
     const WORK: Work = Work { documents: 66, tokens: 36_000, queued: Some(Duration::from_millis(1_240)) };

@@ -3,9 +3,9 @@
 //! Invariant: what nobody waits for any more is not begun, and can find out that it may stop. Called by what reads bodies,
 //! and makes tokens of them.
 
-use super::State;
 use super::error::{ApiError, Refusal};
 use crate::error::ErrorKind;
+use crate::server::state::State;
 use crate::threads::Size;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

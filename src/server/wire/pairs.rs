@@ -2,10 +2,10 @@
 //!
 //! Invariant: a request that was read breaks no rule of a single field; rules between fields are `scoring`'s.
 
-use super::error::{ApiError, ErrorForm};
 use super::fields::{self, Fields, Issues};
 use super::words::{self, Words};
 use crate::prompt::TruncationSide;
+use crate::server::http::error::{ApiError, ErrorForm};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt::Display;
@@ -130,7 +130,7 @@ impl PairRequest for ScoreRequest {
 }
 
 /// Reads the fields that all scoring requests share.
-pub(super) fn common(fields: &mut Fields<'_>) -> Common {
+pub fn common(fields: &mut Fields<'_>) -> Common {
     let model = fields.string("model");
     fields.unused_string("user");
     let truncate_prompt_tokens = fields.integer_from("truncate_prompt_tokens", -1);
@@ -172,7 +172,7 @@ fn reserved(kwargs: &Map<String, Value>) -> Vec<&'static str> {
 }
 
 /// What a request says about the words of its prompt: the model card's instruction, an operator's template's variables.
-pub(super) fn instructions(fields: &mut Fields<'_>) -> (Option<String>, Map<String, Value>) {
+pub fn instructions(fields: &mut Fields<'_>) -> (Option<String>, Map<String, Value>) {
     let field = fields.string("instruction");
     let kwargs = fields.object("chat_template_kwargs");
     let instruction = the_instruction(field.clone(), kwargs);
@@ -210,7 +210,7 @@ fn the_instruction(field: Option<String>, kwargs: Option<&Map<String, Value>>) -
 }
 
 /// A string, `{"text": string}`, or an object with `content`.
-pub(super) fn one_text(fields: &mut Fields<'_>, loc: impl Display, value: &Value) -> Option<Text> {
+pub fn one_text(fields: &mut Fields<'_>, loc: impl Display, value: &Value) -> Option<Text> {
     match value {
         Value::String(text) => return Some(Text::Plain(text.clone())),
         Value::Object(map) => {
@@ -234,7 +234,7 @@ pub(super) fn one_text(fields: &mut Fields<'_>, loc: impl Display, value: &Value
 }
 
 /// One text or a list of them.
-pub(super) fn texts(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Vec<Text>> {
+pub fn texts(fields: &mut Fields<'_>, loc: &str, value: &Value) -> Option<Vec<Text>> {
     let Value::Array(items) = value else {
         return one_text(fields, loc, value).map(|text| vec![text]);
     };

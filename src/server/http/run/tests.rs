@@ -2,7 +2,7 @@
 
 use super::{Lifecycle, run_app};
 use crate::options::{ClientCertificates, Tls};
-use crate::server::listen::{reserve, reserve_unix};
+use crate::server::http::listen::{reserve, reserve_unix};
 use actix_web::{HttpResponse, web};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

@@ -1,12 +1,12 @@
 //! `POST /classify`: whole prompts in, the probability of the one class of a reranker out.
 
-use super::budget::Answer;
-use super::error::ApiError;
-use super::input::InputRequest;
-use super::intake::Body;
-use super::scoring::{self, PromptRequest, Scored};
-use super::wire::ScoreUsage;
-use super::{State, unix_time};
+use crate::server::http::budget::Answer;
+use crate::server::http::error::ApiError;
+use crate::server::http::intake::Body;
+use crate::server::scoring::{self, PromptRequest, Scored};
+use crate::server::state::{State, unix_time};
+use crate::server::wire::input::InputRequest;
+use crate::server::wire::pairs::ScoreUsage;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -4,10 +4,10 @@
 //! refuse, or where its answer holds all of vLLM's. Sources: the APIs of text-embeddings-inference (TEI), Cohere, Voyage
 //! and DashScope.
 
-use super::super::error::{ApiError, ErrorForm};
-use super::super::fields::{self, Fields, given};
-use super::super::halves;
-use super::super::wire::{Common, PairRequest, Place, Text, common, one_text, texts};
+use crate::server::http::error::{ApiError, ErrorForm};
+use crate::server::wire::fields::{self, Fields, given};
+use crate::server::wire::halves;
+use crate::server::wire::pairs::{Common, PairRequest, Place, Text, common, one_text, texts};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 

@@ -3,11 +3,11 @@
 //! Invariants: any bytes at all give an object or an error, never a panic; what reading them takes is charged before.
 //! Called by `server`, `scoring`, `tokenize` and `invocations`.
 
-use super::budget::{Loan, Share};
-use super::error::{ApiError, Refusal};
 use super::fields::{self, Issue};
 use super::halves;
-use super::intake::Body;
+use crate::server::http::budget::{Loan, Share};
+use crate::server::http::error::{ApiError, Refusal};
+use crate::server::http::intake::Body;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -220,7 +220,7 @@ fn quote_non_finite(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::budget::Budget;
+    use crate::server::http::budget::Budget;
     use proptest::prelude::*;
 
     fn object(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {

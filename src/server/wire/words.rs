@@ -2,7 +2,7 @@
 //! Xinference.
 //!
 //! Invariants: these words mean the same on every route and in every dialect; vLLM's own field stands over them. vLLM
-//! knows none of them and takes whatever they hold, so what makes no sense is passed over. Called by `wire`.
+//! knows none of them and takes whatever they hold, so what makes no sense is passed over. Called by `pairs`.
 
 use super::fields::Fields;
 use super::halves;

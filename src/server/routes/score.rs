@@ -1,12 +1,11 @@
 //! `POST /score`, `/v1/score`: pairs in, scores out in the same order.
 
-use super::State;
-use super::budget::Answer;
-use super::error::ApiError;
-use super::intake::Body;
-use super::scoring::{self, Scored};
-use super::unix_time;
-use super::wire::{PairRequest, ScoreDatum, ScoreRequest, ScoreResponse, ScoreUsage};
+use crate::server::http::budget::Answer;
+use crate::server::http::error::ApiError;
+use crate::server::http::intake::Body;
+use crate::server::scoring::{self, Scored};
+use crate::server::state::{State, unix_time};
+use crate::server::wire::pairs::{PairRequest, ScoreDatum, ScoreRequest, ScoreResponse, ScoreUsage};
 use actix_web::{HttpResponse, web};
 
 /// Answers a score request; `request_id` is the client's header, if it sent one.

@@ -4,7 +4,7 @@
 //! In the tree it is [`HALF`], a number that every reader of a text refuses; a client that sends this number itself is
 //! refused in the same words. Called by `body`, which marks, and `fields`, which refuses.
 
-use super::error::ApiError;
+use crate::server::http::error::ApiError;
 use serde_json::Value;
 use std::borrow::Cow;
 

@@ -3,11 +3,11 @@
 //! Invariant: `input` is the prompt as it stands, `messages` are put into the prompt of pairs. Called by `classify`,
 //! `pooling`, `tokenize` and `invocations`.
 
-use super::error::ApiError;
 use super::fields::{self, Fields};
-use super::scoring::{Making, PromptRequest, at};
-use super::wire::{self, Common, Place};
+use super::pairs::{self, Common, Place};
 use crate::prompt::Message;
+use crate::server::http::error::ApiError;
+use crate::server::scoring::{Making, PromptRequest, at};
 use serde_json::{Map, Value};
 use std::fmt::Display;
 
@@ -76,7 +76,7 @@ impl PromptRequest for InputRequest {
 impl InputRequest {
     /// The request, or nothing if `fields` have noted what is wrong with it.
     pub fn from_fields(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<Self>, ApiError> {
-        let common = wire::common(fields);
+        let common = pairs::common(fields);
         fields.boolean("add_special_tokens");
         let input = if fields.has("input") || !fields.has("messages") {
             let input = fields.required("input").and_then(|value| input(fields, value));

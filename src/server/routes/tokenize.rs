@@ -2,15 +2,15 @@
 //!
 //! A prompt is read as raw text, control tokens included; messages become the prompt of pairs.
 
-use super::aside::on_a_thread;
-use super::budget::Answer;
-use super::error::ApiError;
-use super::fields::{self, Fields};
-use super::input;
-use super::intake::Body;
-use super::{State, body, wire};
 use crate::error::ErrorKind;
 use crate::prompt::{Message, PromptOptions};
+use crate::server::http::aside::on_a_thread;
+use crate::server::http::budget::Answer;
+use crate::server::http::error::ApiError;
+use crate::server::http::intake::Body;
+use crate::server::state::State;
+use crate::server::wire::fields::{self, Fields};
+use crate::server::wire::{body, input, pairs};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -49,7 +49,7 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     let model = fields.string("model");
     fields.boolean("add_special_tokens");
     let with_strings = fields.boolean("return_token_strs").unwrap_or(false);
-    let (instruction, template_kwargs) = wire::instructions(&mut fields);
+    let (instruction, template_kwargs) = pairs::instructions(&mut fields);
     let source = source(&mut fields, &body)?;
     let Some(source) = source.filter(|_| fields.is_clean()) else {
         return Err(fields::refuse(fields.into_issues()));

@@ -3,17 +3,18 @@
 //! Invariant: a body is tried as a classification, a reranking, a scoring and a pooling request, in this order, and is
 //! the first that it makes sense as. Called by `server`.
 
-use super::aside::on_a_thread;
-use super::error::{ApiError, Refusal};
-use super::fields::given;
-use super::halves;
-use super::input::InputRequest;
-use super::intake::Body;
 use super::pooling::PoolingRequest;
 use super::rerank::{Documents, RerankRequest};
-use super::scoring::PromptRequest;
-use super::wire::{PairRequest, ScoreRequest};
-use super::{State, body, classify, pooling, rerank, score};
+use super::{classify, pooling, rerank, score};
+use crate::server::http::aside::on_a_thread;
+use crate::server::http::error::{ApiError, Refusal};
+use crate::server::http::intake::Body;
+use crate::server::scoring::PromptRequest;
+use crate::server::state::State;
+use crate::server::wire::fields::given;
+use crate::server::wire::input::{self, InputRequest};
+use crate::server::wire::pairs::{PairRequest, ScoreRequest};
+use crate::server::wire::{body, halves};
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value};
@@ -57,7 +58,7 @@ fn target_of(body: &Body) -> Result<Target, ApiError> {
 }
 
 fn target(map: &Map<String, Value>) -> Result<Target, ApiError> {
-    super::input::refuse_removed(map)?;
+    input::refuse_removed(map)?;
     // What TEI's clients send to SageMaker.
     if given(map, "texts").is_some() && given(map, "documents").is_none() {
         return Ok(Target::Rerank);

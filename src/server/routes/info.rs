@@ -1,9 +1,9 @@
 //! What the server says about itself: models, health, version, metrics, load, options.
 
-use super::error::{ApiError, Refusal};
-use super::{ServerInfo, Settings, State};
 use crate::error::ErrorKind;
 use crate::options::Overflow;
+use crate::server::http::error::{ApiError, Refusal};
+use crate::server::state::{ServerInfo, Settings, State};
 use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

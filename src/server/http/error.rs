@@ -31,7 +31,7 @@ pub enum Refusal {
 }
 
 /// One for each status; the description of the API is made from them.
-pub(super) const EVERY: [Refusal; 8] = [
+pub const EVERY: [Refusal; 8] = [
     Refusal::Malformed,
     Refusal::Unauthorized,
     Refusal::NoRoute,
@@ -43,7 +43,7 @@ pub(super) const EVERY: [Refusal; 8] = [
 ];
 
 /// A row of the table.
-pub(super) struct Row {
+pub struct Row {
     /// What the answer has.
     pub status: StatusCode,
     /// `error.type`, as vLLM names it.
@@ -53,7 +53,7 @@ pub(super) struct Row {
 }
 
 /// The table.
-pub(super) fn row(refusal: Refusal) -> Row {
+pub fn row(refusal: Refusal) -> Row {
     let rule = "The request breaks a rule; the sentence names it";
     let nothing = "There is no such model or route";
     let (status, kind, what) = match refusal {
@@ -226,14 +226,14 @@ impl From<Error> for ApiError {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct ErrorBody<'a> {
+pub struct ErrorBody<'a> {
     error: ErrorInfo<'a>,
     message: &'a str,
     detail: &'a str,
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct TextsErrorBody<'a> {
+pub struct TextsErrorBody<'a> {
     error: &'a str,
     error_type: &'static str,
     message: &'a str,
@@ -241,7 +241,7 @@ pub(super) struct TextsErrorBody<'a> {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct ErrorInfo<'a> {
+pub struct ErrorInfo<'a> {
     message: &'a str,
     r#type: &'a str,
     param: Option<&'a str>,
@@ -249,7 +249,7 @@ pub(super) struct ErrorInfo<'a> {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct UnauthorizedBody<'a> {
+pub struct UnauthorizedBody<'a> {
     error: &'a str,
     message: &'a str,
     detail: &'a str,

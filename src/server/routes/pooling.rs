@@ -1,15 +1,15 @@
 //! `POST /pooling`: whole prompts in, scores out as numbers, base64 or bytes.
 
-use super::budget::Answer;
-use super::encoding::{Encoding, Format, python_json};
-use super::error::ApiError;
-use super::fields::{self, Fields};
-use super::input::{self, InputRequest};
-use super::intake::Body;
 use super::rerank::RerankUsage;
-use super::scoring::{self, Making, PromptRequest, Scored};
-use super::wire::{Common, ScoreUsage};
-use super::{State, unix_time};
+use crate::server::http::budget::Answer;
+use crate::server::http::error::ApiError;
+use crate::server::http::intake::Body;
+use crate::server::scoring::{self, Making, PromptRequest, Scored};
+use crate::server::state::{State, unix_time};
+use crate::server::wire::encoding::{Encoding, Format, python_json};
+use crate::server::wire::fields::{self, Fields};
+use crate::server::wire::input::{self, InputRequest};
+use crate::server::wire::pairs::{Common, ScoreUsage};
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;

@@ -6,8 +6,8 @@
 use super::connections::{self, Connections, Times};
 use super::listen::Listening;
 use super::stream::Stream;
-use super::{State, activity, routes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::server::{activity, configure, state::State};
 use actix_http::{HttpService, KeepAlive, Request};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// Threads that speak HTTP. They only move bytes: the cores belong to the engine.
 const WORKERS: usize = 1;
 /// Those, and the one that takes connections: what actix starts.
-pub(super) const HTTP_THREADS: usize = WORKERS + 1;
+pub const HTTP_THREADS: usize = WORKERS + 1;
 
 /// Times and places of a server's life.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +73,7 @@ pub async fn run(
         }
     };
     let telling = actix_web::rt::spawn(activity::tell(state.clone()));
-    let serving = run_app(routes(state.clone()), listening, lifecycle, stop);
+    let serving = run_app(configure(state.clone()), listening, lifecycle, stop);
     let failure = async {
         let failure = state.engine.failed().await;
         tokio::time::sleep(FAILURE_TIMEOUT).await;

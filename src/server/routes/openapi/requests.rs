@@ -1,4 +1,4 @@
-//! The bodies of requests as schemas: what clients should send. The readers in `wire` and `input` accept more, such as
+//! The bodies of requests as schemas: what clients should send. The readers in `wire` accept more, such as
 //! numbers in strings, because clients in the wild send it.
 //!
 //! Invariant: each field here is read there; tests send every one of them with a wrong type.

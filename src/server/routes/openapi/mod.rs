@@ -5,16 +5,16 @@
 
 mod requests;
 
-use super::Settings;
 use super::classify::ClassifyResponse;
-use super::error::{self, ErrorBody, Refusal, Row, TextsErrorBody, UnauthorizedBody};
 use super::info::{ClusterAuth, Info, Load, ModelCard, ModelList, Version};
 use super::pooling::PoolingResponse;
 use super::rerank::{DataResponse, OutputResponse, RerankResponse, TextRanks};
-use super::route::Resource;
 use super::tokenize::{DetokenizeResponse, TokenizeResponse};
-use super::wire::ScoreResponse;
 use crate::error::ErrorKind;
+use crate::server::http::error::{self, ErrorBody, Refusal, Row, TextsErrorBody, UnauthorizedBody};
+use crate::server::route::Resource;
+use crate::server::state::Settings;
+use crate::server::wire::pairs::ScoreResponse;
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_SECURITY_POLICY;
 use utoipa::openapi::content::ContentBuilder;
@@ -26,7 +26,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, R
 use utoipa::{PartialSchema, ToSchema};
 
 /// The page, which reads `openapi.json` beside it.
-const PAGE: &str = include_str!("../../../assets/docs.html");
+const PAGE: &str = include_str!("../../../../assets/docs.html");
 /// The page runs its own script and talks to this server; nothing else is let in.
 const PAGE_POLICY: &str =
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'";

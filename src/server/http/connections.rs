@@ -249,7 +249,7 @@ pub fn allow(connections: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Busy, Connections, Times, make_room};
-    use crate::server::stream::Stream;
+    use crate::server::http::stream::Stream;
     use std::future::poll_fn;
     use std::os::fd::AsFd;
     use std::pin::Pin;

@@ -4,12 +4,12 @@ mod request;
 
 pub use request::RerankRequest;
 
-use super::State;
-use super::budget::Answer;
-use super::error::ApiError;
-use super::intake::Body;
-use super::scoring::{self, Scored};
-use super::wire::PairRequest;
+use crate::server::http::budget::Answer;
+use crate::server::http::error::ApiError;
+use crate::server::http::intake::Body;
+use crate::server::scoring::{self, Scored};
+use crate::server::state::State;
+use crate::server::wire::pairs::PairRequest;
 use actix_web::{HttpResponse, web};
 use request::Dialect;
 use serde::Serialize;

@@ -1,0 +1,10 @@
+//! The words of bodies: JSON, fields, and what several resources read and answer.
+
+pub mod body;
+pub mod encoding;
+pub mod fields;
+pub mod halves;
+pub mod input;
+pub mod names;
+pub mod pairs;
+mod words;

@@ -7,7 +7,6 @@
 //! An entry continues another one, from any position of it on: a new query hangs on the system prompt's tokens within
 //! the entry that first brought them, and nothing is ever split or copied.
 
-use crate::batch::common;
 use ironrank_kernels::Buffer;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -150,6 +149,15 @@ impl PrefixCache {
         }
         path
     }
+}
+
+/// Length of the common beginning.
+pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
+    // Whole chunks are compared as memory: the head of a long query is gone over for every document.
+    const CHUNK: usize = 64;
+    let (chunks, others) = (a.chunks_exact(CHUNK), b.chunks_exact(CHUNK));
+    let same = CHUNK * chunks.zip(others).take_while(|(a, b)| a == b).count();
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use crate::prompt::Prompt;
 use ironrank_kernels::{KV_BLOCK, KvPiece, Run};
 use std::ops::Range;
 use tree::Tree;
-pub(crate) use tree::common;
 
 /// Sequences for one forward pass.
 pub struct Batch {

@@ -3,6 +3,7 @@
 //! Invariant: siblings begin with different tokens, no node is empty, a parent comes before its children in the order of
 //! [`Tree::walk`]. Built and read by [`super`] alone.
 
+use crate::prefix_cache::common;
 use std::collections::HashMap;
 
 /// The tree; nodes are known by their index, which inserting never changes.
@@ -119,13 +120,4 @@ impl Tree {
             None => &mut self.roots,
         }
     }
-}
-
-/// Length of the common beginning.
-pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
-    // Whole chunks are compared as memory: the head of a long query is gone over for every document.
-    const CHUNK: usize = 64;
-    let (chunks, others) = (a.chunks_exact(CHUNK), b.chunks_exact(CHUNK));
-    let same = CHUNK * chunks.zip(others).take_while(|(a, b)| a == b).count();
-    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
 }

@@ -3,7 +3,7 @@
 use ironrank::batch::Batch;
 use ironrank::engine::{Engine, Limits};
 use ironrank::error::{ErrorKind, Result};
-use ironrank::model::{Lane, Model, Outcome, Progress};
+use ironrank::model::{Model, Outcome, Progress, Slot};
 use ironrank::prompt::Prompt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 #[derive(Debug, PartialEq, Eq)]
 enum Call {
     /// A step of the batch whose last tokens are these, with so many tokens to go.
-    Advance(Lane, Vec<u32>, usize),
-    Retain(Lane, Vec<bool>),
+    Advance(Slot, Vec<u32>, usize),
+    Retain(Slot, Vec<bool>),
 }
 
 /// What the test lets a step come to.
@@ -31,22 +31,22 @@ enum Step {
 struct Held {
     calls: Sender<Call>,
     steps: Receiver<Step>,
-    lanes: [Option<(Vec<u32>, usize)>; 2],
+    slots: [Option<(Vec<u32>, usize)>; 2],
 }
 
 impl Model for Held {
-    fn begin(&mut self, lane: Lane, batch: Batch) {
+    fn begin(&mut self, slot: Slot, batch: Batch) {
         let ids: Vec<u32> = batch.token_ids().collect();
         let last = batch.last_tokens();
         let ends = last.of_sequence.iter().map(|&i| ids[last.rows[i]]).collect();
-        assert!(self.lanes[lane as usize].is_none(), "the lane is free");
-        self.lanes[lane as usize] = Some((ends, batch.rows()));
+        assert!(self.slots[slot as usize].is_none(), "the slot is free");
+        self.slots[slot as usize] = Some((ends, batch.rows()));
     }
 
-    fn advance(&mut self, lane: Lane) -> Progress {
-        let slot = &mut self.lanes[lane as usize];
-        let (ends, left) = slot.as_mut().expect("the lane holds a batch");
-        self.calls.send(Call::Advance(lane, ends.clone(), *left)).expect("the test listens");
+    fn advance(&mut self, slot: Slot) -> Progress {
+        let held = &mut self.slots[slot as usize];
+        let (ends, left) = held.as_mut().expect("the slot holds a batch");
+        self.calls.send(Call::Advance(slot, ends.clone(), *left)).expect("the test listens");
         match self.steps.recv().expect("the test answers") {
             Step::Chunk(remaining) => {
                 *left = remaining;
@@ -55,25 +55,25 @@ impl Model for Held {
             Step::Layer => Progress::Layer,
             Step::Done(margin) => {
                 let margins = ends.iter().map(|&id| margin + id as f32).collect();
-                *slot = None;
+                *held = None;
                 Progress::Done(Outcome { margins, kept: Vec::new(), flop: 1 })
             }
         }
     }
 
-    fn retain(&mut self, lane: Lane, wanted: &[bool]) {
-        self.calls.send(Call::Retain(lane, wanted.to_vec())).expect("the test listens");
-        let slot = &mut self.lanes[lane as usize];
-        let (ends, _) = slot.as_mut().expect("the lane holds a batch");
+    fn retain(&mut self, slot: Slot, wanted: &[bool]) {
+        self.calls.send(Call::Retain(slot, wanted.to_vec())).expect("the test listens");
+        let held = &mut self.slots[slot as usize];
+        let (ends, _) = held.as_mut().expect("the slot holds a batch");
         let mut flags = wanted.iter();
         ends.retain(|_| flags.next() == Some(&true));
         if ends.is_empty() {
-            *slot = None;
+            *held = None;
         }
     }
 
-    fn remaining(&self, lane: Lane) -> usize {
-        self.lanes[lane as usize].as_ref().map_or(0, |(_, left)| *left)
+    fn remaining(&self, slot: Slot) -> usize {
+        self.slots[slot as usize].as_ref().map_or(0, |(_, left)| *left)
     }
 
     fn last_hidden_states(&mut self, _: Batch) -> Vec<Vec<Vec<f32>>> {
@@ -103,7 +103,7 @@ fn bench(tokens: usize) -> Bench {
 fn bench_within(limits: Limits) -> Bench {
     let (call_sender, calls) = channel();
     let (steps, step_receiver) = channel();
-    let model = Box::new(Held { calls: call_sender, steps: step_receiver, lanes: [None, None] });
+    let model = Box::new(Held { calls: call_sender, steps: step_receiver, slots: [None, None] });
     Bench { engine: Engine::start(model, limits).unwrap(), calls, steps }
 }
 
@@ -137,7 +137,7 @@ fn long_prompts(ids: impl IntoIterator<Item = u32>, len: usize) -> Vec<Prompt> {
 }
 
 fn bulk<const N: usize>(ids: [u32; N]) -> Call {
-    Call::Advance(Lane::Bulk, ids.to_vec(), N)
+    Call::Advance(Slot::Bulk, ids.to_vec(), N)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,14 +161,14 @@ async fn requests_share_batches_and_each_gets_its_own_results_in_order() {
 async fn large_requests_share_by_tokens_and_a_priority_goes_first() {
     let bench = bench(4);
     let _first = bench.request(prompts([1, 1, 1, 1]), 0);
-    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1; 4], 1), "equal pairs are computed once");
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1; 4], 1), "equal pairs are computed once");
     let _long = bench.request(long_prompts([10, 11], 2), 0);
     let _short = bench.request(prompts([20, 21, 22, 23, 24]), 0);
     let _late = bench.request(prompts([40]), 1);
     let _urgent = bench.request(prompts([30]), -1);
     bench.until(|engine| engine.waiting() == 9).await;
     let ends = |call| match call {
-        Call::Advance(Lane::Bulk, ends, _) => ends,
+        Call::Advance(Slot::Bulk, ends, _) => ends,
         other => panic!("{other:?}"),
     };
     let order: Vec<u32> = [0; 4].into_iter().flat_map(|_| ends(bench.step(Step::Done(0.0)))).collect();
@@ -187,11 +187,11 @@ async fn a_low_priority_is_served_once_the_others_have_had_enough() {
     bench.until(|engine| engine.waiting() == 4).await;
     let low = bench.request(prompts([2]), 1);
     bench.until(|engine| engine.waiting() == 5).await;
-    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Lane::Bulk, vec![10, 11], 40_000));
+    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Slot::Bulk, vec![10, 11], 40_000));
     first.await.unwrap().unwrap();
     // Neither does it wait for the end of a request that came before, nor does it overtake by express.
-    assert_eq!(bench.step(Step::Chunk(30_000)), Call::Advance(Lane::Bulk, vec![10, 11], 30_000));
-    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Lane::Bulk, vec![2, 12], 20_001));
+    assert_eq!(bench.step(Step::Chunk(30_000)), Call::Advance(Slot::Bulk, vec![10, 11], 30_000));
+    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Slot::Bulk, vec![2, 12], 20_001));
     bench.steps.send(Step::Done(0.0)).unwrap();
     assert_eq!(low.await.unwrap().unwrap(), [2.0]);
 }
@@ -200,34 +200,34 @@ async fn a_low_priority_is_served_once_the_others_have_had_enough() {
 async fn a_small_request_overtakes_a_large_batch_and_leaves_it_a_share() {
     let bench = bench(5000);
     let large = bench.request(long_prompts([1], 4000), 0);
-    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1], 4000));
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1], 4000));
     let small = bench.request(long_prompts([2], 400), 0);
     bench.until(|engine| engine.waiting() == 1).await;
-    assert_eq!(bench.step(Step::Chunk(3000)), Call::Advance(Lane::Express, vec![2], 400));
-    assert_eq!(bench.step(Step::Layer), Call::Advance(Lane::Express, vec![2], 400), "to its end, without a pause");
+    assert_eq!(bench.step(Step::Chunk(3000)), Call::Advance(Slot::Express, vec![2], 400));
+    assert_eq!(bench.step(Step::Layer), Call::Advance(Slot::Express, vec![2], 400), "to its end, without a pause");
     bench.steps.send(Step::Done(0.0)).unwrap();
     assert_eq!(small.await.unwrap().unwrap(), [2.0]);
 
     let next = bench.request(long_prompts([3], 400), 0);
-    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1], 3000));
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1], 3000));
     bench.until(|engine| engine.waiting() == 1).await;
     let call = bench.step(Step::Chunk(2901));
-    assert_eq!(call, Call::Advance(Lane::Bulk, vec![1], 2901), "a quarter of what went by express comes first");
-    assert_eq!(bench.step(Step::Chunk(2900)), Call::Advance(Lane::Express, vec![3], 400));
+    assert_eq!(call, Call::Advance(Slot::Bulk, vec![1], 2901), "a quarter of what went by express comes first");
+    assert_eq!(bench.step(Step::Chunk(2900)), Call::Advance(Slot::Express, vec![3], 400));
     bench.steps.send(Step::Done(0.0)).unwrap();
     next.await.unwrap().unwrap();
-    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1], 2900));
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1], 2900));
 
     // What is nearly done is not interrupted, and what is not small waits.
     let waiting = bench.request(long_prompts([4, 5], 300), 0);
     bench.until(|engine| engine.waiting() == 2).await;
-    assert_eq!(bench.step(Step::Chunk(2000)), Call::Advance(Lane::Bulk, vec![1], 2000));
+    assert_eq!(bench.step(Step::Chunk(2000)), Call::Advance(Slot::Bulk, vec![1], 2000));
     let soon = bench.request(long_prompts([6], 400), 0);
     bench.until(|engine| engine.waiting() == 3).await;
-    assert_eq!(bench.step(Step::Chunk(800)), Call::Advance(Lane::Bulk, vec![1], 800));
-    assert_eq!(bench.step(Step::Done(0.5)), Call::Advance(Lane::Bulk, vec![4, 5], 600), "without the small one");
+    assert_eq!(bench.step(Step::Chunk(800)), Call::Advance(Slot::Bulk, vec![1], 800));
+    assert_eq!(bench.step(Step::Done(0.5)), Call::Advance(Slot::Bulk, vec![4, 5], 600), "without the small one");
     assert_eq!(large.await.unwrap().unwrap(), [1.5]);
-    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Lane::Bulk, vec![6], 400));
+    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Slot::Bulk, vec![6], 400));
     bench.steps.send(Step::Done(0.0)).unwrap();
     assert_eq!((waiting.await.unwrap().unwrap(), soon.await.unwrap().unwrap()), (vec![4.0, 5.0], vec![6.0]));
 }
@@ -245,8 +245,8 @@ async fn what_nobody_waits_for_leaves_the_batch_at_the_next_layer() {
     leaver.abort();
     assert!(leaver.await.unwrap_err().is_cancelled());
     assert_eq!(bench.step(Step::Chunk(3)), bulk([1, 3, 2]), "within a layer nothing changes");
-    assert_eq!(bench.step(Step::Layer), Call::Retain(Lane::Bulk, vec![false, true, false]));
-    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![3], 3));
+    assert_eq!(bench.step(Step::Layer), Call::Retain(Slot::Bulk, vec![false, true, false]));
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![3], 3));
     bench.steps.send(Step::Done(0.0)).unwrap();
     assert_eq!(other.await.unwrap().unwrap(), [3.0]);
 }
@@ -260,7 +260,7 @@ async fn a_request_whose_client_left_is_not_computed_any_further() {
     bench.until(|engine| engine.waiting() == 89).await;
     leaver.abort();
     assert!(leaver.await.unwrap_err().is_cancelled());
-    assert_eq!(bench.step(Step::Layer), Call::Retain(Lane::Bulk, vec![false; 2]));
+    assert_eq!(bench.step(Step::Layer), Call::Retain(Slot::Bulk, vec![false; 2]));
     assert_eq!(bench.calls.recv().unwrap(), bulk([100]), "the next batch has nothing of the one who left");
     bench.steps.send(Step::Done(0.0)).unwrap();
     assert_eq!(other.await.unwrap().unwrap(), [100.0]);
@@ -275,7 +275,7 @@ async fn a_full_queue_refuses_until_there_is_a_place_again() {
         let bench = bench_within(Limits { tokens: 3, ..limits });
         // The last one in may pass the limit by itself.
         let first = bench.request(long_prompts([1, 2, 3, 4], 2), 0);
-        assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1], 2));
+        assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1], 2));
         let refused = bench.request(prompts([5]), 0).await.unwrap().unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
         assert!(refused.to_string().contains(named), "{refused}");
@@ -340,11 +340,11 @@ async fn an_answer_says_how_long_a_prompt_waited_and_ran_and_the_queue_how_old_i
     };
     let start = Instant::now();
     let first = answers(prompts([1, 1, 2]));
-    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Lane::Bulk, vec![1, 1, 2], 2));
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1, 1, 2], 2));
     assert_eq!(bench.engine.queue_age(), Duration::ZERO, "what runs does not wait");
     let second = answers(prompts([3]));
     bench.until(|engine| engine.waiting() == 1).await;
-    assert_eq!(bench.step(Step::Layer), Call::Advance(Lane::Bulk, vec![1, 1, 2], 2));
+    assert_eq!(bench.step(Step::Layer), Call::Advance(Slot::Bulk, vec![1, 1, 2], 2));
     let age = bench.engine.queue_age();
     assert!(age > Duration::ZERO && age < start.elapsed(), "{age:?}");
     bench.until(|engine| engine.queue_age() > age).await;

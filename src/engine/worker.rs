@@ -1,14 +1,14 @@
 //! The worker: forms batches, drives the model step by step, lets small batches overtake large ones.
 //!
-//! The bulk lane takes what is next in the queue. While it holds a batch that will be long, small requests go through
-//! the express lane, step after step until they are done; then the bulk lane goes on. It keeps a fifth of the machine
+//! The bulk slot takes what is next in the queue. While it holds a batch that will be long, small requests go through
+//! the express slot, step after step until they are done; then the bulk slot goes on. It keeps a fifth of the machine
 //! at least, whatever comes by express.
 
 use super::queue::{Queue, Ticket};
 use super::{BATCH_SIZES, Limits, Request, State};
 use crate::batch::Cost;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Lane, Model, Outcome, Progress};
+use crate::model::{Model, Outcome, Progress, Slot};
 use crate::prefix_cache::PrefixCache;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,11 +34,11 @@ pub(super) struct Worker {
     cache: PrefixCache,
     limits: Limits,
     state: Arc<State>,
-    /// What each lane's batch is made of; empty if the lane is free.
+    /// What each slot's batch is made of; empty if the slot is free.
     tickets: [Vec<Ticket>; 2],
-    /// Tokens whose keys and values each lane's batch uses.
+    /// Tokens whose keys and values each slot's batch uses.
     tokens: [usize; 2],
-    /// The express lane stays closed while the bulk lane has more than this many tokens to go.
+    /// The express slot stays closed while the bulk slot has more than this many tokens to go.
     express_from: usize,
 }
 
@@ -66,32 +66,32 @@ impl Worker {
         while self.receive() {
             self.begin();
             *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner) = self.queue.oldest();
-            let lane = if self.is_free(Lane::Express) { Lane::Bulk } else { Lane::Express };
-            if self.is_free(lane) {
+            let slot = if self.is_free(Slot::Express) { Slot::Bulk } else { Slot::Express };
+            if self.is_free(slot) {
                 continue;
             }
             let started = Instant::now();
-            let progress = self.model.advance(lane);
+            let progress = self.model.advance(slot);
             self.state.model_nanos.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
             match progress {
                 Progress::Chunk => {}
-                Progress::Layer => self.drop_unwanted(lane),
+                Progress::Layer => self.drop_unwanted(slot),
                 Progress::Done(outcome) => {
                     self.model.check()?;
-                    self.finish(lane, outcome);
+                    self.finish(slot, outcome);
                 }
             }
         }
         Ok(())
     }
 
-    fn is_free(&self, lane: Lane) -> bool {
-        self.tickets[lane as usize].is_empty()
+    fn is_free(&self, slot: Slot) -> bool {
+        self.tickets[slot as usize].is_empty()
     }
 
     /// Takes in what has arrived, waiting only when there is nothing to do; false when nothing is left to do.
     fn receive(&mut self) -> bool {
-        if self.queue.is_empty() && self.is_free(Lane::Bulk) && self.is_free(Lane::Express) {
+        if self.queue.is_empty() && self.is_free(Slot::Bulk) && self.is_free(Slot::Express) {
             match self.receiver.blocking_recv() {
                 Some(request) => self.queue.push(request, EXPRESS_TOKENS, &self.cache),
                 None => return false,
@@ -104,28 +104,28 @@ impl Worker {
         true
     }
 
-    /// Gives free lanes something to do.
+    /// Gives free slots something to do.
     fn begin(&mut self) {
         let Limits { tokens, sequences, .. } = self.limits;
-        if self.is_free(Lane::Bulk) && self.is_free(Lane::Express) {
-            self.form(Lane::Bulk, tokens, sequences);
+        if self.is_free(Slot::Bulk) && self.is_free(Slot::Express) {
+            self.form(Slot::Bulk, tokens, sequences);
             self.express_from = usize::MAX;
-        } else if self.is_free(Lane::Express)
+        } else if self.is_free(Slot::Express)
             && let Some(smallest) = self.queue.smallest()
         {
-            let remaining = self.model.remaining(Lane::Bulk);
+            let remaining = self.model.remaining(Slot::Bulk);
             // What will soon be done is not worth an interruption.
             if remaining <= self.express_from && remaining > 2 * smallest {
-                self.form(Lane::Express, EXPRESS_TOKENS.min(tokens), sequences);
-                let express = self.model.remaining(Lane::Express);
+                self.form(Slot::Express, EXPRESS_TOKENS.min(tokens), sequences);
+                let express = self.model.remaining(Slot::Express);
                 self.express_from = remaining.saturating_sub(express.div_ceil(4));
             }
         }
     }
 
-    fn form(&mut self, lane: Lane, tokens: usize, sequences: usize) {
+    fn form(&mut self, slot: Slot, tokens: usize, sequences: usize) {
         let limit = Cost { tokens, blocks: (tokens / TOKENS_PER_BLOCK).max(LEAST_BLOCKS) };
-        let (batch, tickets) = self.queue.take(limit, sequences, lane == Lane::Express, &self.cache);
+        let (batch, tickets) = self.queue.take(limit, sequences, slot == Slot::Express, &self.cache);
         if tickets.is_empty() {
             return;
         }
@@ -138,27 +138,27 @@ impl Worker {
         count(&self.state.cached_tokens, batch.cached_tokens());
         count(&self.state.batches[BATCH_SIZES.partition_point(|&size| size < batch.tokens())], 1);
         self.state.running.fetch_add(tickets.len(), Ordering::Relaxed);
-        self.tokens[lane as usize] = batch.rows() + batch.cached_tokens();
+        self.tokens[slot as usize] = batch.rows() + batch.cached_tokens();
         self.state.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
-        self.tickets[lane as usize] = tickets;
-        self.model.begin(lane, batch);
+        self.tickets[slot as usize] = tickets;
+        self.model.begin(slot, batch);
     }
 
     /// Takes out of a batch what nobody waits for any more.
-    fn drop_unwanted(&mut self, lane: Lane) {
+    fn drop_unwanted(&mut self, slot: Slot) {
         self.queue.drop_closed();
-        let tickets = &mut self.tickets[lane as usize];
+        let tickets = &mut self.tickets[slot as usize];
         let wanted: Vec<bool> = tickets.iter().map(|ticket| self.queue.wants(ticket)).collect();
         if wanted.contains(&false) {
-            self.model.retain(lane, &wanted);
+            self.model.retain(slot, &wanted);
             let before = tickets.len();
             tickets.retain(|ticket| self.queue.wants(ticket));
             self.state.running.fetch_sub(before - tickets.len(), Ordering::Relaxed);
         }
     }
 
-    fn finish(&mut self, lane: Lane, outcome: Outcome) {
-        let tickets = std::mem::take(&mut self.tickets[lane as usize]);
+    fn finish(&mut self, slot: Slot, outcome: Outcome) {
+        let tickets = std::mem::take(&mut self.tickets[slot as usize]);
         assert_eq!(outcome.margins.len(), tickets.len(), "a model answers every sequence");
         for (keep, kv) in outcome.kept {
             self.cache.insert(&keep.token_ids, keep.from, kv);
@@ -167,7 +167,7 @@ impl Worker {
         self.state.prefix_cache_tokens.store(self.cache.tokens(), Ordering::Relaxed);
         // Before the answers go out: who has one finds the engine idle.
         self.state.running.fetch_sub(tickets.len(), Ordering::Relaxed);
-        self.tokens[lane as usize] = 0;
+        self.tokens[slot as usize] = 0;
         self.state.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
         self.queue.give(&tickets, &outcome.margins);
     }

@@ -20,12 +20,12 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
-/// A model runs one batch in each of its two lanes, a step at a time, so that a small batch can overtake a large one.
+/// A model runs one batch in each of its two slots, a step at a time, so that a small batch can overtake a large one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub enum Slot {
     /// For whatever is next.
     Bulk,
-    /// For small batches while the other lane holds a large one.
+    /// For small batches while the other slot holds a large one.
     Express,
 }
 
@@ -35,7 +35,7 @@ pub enum Progress {
     Chunk,
     /// To the end of a layer that is not the last: sequences may be dropped now.
     Layer,
-    /// To the end; the lane is free.
+    /// To the end; the slot is free.
     Done(Outcome),
 }
 
@@ -52,26 +52,26 @@ pub struct Outcome {
 /// A loaded model.
 ///
 /// A sequence's margin does not depend on its neighbours, their order, what they share, what was cached, steps of the
-/// other lane or the number of threads, bit for bit.
+/// other slot or the number of threads, bit for bit.
 pub trait Model: Send {
-    /// Puts a batch of at least one sequence into a free lane.
-    fn begin(&mut self, lane: Lane, batch: Batch);
+    /// Puts a batch of at least one sequence into a free slot.
+    fn begin(&mut self, slot: Slot, batch: Batch);
 
-    /// Takes the batch in `lane` one step further: some rows through one layer.
-    fn advance(&mut self, lane: Lane) -> Progress;
+    /// Takes the batch in `slot` one step further: some rows through one layer.
+    fn advance(&mut self, slot: Slot) -> Progress;
 
     /// Drops the sequences that are not `wanted` (one flag a sequence), after a [`Progress::Layer`]; with the last one
-    /// the lane becomes free.
-    fn retain(&mut self, lane: Lane, wanted: &[bool]);
+    /// the slot becomes free.
+    fn retain(&mut self, slot: Slot, wanted: &[bool]);
 
-    /// Tokens still to go through all layers, those that went through some counting in part; 0 for a free lane.
-    fn remaining(&self, lane: Lane) -> usize;
+    /// Tokens still to go through all layers, those that went through some counting in part; 0 for a free slot.
+    fn remaining(&self, slot: Slot) -> usize;
 
     /// Runs a batch from start to end.
     fn margins(&mut self, batch: Batch) -> Vec<f32> {
-        self.begin(Lane::Bulk, batch);
+        self.begin(Slot::Bulk, batch);
         loop {
-            if let Progress::Done(outcome) = self.advance(Lane::Bulk) {
+            if let Progress::Done(outcome) = self.advance(Slot::Bulk) {
                 return outcome.margins;
             }
         }

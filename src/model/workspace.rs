@@ -134,10 +134,10 @@ mod tests {
         let attention = AttentionShape { heads: 16, kv_heads: 8, head_dim: 128 };
         let widths = Widths { hidden: 1024, intermediate: 3072, attention };
         for tokens in [2048, 8192] {
-            let mut lanes = [0, 1].map(|_| Workspace::new(Isa::best(), widths, 768));
-            lanes[0].reserve(tokens, 32, tokens.div_ceil(ironrank_kernels::KV_BLOCK) + 32);
-            lanes[1].reserve(256, 8, 256_usize.div_ceil(ironrank_kernels::KV_BLOCK) + 8);
-            let taken: usize = lanes.iter().map(Workspace::bytes).sum();
+            let mut slots = [0, 1].map(|_| Workspace::new(Isa::best(), widths, 768));
+            slots[0].reserve(tokens, 32, tokens.div_ceil(ironrank_kernels::KV_BLOCK) + 32);
+            slots[1].reserve(256, 8, 256_usize.div_ceil(ironrank_kernels::KV_BLOCK) + 8);
+            let taken: usize = slots.iter().map(Workspace::bytes).sum();
             let expected = expected_bytes(widths, 768, tokens);
             assert!(taken <= expected && expected < taken + taken / 2, "{tokens} tokens: {taken}, expected {expected}");
         }

@@ -1,7 +1,7 @@
 //! Pairs that the engine has or will have, and the rows they belong to, first in, first out.
 //!
 //! Invariant: rows leave in the order in which they came. The engine takes requests of one priority in the order of their
-//! arrival; those of a low one never go through its express lane, whose small batches are for people who wait. Owned by
+//! arrival; those of a low one never go through its express slot, whose small batches are for people who wait. Owned by
 //! [`super`].
 
 use super::source::{Item, Place};
@@ -160,26 +160,26 @@ mod tests {
     use super::*;
     use crate::batch::Batch;
     use crate::engine::Limits;
-    use crate::model::{Lane, Model, Progress};
+    use crate::model::{Model, Progress, Slot};
     use crate::score::lines::Mark;
 
     /// Nothing comes to it.
     struct Idle;
 
     impl Model for Idle {
-        fn begin(&mut self, _: Lane, _: Batch) {
+        fn begin(&mut self, _: Slot, _: Batch) {
             unreachable!()
         }
 
-        fn advance(&mut self, _: Lane) -> Progress {
+        fn advance(&mut self, _: Slot) -> Progress {
             unreachable!()
         }
 
-        fn retain(&mut self, _: Lane, _: &[bool]) {
+        fn retain(&mut self, _: Slot, _: &[bool]) {
             unreachable!()
         }
 
-        fn remaining(&self, _: Lane) -> usize {
+        fn remaining(&self, _: Slot) -> usize {
             0
         }
 

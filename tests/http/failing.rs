@@ -6,7 +6,7 @@ use actix_web::http::Method;
 use ironrank::batch::Batch;
 use ironrank::engine::{Engine, Limits};
 use ironrank::error::{Error, ErrorKind, Result};
-use ironrank::model::{Lane, Model, Outcome, Progress};
+use ironrank::model::{Model, Outcome, Progress, Slot};
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{self, Lifecycle};
 use std::sync::Arc;
@@ -35,20 +35,20 @@ struct Failing {
 }
 
 impl Model for Failing {
-    fn begin(&mut self, _: Lane, batch: Batch) {
+    fn begin(&mut self, _: Slot, batch: Batch) {
         self.sequences = batch.last_tokens().of_sequence.len();
         self.begun.send(()).expect("the test listens");
     }
 
-    fn advance(&mut self, _: Lane) -> Progress {
+    fn advance(&mut self, _: Slot) -> Progress {
         self.go_on.recv().expect("the test answers");
         assert!(self.fault != Fault::Panic, "a bug of this test");
         Progress::Done(Outcome { margins: vec![0.5; self.sequences], kept: Vec::new(), flop: 0 })
     }
 
-    fn retain(&mut self, _: Lane, _: &[bool]) {}
+    fn retain(&mut self, _: Slot, _: &[bool]) {}
 
-    fn remaining(&self, _: Lane) -> usize {
+    fn remaining(&self, _: Slot) -> usize {
         1
     }
 

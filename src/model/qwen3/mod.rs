@@ -7,7 +7,7 @@
 mod weights;
 
 use super::workspace::{LayerBuffers, Widths, Workspace, expected_bytes};
-use super::{Lane, LinearHead, Model, Outcome, Progress};
+use super::{LinearHead, Model, Outcome, Progress, Slot};
 use crate::batch::{Batch, Chunk};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
@@ -23,7 +23,7 @@ const CHUNK: usize = 768;
 /// Chunks are whole numbers of these rows: a task of attention, and whole register tiles of every ISA.
 const CHUNK_STEP: usize = 48;
 
-/// Bytes of the buffers of both lanes for batches of up to `tokens` tokens.
+/// Bytes of the buffers of both slots for batches of up to `tokens` tokens.
 pub(super) fn buffer_bytes(config: &Config, tokens: usize) -> usize {
     expected_bytes(Widths::of(config), CHUNK, tokens)
 }
@@ -32,11 +32,11 @@ pub(super) fn buffer_bytes(config: &Config, tokens: usize) -> usize {
 pub(super) struct Qwen3 {
     cpu: Cpu,
     weights: ModelWeights,
-    /// One for each [`Lane`].
-    lanes: [LaneState; 2],
+    /// One for each [`Slot`].
+    slots: [SlotState; 2],
 }
 
-struct LaneState {
+struct SlotState {
     workspace: Workspace,
     pass: Option<Pass>,
 }
@@ -61,25 +61,25 @@ impl Qwen3 {
         cache: Option<&Path>,
     ) -> Result<Self> {
         let weights = cpu.spread(|| ModelWeights::load(&cpu, checkpoint, head, max_model_len, cache))?;
-        let lane = || LaneState { workspace: Workspace::new(cpu.isa(), weights.widths, CHUNK), pass: None };
-        let lanes = [lane(), lane()];
-        Ok(Self { cpu, weights, lanes })
+        let slot = || SlotState { workspace: Workspace::new(cpu.isa(), weights.widths, CHUNK), pass: None };
+        let slots = [slot(), slot()];
+        Ok(Self { cpu, weights, slots })
     }
 }
 
 impl Model for Qwen3 {
-    fn begin(&mut self, lane: Lane, batch: Batch) {
-        let LaneState { workspace, pass } = &mut self.lanes[lane as usize];
-        assert!(pass.is_none() && !batch.is_empty(), "a free lane takes a batch");
+    fn begin(&mut self, slot: Slot, batch: Batch) {
+        let SlotState { workspace, pass } = &mut self.slots[slot as usize];
+        assert!(pass.is_none() && !batch.is_empty(), "a free slot takes a batch");
         self.weights.embed(workspace, &batch);
         let kept = batch.keeps().iter().map(|_| KvRows { layers: Vec::new() }).collect();
         *pass = Some(Pass { batch, layer: 0, done: 0, kept, flop: 0 });
     }
 
-    fn advance(&mut self, lane: Lane) -> Progress {
-        let Self { cpu, weights, lanes } = self;
-        let LaneState { workspace, pass: slot } = &mut lanes[lane as usize];
-        let mut pass = slot.take().expect("the lane holds a batch");
+    fn advance(&mut self, slot: Slot) -> Progress {
+        let Self { cpu, weights, slots } = self;
+        let SlotState { workspace, pass: held } = &mut slots[slot as usize];
+        let mut pass = held.take().expect("the slot holds a batch");
         cpu.install(|| {
             if pass.done == 0 {
                 weights.load_cached(cpu, workspace, &pass);
@@ -88,13 +88,13 @@ impl Model for Qwen3 {
             pass.flop += weights.forward(cpu, workspace, &pass.batch.chunk(rows.clone()), pass.layer);
             pass.done = rows.end;
             if pass.done < pass.batch.rows() {
-                *slot = Some(pass);
+                *held = Some(pass);
                 return Progress::Chunk;
             }
             pass.keep(weights.widths, workspace);
             (pass.layer, pass.done) = (pass.layer + 1, 0);
             if pass.layer < weights.layers.len() {
-                *slot = Some(pass);
+                *held = Some(pass);
                 return Progress::Layer;
             }
             let (margins, flop) = weights.finish(cpu, workspace, &pass.batch);
@@ -106,12 +106,12 @@ impl Model for Qwen3 {
         })
     }
 
-    fn retain(&mut self, lane: Lane, wanted: &[bool]) {
-        let LaneState { workspace, pass: slot } = &mut self.lanes[lane as usize];
-        let Some(pass) = slot else { return };
+    fn retain(&mut self, slot: Slot, wanted: &[bool]) {
+        let SlotState { workspace, pass: held } = &mut self.slots[slot as usize];
+        let Some(pass) = held else { return };
         assert_eq!(pass.done, 0, "sequences are dropped between layers");
         if !wanted.contains(&true) {
-            *slot = None;
+            *held = None;
             return;
         }
         let (hidden, mut row) = (self.weights.widths.hidden, 0);
@@ -124,8 +124,8 @@ impl Model for Qwen3 {
         pass.kept.retain(|_| keeps.next() == Some(&true));
     }
 
-    fn remaining(&self, lane: Lane) -> usize {
-        self.lanes[lane as usize].pass.as_ref().map_or(0, |pass| {
+    fn remaining(&self, slot: Slot) -> usize {
+        self.slots[slot as usize].pass.as_ref().map_or(0, |pass| {
             let layers = self.weights.layers.len();
             (pass.batch.rows() * (layers - pass.layer) - pass.done).div_ceil(layers)
         })
@@ -139,18 +139,18 @@ impl Model for Qwen3 {
         let last = batch.last_tokens();
         let (rows, of_sequence) = (last.rows, last.of_sequence);
         let mut states = vec![Vec::new(); rows.len()];
-        self.begin(Lane::Bulk, batch);
+        self.begin(Slot::Bulk, batch);
         loop {
-            let workspace = &self.lanes[Lane::Bulk as usize].workspace;
+            let workspace = &self.slots[Slot::Bulk as usize].workspace;
             for (states, &row) in states.iter_mut().zip(&rows) {
                 states.push(self.weights.row(&workspace.residual, row).to_vec());
             }
             loop {
-                match self.advance(Lane::Bulk) {
+                match self.advance(Slot::Bulk) {
                     Progress::Chunk => {}
                     Progress::Layer => break,
                     Progress::Done(_) => {
-                        let last = &self.lanes[Lane::Bulk as usize].workspace.last;
+                        let last = &self.slots[Slot::Bulk as usize].workspace.last;
                         for (i, states) in states.iter_mut().enumerate() {
                             states.push(self.weights.final_norm(&self.cpu, self.weights.row(last, i)));
                         }
@@ -162,7 +162,7 @@ impl Model for Qwen3 {
     }
 
     fn bytes(&self) -> usize {
-        self.weights.bytes() + self.lanes.iter().map(|lane| lane.workspace.bytes()).sum::<usize>()
+        self.weights.bytes() + self.slots.iter().map(|slot| slot.workspace.bytes()).sum::<usize>()
     }
 
     fn kv_bytes(&self) -> usize {

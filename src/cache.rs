@@ -36,7 +36,7 @@ pub fn run(options: &CacheOptions) -> Result<Report> {
     let CacheOptions { dir, prune, .. } = options;
     let fail = |err: std::io::Error| {
         let why = access::explained(dir, &err);
-        Error::new(ErrorKind::Unavailable, format!("The weight cache {} cannot be read: {why}.", dir.display()))
+        Error::new(ErrorKind::Machine, format!("The weight cache {} cannot be read: {why}.", dir.display()))
     };
     let now = SystemTime::now();
     let file = |entry: Entry| {

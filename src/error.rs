@@ -11,11 +11,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    // --- the operator, before the server starts ---
+    // --- the operator ---
     /// The command line, the environment or a configuration file.
     Options,
     /// The model directory: its configuration, tensors or tokenizer.
     Checkpoint,
+    /// What the program asks of its surroundings and does not get: a port, memory, threads, a file, the network.
+    Machine,
     // --- the client ---
     /// A request that breaks a rule of the API.
     InvalidRequest,
@@ -23,9 +25,9 @@ pub enum ErrorKind {
     TooLong,
     /// A model name that is not served here.
     UnknownModel,
-    // --- nobody: try again ---
-    /// The server is stopping or full.
-    Unavailable,
+    // --- the client, by asking again ---
+    /// The server is full or stopping, or its engine has failed.
+    Busy,
     // --- us ---
     /// A bug of this program.
     Internal,

@@ -42,7 +42,7 @@ pub fn check(options: &HealthOptions) -> Result<String> {
             (format!("unix:{}, {path}", socket.display()), line)
         }
     };
-    let unwell = |why: String| Error::new(ErrorKind::Unavailable, format!("{name} is not well: {why}."));
+    let unwell = |why: String| Error::new(ErrorKind::Machine, format!("{name} is not well: {why}."));
     let line = line.map_err(|err| match err.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             unwell(format!("no answer came within {} s", PATIENCE.as_secs()))

@@ -71,7 +71,7 @@ pub fn describe(machine: &Machine) -> String {
     format!("this process may use {} CPUs on {cores}, {quota}, {memory}", machine.cpus)
 }
 
-/// An error of kind [`ErrorKind::Unavailable`] if `need` cannot be met.
+/// An error of kind [`ErrorKind::Machine`] if `need` cannot be met.
 pub fn check(machine: &Machine, need: &Need) -> Result<()> {
     let Some(memory) = machine.memory else { return Ok(()) };
     let private = need.private();
@@ -83,7 +83,7 @@ pub fn check(machine: &Machine, need: &Need) -> Result<()> {
         let whose =
             if machine.memory_is_limited { "the memory limit of this process" } else { "this machine's memory" };
         return Err(Error::new(
-            ErrorKind::Unavailable,
+            ErrorKind::Machine,
             format!(
                 "The model needs {} of memory of its own ({weights}{} of buffers, {} of prefix cache, {} for the \
                  rest), but {whose} is {}. Give it more{}, or lower --max-model-len, --max-num-batched-tokens or \

@@ -26,7 +26,7 @@ pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 /// The sentence on a thread that the system refuses.
 pub fn refused(name: &str, why: &dyn Display) -> Error {
     Error::new(
-        ErrorKind::Unavailable,
+        ErrorKind::Machine,
         format!(
             "The operating system refuses a thread ({name}): {why}. One for each core that is computed on and ten more are \
              needed: raise the limit (docker's --pids-limit, pids.max of the cgroup, TasksMax of systemd, ulimit -u), or \

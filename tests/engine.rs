@@ -277,7 +277,7 @@ async fn a_full_queue_refuses_until_there_is_a_place_again() {
         let first = bench.request(long_prompts([1, 2, 3, 4], 2), 0);
         assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1], 2));
         let refused = bench.request(prompts([5]), 0).await.unwrap().unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+        assert_eq!(refused.kind(), ErrorKind::Busy);
         assert!(refused.to_string().contains(named), "{refused}");
         assert_eq!(bench.engine.waiting(), 3, "what was refused is not counted");
         first.abort();
@@ -317,7 +317,7 @@ async fn a_bug_in_the_model_fails_what_is_pending_and_shows_in_health() {
     drop(steps);
     assert_eq!(pending.await.unwrap().unwrap_err().kind(), ErrorKind::Internal);
     assert!(!engine.is_alive());
-    assert_eq!(engine.margins(prompts([1]), 0).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(engine.margins(prompts([1]), 0).await.unwrap_err().kind(), ErrorKind::Busy);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -162,7 +162,7 @@ impl<'a> Hub<'a> {
             },
         )?;
         let strange =
-            |why: String| Error::new(ErrorKind::Unavailable, format!("{url} does not answer as the hub does: {why}."));
+            |why: String| Error::new(ErrorKind::Machine, format!("{url} does not answer as the hub does: {why}."));
         let Revision { sha: commit, siblings } =
             serde_json::from_slice(&json).map_err(|err| strange(err.to_string()))?;
         let mut listing = Listing { commit, files: Vec::new(), others: Vec::new() };
@@ -206,7 +206,7 @@ impl<'a> Hub<'a> {
                     (why, wait)
                 }
             };
-            let give_up = |why: String| Err(Error::new(ErrorKind::Unavailable, why));
+            let give_up = |why: String| Err(Error::new(ErrorKind::Machine, why));
             if failed >= patience.tries {
                 return give_up(format!("{why} ({failed} attempts). A later download goes on where this one stopped."));
             }
@@ -286,7 +286,7 @@ impl<'a> Hub<'a> {
         ) || is_tls(&err);
         let sentence = self.unreachable(&err);
         match wrong || (nowhere && !self.answered.get()) {
-            true => Fault::Lasting(Error::new(ErrorKind::Unavailable, format!("{sentence}."))),
+            true => Fault::Lasting(Error::new(ErrorKind::Machine, format!("{sentence}."))),
             false => Fault::passing(sentence),
         }
     }
@@ -350,7 +350,7 @@ impl<'a> Hub<'a> {
             (404, ..) => format!("{endpoint} has no repository {repo}, or no revision '{revision}' of it."),
             _ => format!("{endpoint} answers with status {status} to {url}."),
         };
-        let kind = if status == 404 && !elsewhere { ErrorKind::Checkpoint } else { ErrorKind::Unavailable };
+        let kind = if status == 404 && !elsewhere { ErrorKind::Checkpoint } else { ErrorKind::Machine };
         match header("x-error-message").filter(|_| !matches!(status, 401 | 404)) {
             Some(message) => Error::new(kind, format!("{sentence} It says: {}", message.escape_debug())),
             None => Error::new(kind, sentence),

@@ -136,10 +136,7 @@ impl<'a> Target<'a> {
         let file = File::options().create(true).truncate(false).write(true).open(&lock);
         let file = file.map_err(|err| cannot_write(dir, &err))?;
         if file.try_lock().is_err() {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("Another download into {} is running.", dir.display()),
-            ));
+            return Err(Error::new(ErrorKind::Machine, format!("Another download into {} is running.", dir.display())));
         }
         Ok(Self { dir, staging, fetched: Vec::new(), _lock: file })
     }
@@ -183,7 +180,7 @@ impl<'a> Target<'a> {
             return Ok(());
         }
         Err(Error::new(
-            ErrorKind::Unavailable,
+            ErrorKind::Machine,
             format!(
                 "{} needs {} more, but {} are free there: make room, or give another --dir.",
                 self.dir.display(),

@@ -59,7 +59,7 @@ pub(super) fn fetch(hub: &Hub, file: &HubFile, path: &Path) -> Result<()> {
     let Checksum { hex, sha256 } = &file.checksum;
     let kind = if *sha256 { "SHA-256" } else { "git's SHA-1" };
     Err(Error::new(
-        ErrorKind::Unavailable,
+        ErrorKind::Machine,
         format!(
             "{} came {TIMES} times with another checksum than the hub's ({kind} {hex}): something on the way changes it.",
             file.name
@@ -96,7 +96,7 @@ fn receive(hub: &Hub, file: &HubFile, part: &mut Part, set: &mut dyn FnMut(u64))
     };
     let wrong = |found: String| {
         let what = format!("{} has {size} bytes on the hub, but {found} are sent.", file.name);
-        Fault::Lasting(Error::new(ErrorKind::Unavailable, what))
+        Fault::Lasting(Error::new(ErrorKind::Machine, what))
     };
     if let Some(total) = total.filter(|total| *total != size) {
         return Err(wrong(total.to_string()).into());
@@ -224,7 +224,7 @@ pub(super) fn cannot_write(path: &Path, err: &io::Error) -> Error {
         ReadOnlyFilesystem | PermissionDenied => format!("{}; give another --dir", access::explained(path, err)),
         _ => err.to_string(),
     };
-    Error::new(ErrorKind::Unavailable, format!("{} cannot be written to: {why}.", path.display()))
+    Error::new(ErrorKind::Machine, format!("{} cannot be written to: {why}.", path.display()))
 }
 
 #[cfg(test)]

@@ -338,7 +338,7 @@ impl Engine {
 }
 
 fn full(sentence: String) -> Error {
-    Error::new(ErrorKind::Unavailable, sentence)
+    Error::new(ErrorKind::Busy, sentence)
 }
 
 fn failed() -> Error {
@@ -346,5 +346,5 @@ fn failed() -> Error {
 }
 
 fn stopped() -> Error {
-    Error::new(ErrorKind::Unavailable, "The engine has stopped and takes no more requests.")
+    Error::new(ErrorKind::Busy, "The engine has stopped and takes no more requests.")
 }

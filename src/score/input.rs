@@ -37,7 +37,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Input> {
         return known("Standard input".to_owned(), Box::new(io::stdin()), None);
     };
     let name = path.display().to_string();
-    let refuse = |what: String| Error::new(ErrorKind::Unavailable, format!("{name} {what}."));
+    let refuse = |what: String| Error::new(ErrorKind::Machine, format!("{name} {what}."));
     let open = || {
         let file = File::open(path)?;
         let facts = file.metadata()?;
@@ -52,7 +52,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Input> {
 
 /// The rows of `input`, if its beginning is that of rows.
 fn known(name: String, input: Box<dyn Read + Send>, bytes: Option<u64>) -> Result<Input> {
-    let failed = |err| Error::new(ErrorKind::Unavailable, format!("Cannot read {name}: {err}."));
+    let failed = |err| Error::new(ErrorKind::Machine, format!("Cannot read {name}: {err}."));
     let (mut first, mut reader) = peeked(input).map_err(failed)?;
     let mut bytes = bytes;
     if first.starts_with(GZIP) {

@@ -166,7 +166,7 @@ impl Sheet {
         let file = file.map_err(|err| fail(&err))?;
         // Where locks can't be had, as on some network file systems, there are none.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err(Error::new(ErrorKind::Unavailable, format!("Another process is writing {name}.")));
+            return Err(Error::new(ErrorKind::Machine, format!("Another process is writing {name}.")));
         }
         let (mut rows, mut last, mut whole) = (0, 0, 0);
         let (mut reader, mut line) = (BufReader::new(&file), Vec::new());

@@ -47,7 +47,7 @@ impl Record {
             Ok(text) => text,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(err) => {
-                return Err(Error::new(ErrorKind::Unavailable, format!("{name} {}.", Fault::of(&path, &err))));
+                return Err(Error::new(ErrorKind::Machine, format!("{name} {}.", Fault::of(&path, &err))));
             }
         };
         match serde_json::from_slice::<Content>(&text) {
@@ -108,5 +108,5 @@ impl Record {
 /// The error of an output, or of what stands beside it.
 pub(super) fn cannot_write(name: &str, err: &io::Error) -> Error {
     let why = access::explained(Path::new(name), err);
-    Error::new(ErrorKind::Unavailable, format!("Cannot write {name}: {why}."))
+    Error::new(ErrorKind::Machine, format!("Cannot write {name}: {why}."))
 }

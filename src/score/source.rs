@@ -68,7 +68,7 @@ impl Reader {
         // Until the input has shown to be the one of before nothing may come of it: no more rows than were in flight.
         let mut wanted = Vec::new();
         let mut lines = Lines::new(reader, table);
-        let failed = |err| Error::new(ErrorKind::Unavailable, format!("Cannot read {name}: {err}."));
+        let failed = |err| Error::new(ErrorKind::Machine, format!("Cannot read {name}: {err}."));
         loop {
             let before = lines.number;
             let Some(kind) = lines.next().map_err(failed)? else { break };

@@ -42,7 +42,7 @@ impl Client {
     pub fn is_there(&self) -> Result<(), ApiError> {
         match self.0.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), "The client has left.")),
+            true => Err(ApiError::new(Refusal::Kind(ErrorKind::Busy), "The client has left.")),
         }
     }
 }

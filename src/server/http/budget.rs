@@ -105,7 +105,7 @@ impl Share {
                 "Requests that are received, computed or answered take {taken} bytes, of at most {limit} for one of \
                  this size; try again in a moment."
             );
-            ApiError::new(Refusal::Kind(ErrorKind::Unavailable), sentence)
+            ApiError::new(Refusal::Kind(ErrorKind::Busy), sentence)
         })?;
         self.bytes.fetch_add(more, Ordering::Relaxed);
         Ok(())

@@ -39,7 +39,7 @@ pub const EVERY: [Refusal; 8] = [
     Refusal::TooSlow,
     Refusal::TooLarge,
     Refusal::Kind(ErrorKind::Internal),
-    Refusal::Kind(ErrorKind::Unavailable),
+    Refusal::Kind(ErrorKind::Busy),
 ];
 
 /// A row of the table.
@@ -68,12 +68,13 @@ pub fn row(refusal: Refusal) -> Row {
         Refusal::Kind(kind) => match kind {
             ErrorKind::InvalidRequest | ErrorKind::TooLong => (StatusCode::BAD_REQUEST, "BadRequestError", rule),
             ErrorKind::UnknownModel => (StatusCode::NOT_FOUND, "NotFoundError", nothing),
-            ErrorKind::Unavailable => (
+            ErrorKind::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Service Unavailable",
                 "The server is full, stopping or has failed; Retry-After says when to come back",
             ),
-            ErrorKind::Options | ErrorKind::Checkpoint | ErrorKind::Internal => {
+            // No request meets the operator's errors.
+            ErrorKind::Options | ErrorKind::Checkpoint | ErrorKind::Machine | ErrorKind::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "A fault of the server")
             }
         },
@@ -143,7 +144,7 @@ impl ApiError {
 
     /// Whether the request is refused for what it takes, whatever it says.
     pub fn is_about_memory(&self) -> bool {
-        matches!(self.refusal, Refusal::TooLarge | Refusal::Kind(ErrorKind::Unavailable))
+        matches!(self.refusal, Refusal::TooLarge | Refusal::Kind(ErrorKind::Busy))
     }
 
     /// The sentence.
@@ -161,7 +162,7 @@ impl ApiError {
                 Refusal::Unauthorized
                 | Refusal::TooLarge
                 | Refusal::TooSlow
-                | Refusal::Kind(ErrorKind::TooLong | ErrorKind::Unavailable | ErrorKind::Internal),
+                | Refusal::Kind(ErrorKind::TooLong | ErrorKind::Busy | ErrorKind::Internal),
             ) => Cow::Borrowed(sentence),
             (_, refusal) => match &self.param {
                 Some(param) => format!("{} ({param})", row(refusal).kind).into(),
@@ -184,7 +185,7 @@ impl ApiError {
             Refusal::Method(allow) => {
                 response.insert_header((ALLOW, allow));
             }
-            Refusal::Kind(ErrorKind::Unavailable) => {
+            Refusal::Kind(ErrorKind::Busy) => {
                 response.insert_header((RETRY_AFTER, "1"));
             }
             _ => {}

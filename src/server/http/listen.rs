@@ -103,7 +103,7 @@ fn is_not_here(err: &std::io::Error) -> bool {
 /// Takes the Unix socket `path`; one that a dead server left there is replaced.
 pub fn reserve_unix(path: &Path) -> Result<Reserved> {
     let shown = path.display();
-    let fail = |why: String| Error::new(ErrorKind::Unavailable, format!("The server cannot listen on {shown}: {why}."));
+    let fail = |why: String| Error::new(ErrorKind::Machine, format!("The server cannot listen on {shown}: {why}."));
     if let Ok(there) = path.symlink_metadata() {
         if !there.file_type().is_socket() {
             return Err(fail("it exists and is not a socket".to_owned()));
@@ -162,7 +162,7 @@ impl Reserved {
             Place::Unix(path) => {
                 listening.map_err(|err| {
                     let sentence = format!("The server cannot listen on {}: {err}.", path.display());
-                    Error::new(ErrorKind::Unavailable, sentence)
+                    Error::new(ErrorKind::Machine, sentence)
                 })?;
                 Ok(Listening::Unix { socket: OwnedFd::from(socket).into(), path })
             }
@@ -190,7 +190,7 @@ fn cannot_listen(host: &str, port: u16, err: &std::io::Error) -> Error {
         }
         _ => format!("The server cannot listen on {host}:{port}: {err}."),
     };
-    Error::new(ErrorKind::Unavailable, sentence)
+    Error::new(ErrorKind::Machine, sentence)
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ async fn run_app(
     stop: impl Future<Output = bool>,
 ) -> Result<()> {
     let name = listening.name();
-    let fail = |err: std::io::Error| Error::new(ErrorKind::Unavailable, format!("The server on {name} failed: {err}."));
+    let fail = |err: std::io::Error| Error::new(ErrorKind::Machine, format!("The server on {name} failed: {err}."));
     let most = connections::allow(lifecycle.max_connections);
     let times = Times { keep_alive: lifecycle.keep_alive, receive: lifecycle.receive_timeout };
     let connections = Connections::new(times, most);

@@ -32,7 +32,7 @@ pub fn health(state: &State) -> Result<HttpResponse, ApiError> {
         (true, true) => "The server is stopping; send new requests to another one.",
         (false, _) => "The engine has failed; restart the server.",
     };
-    Err(ApiError::new(Refusal::Kind(ErrorKind::Unavailable), why))
+    Err(ApiError::new(Refusal::Kind(ErrorKind::Busy), why))
 }
 
 /// `GET /version`.

@@ -61,7 +61,7 @@ struct Route {
 
 const UNKNOWN: Refusal = Refusal::Kind(ErrorKind::UnknownModel);
 const FAULT: Refusal = Refusal::Kind(ErrorKind::Internal);
-const UNWELL: Refusal = Refusal::Kind(ErrorKind::Unavailable);
+const UNWELL: Refusal = Refusal::Kind(ErrorKind::Busy);
 
 /// Answers to a rerank request, by the words of its body.
 const RANKS: &[&str] = &["RerankResponse", "DataResponse", "TextRanks", "OutputResponse"];

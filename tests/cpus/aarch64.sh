@@ -6,7 +6,7 @@
 #
 # cortex-a53 has NEON and nothing besides, max has all that qemu knows: atomics of its own, dot products, SVE. None of our
 # kernels differs between them, so that the second runs one of the kernels' tests and the server. What is left out, since
-# emulation takes 10 to 20 times as long as a CPU: goldens of the 0.6B shape, and those of tests/golden.rs on tiny models
+# emulation takes 10 to 20 times as long as a CPU: goldens of the 0.6B shape, and those of tests/it/golden.rs on tiny models
 # but for the ones that are asked of the server here.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -10,7 +10,7 @@ import pathlib
 import sys
 import urllib.request
 
-FLOOR = 2e-6  # as tests/golden.rs: what float32 may err at least
+FLOOR = 2e-6  # as tests/it/golden.rs: what float32 may err at least
 
 path = pathlib.Path(__file__).parent.parent / "fixtures" / "goldens-tiny.json.gz"
 cases = json.loads(gzip.decompress(path.read_bytes()))

@@ -5,7 +5,7 @@
 #   tests/cpus/x86.sh [BINARY]      default: target/release/ironrank, and the tests built beside it
 #
 # Emulation takes 15 times as long as the CPU for scalar code and 45 times for AVX. What is left out for that reason:
-# - goldens of the 0.6B shape: hours; those of tests/golden.rs on tiny models but for the ones below, which are asked of the
+# - goldens of the 0.6B shape: hours; those of tests/it/golden.rs on tiny models but for the ones below, which are asked of the
 #   server: two minutes and more for each CPU, most of them for reading the tokenizer once for every model;
 # - on CPUs that differ from an earlier one in features that no kernel uses: the kernels' tests, but for one; the
 #   server is started on all of them, so that detection, tokenizer, HTTP and every kernel's usual path do run;

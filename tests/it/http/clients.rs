@@ -42,7 +42,7 @@ enum Answer {
 
 fn requests() -> Vec<Request> {
     let requests: Vec<Value> =
-        serde_json::from_str(include_str!("../fixtures/client-requests.json")).expect("the fixture is JSON");
+        serde_json::from_str(include_str!("../../fixtures/client-requests.json")).expect("the fixture is JSON");
     requests.into_iter().map(request).collect()
 }
 

@@ -1,12 +1,10 @@
 //! What the log of a running server tells of requests that fail, are given up or cut off, and what it keeps to itself.
 
-mod support;
-
+use crate::support::process::{Process, server};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use support::process::{Process, server};
 
 const TEXT: &str = "confidential-text-of-a-client";
 

@@ -1,7 +1,7 @@
 //! What the files say of the task: which head, which activation, a reranker or not.
 
-use crate::files::{Draft, Files, INDEX, WEIGHTS, assert_refused, open, parts, with_header};
-use crate::tokens;
+use super::files::{Draft, Files, INDEX, WEIGHTS, assert_refused, open, parts, with_header};
+use super::tokens;
 use ironrank::checkpoint::{Activation, Checkpoint, Head};
 use serde_json::{Value, json};
 

@@ -1,8 +1,7 @@
 //! Scores and hidden states against Hugging Face transformers in float64, in process and through the served binary,
 //! and their independence of batch, order, threads and budget.
 
-mod support;
-
+use crate::support::{Golden, config, goldens, write_checkpoint};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{Engine, Limits};
@@ -12,7 +11,6 @@ use ironrank_kernels::{Cpu, Isa, Pool};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use support::{Golden, config, goldens, write_checkpoint};
 
 const MAX_MODEL_LEN: usize = 8192;
 const TINY: [&str; 3] = ["tiny", "tiny-untied", "tiny-mha"];

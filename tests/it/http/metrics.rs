@@ -196,7 +196,7 @@ async fn what_vllms_dashboards_read_is_there_and_moves() {
     let before = scrape(&subject).await;
     requests(&subject, 1).await;
     let after = scrape(&subject).await;
-    let wanted: Vec<Value> = serde_json::from_str(include_str!("../fixtures/dashboard-series.json")).expect("JSON");
+    let wanted: Vec<Value> = serde_json::from_str(include_str!("../../fixtures/dashboard-series.json")).expect("JSON");
     for series in &wanted {
         let (name, labels) = (series["name"].as_str().expect("a name"), series["labels"].as_array().expect("labels"));
         let fits = |(found, of): &Series| {
@@ -263,7 +263,7 @@ async fn the_dashboard_reads_nothing_that_is_not_there() {
     let subject = subject_alone();
     requests(&subject, 0).await;
     let metrics = scrape(&subject).await;
-    let dashboard: Value = serde_json::from_str(include_str!("../../deploy/grafana-dashboard.json")).expect("JSON");
+    let dashboard: Value = serde_json::from_str(include_str!("../../../deploy/grafana-dashboard.json")).expect("JSON");
     let mut all = Vec::new();
     queries(&dashboard, &mut all);
     assert!(all.len() > 30, "{} queries", all.len());
@@ -282,7 +282,7 @@ async fn the_alerts_read_nothing_that_is_not_there() {
     requests(&subject, 0).await;
     let metrics = scrape(&subject).await;
     // A query stands behind `expr:`, or indented in the lines behind it.
-    let rules = include_str!("../../deploy/alert-rules.yaml");
+    let rules = include_str!("../../../deploy/alert-rules.yaml");
     let queries: Vec<String> = rules
         .split("        expr: ")
         .skip(1)

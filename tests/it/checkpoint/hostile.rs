@@ -1,6 +1,6 @@
 //! Checkpoints that must not open: each gives one clear sentence and never a panic.
 
-use crate::files::{Draft, Files, INDEX, WEIGHTS, assert_refused, edit_header, open, with_header};
+use super::files::{Draft, Files, INDEX, WEIGHTS, assert_refused, edit_header, open, with_header};
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use serde_json::json;
 use std::path::Path;

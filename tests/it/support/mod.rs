@@ -1,7 +1,6 @@
 //! What several tests need: the goldens, the tokenizer as a file, and synthetic checkpoints as directories.
 //!
 //! Invariant: everything comes from the repository, nothing from the network. Called by the tests beside it.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod process;
 

@@ -1,11 +1,9 @@
 //! The real program and Ctrl-C: at once while it gets ready, in order while it serves, at once the second time.
 
-mod support;
-
+use crate::support::process::{Process, ironrank, server, text};
 use rustix::process::Signal;
 use std::net::TcpListener;
 use std::process::Stdio;
-use support::process::{Process, ironrank, server, text};
 
 #[test]
 fn while_a_command_gets_ready_the_first_signal_ends_it_at_once() {

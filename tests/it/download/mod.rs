@@ -2,9 +2,7 @@
 
 mod hub;
 mod refused;
-#[path = "../support/mod.rs"]
-mod support;
-
+use crate::support;
 use hub::{COMMIT, Fault, Hub, Seen};
 use ironrank::download;
 use ironrank::error::Result;

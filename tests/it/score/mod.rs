@@ -4,10 +4,9 @@
 
 mod files;
 mod kill;
-#[path = "../support/mod.rs"]
-mod support;
 mod tables;
 
+use crate::support;
 use ironrank::checkpoint::Activation;
 use ironrank::engine::Limits;
 use ironrank::error::Error;

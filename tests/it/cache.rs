@@ -1,7 +1,6 @@
 //! `ironrank cache` as its users run it.
 
-mod support;
-
+use crate::support::write_checkpoint;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::model::{self, Model};
 use ironrank::prompt::PromptEncoder;
@@ -11,7 +10,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
-use support::write_checkpoint;
 use tempfile::{TempDir, tempdir};
 
 const DIGEST: &str = "0123456789abcdef";

@@ -1,7 +1,6 @@
 //! The packed-weight file: the same scores with it and without, made anew when it is not what it should be.
 
-mod support;
-
+use crate::support::write_checkpoint;
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::error::Result;
@@ -10,7 +9,6 @@ use ironrank::prompt::{Prompt, PromptEncoder};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::write_checkpoint;
 
 fn load(checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>> {
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false).unwrap());

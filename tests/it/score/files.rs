@@ -1,7 +1,8 @@
 //! The files of a command: continued from wherever they end, refused where they belong to other work.
 
 use super::tables::mixed_table;
-use super::{Place, go_on, is_there, json_lines, mixed_rows, score, support};
+use super::{Place, go_on, is_there, json_lines, mixed_rows, score};
+use crate::support;
 use ironrank::error::ErrorKind;
 use ironrank::score::{Files, Scorer};
 use serde_json::json;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use std::io::Read;
 
 /// The template of those recordings.
-pub const TEMPLATE: &str = include_str!("../fixtures/qwen3_reranker.jinja");
+pub const TEMPLATE: &str = include_str!("../../fixtures/qwen3_reranker.jinja");
 
 /// Why an answer differs from vLLM's on purpose. (Also, and for all: errors carry `message` and `detail` besides, (h).)
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ struct Exchange {
 
 fn recorded() -> Vec<Exchange> {
     let mut text = String::new();
-    GzDecoder::new(&include_bytes!("../fixtures/vllm-captures.jsonl.gz")[..])
+    GzDecoder::new(&include_bytes!("../../fixtures/vllm-captures.jsonl.gz")[..])
         .read_to_string(&mut text)
         .expect("the fixture unpacks");
     text.lines().map(exchange).collect()

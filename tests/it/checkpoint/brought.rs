@@ -1,6 +1,6 @@
 //! Files of a model directory that are not what they should be, whichever of them it is.
 
-use crate::files::{Draft, Files, INDEX, WEIGHTS, assert_refused, open};
+use super::files::{Draft, Files, INDEX, WEIGHTS, assert_refused, open};
 use ironrank::checkpoint::Overrides;
 
 /// Bytes in place of a file, and what is said of them.

@@ -1,13 +1,11 @@
 //! `ironrank check` as its users run it.
 
-mod support;
-
+use crate::support::{self, write_checkpoint};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::write_checkpoint;
 use tempfile::tempdir;
 
 fn ironrank(args: &[&str]) -> Output {

@@ -1,8 +1,7 @@
 //! Facts that decide what a score means, through the commands: `serve`, `score` and `check` end with one sentence where no
 //! score could be right, say one where it may not be, and otherwise score as the files have it.
 
-mod support;
-
+use crate::support::{self, write_checkpoint};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -11,7 +10,6 @@ use std::io::BufRead;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use support::write_checkpoint;
 use tempfile::{TempDir, tempdir};
 
 const WEIGHTS: &str = "model.safetensors";

@@ -1,7 +1,6 @@
 //! The synthetic weights are, bit for bit, those that the goldens were computed on.
 
-mod support;
-
+use crate::support;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 
 /// Shape, tensor, CRC-32 of its bf16 bytes in the checkpoint that the reference implementation (NumPy) writes.

@@ -1,8 +1,7 @@
 //! The program as operators run it, with secrets: none of them is logged or told, at any level; and what is wrong with
 //! a certificate is a sentence and an exit code.
 
-mod support;
-
+use crate::support;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};

@@ -1,12 +1,10 @@
 //! Pairs become exactly the token ids that Hugging Face's tokenizer makes of the model card's prompt.
 
-mod support;
-
+use crate::support::{self, GOLDENS, goldens};
 use ironrank::error::ErrorKind;
 use ironrank::prompt::{PromptEncoder, PromptOptions, Template, TruncationSide};
 use proptest::prelude::*;
 use std::sync::LazyLock;
-use support::{GOLDENS, goldens};
 
 static ENCODER: LazyLock<PromptEncoder> = LazyLock::new(|| PromptEncoder::builtin(8192).unwrap());
 
@@ -207,7 +205,7 @@ proptest! {
 }
 
 /// vLLM's template, and one that does to texts what templates may.
-const TEMPLATE: &str = include_str!("fixtures/qwen3_reranker.jinja");
+const TEMPLATE: &str = include_str!("../fixtures/qwen3_reranker.jinja");
 const OTHER_TEMPLATE: &str = "<|im_start|>{{ messages[1].content | trim }}<|im_end|>\n<|im_start|>{{ topic }}: {{ \
                               messages[0].content.upper() }}<|im_end|> {{ messages[1].content }}{{ messages[0].content }}?";
 

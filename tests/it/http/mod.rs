@@ -14,11 +14,10 @@ mod places;
 mod prompts;
 mod replay;
 mod stopping;
-#[path = "../support/mod.rs"]
-mod support;
 mod transport;
 mod words;
 
+use crate::support;
 use actix_web::web::Data;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{Engine, Limits};

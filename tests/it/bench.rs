@@ -1,10 +1,8 @@
 //! `ironrank bench` as its users run it.
 
-mod support;
-
+use crate::support::write_checkpoint;
 use serde_json::Value;
 use std::process::{Command, Output};
-use support::write_checkpoint;
 
 fn bench(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ironrank")).arg("bench").args(args).output().expect("the program runs")

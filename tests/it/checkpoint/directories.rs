@@ -1,6 +1,6 @@
 //! Paths that should be model directories and are something else: what is said is what is there, and what to do.
 
-use crate::files::{Draft, INDEX, WEIGHTS};
+use super::files::{Draft, INDEX, WEIGHTS};
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::prompt::PromptEncoder;
 use serde_json::json;

@@ -1,7 +1,6 @@
 //! What stands on stderr: lines for people with colours on a terminal, or JSON, and bars that leave the lines whole.
 
-mod support;
-
+use crate::support;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};

@@ -2,6 +2,7 @@
 //! template.
 
 use super::{subject, subject_that_is_full, subject_with, subject_with_encoder, subject_with_template};
+use crate::support;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::test as service_test;
@@ -196,9 +197,9 @@ async fn a_template_that_fails_on_a_request_is_its_400() {
 
 #[actix_web::test]
 async fn pairs_that_bring_the_model_cards_prompt_score_as_its_goldens() {
-    let template = include_str!("../fixtures/qwen3_reranker.jinja");
+    let template = include_str!("../../fixtures/qwen3_reranker.jinja");
     for subject in [subject(&[]), subject_with_template(template, |_| {})] {
-        for golden in super::support::goldens("tiny") {
+        for golden in support::goldens("tiny") {
             let instruction = golden
                 .instruction
                 .as_deref()

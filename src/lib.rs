@@ -27,6 +27,7 @@
 //! - [`health`]: asks a server whether it is well, for containers without a shell.
 //! - [`mod@bench`]: how fast this machine scores, beside what it could do at most.
 //! - [`logging`] and [`progress`]: lines and bars, which share stderr.
+//! - `python_json`: JSON as Python spaces it.
 //! - [`threads`]: those besides the kernels', all started at the start.
 //! - [`signals`]: what asks the process to end, and when it does so at once.
 //! - [`busy`]: whether the machine was busy with other things while it was measured.
@@ -54,6 +55,7 @@ pub mod options;
 pub mod prefix_cache;
 pub mod progress;
 pub mod prompt;
+mod python_json;
 pub mod score;
 pub mod server;
 pub mod signals;

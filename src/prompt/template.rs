@@ -8,13 +8,13 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
+use crate::python_json::{self, NonAscii};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Output, State, Value, context, escape_formatter};
 use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value as Json, json};
-use std::io;
 
 const NAME: &str = "chat_template";
 
@@ -106,35 +106,14 @@ fn format(out: &mut Output, state: &mut State, value: &Value) -> std::result::Re
 fn to_json(value: &Value, kwargs: minijinja::value::Kwargs) -> std::result::Result<String, minijinja::Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
     kwargs.assert_all_used()?;
-    let mut bytes = Vec::new();
-    let written = match indent {
-        Some(width) => {
-            let spaces = " ".repeat(width);
-            value
-                .serialize(&mut Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(spaces.as_bytes())))
-        }
-        None => value.serialize(&mut Serializer::with_formatter(&mut bytes, PythonSpacing)),
+    let fail = |e: &dyn std::error::Error| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, e.to_string());
+    let Some(width) = indent else {
+        return python_json::to_string(value, NonAscii::Kept).map_err(|e| fail(&e));
     };
-    let fail = |e: String| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, e);
-    written.map_err(|e| fail(e.to_string()))?;
-    String::from_utf8(bytes).map_err(|e| fail(e.to_string()))
-}
-
-/// A space behind commas and colons.
-struct PythonSpacing;
-
-impl Formatter for PythonSpacing {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
+    let (mut bytes, spaces) = (Vec::new(), " ".repeat(width));
+    let indented = PrettyFormatter::with_indent(spaces.as_bytes());
+    value.serialize(&mut Serializer::with_formatter(&mut bytes, indented)).map_err(|e| fail(&e))?;
+    String::from_utf8(bytes).map_err(|e| fail(&e))
 }
 
 #[cfg(test)]

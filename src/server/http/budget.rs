@@ -154,10 +154,7 @@ impl Answer {
     pub fn json(mut response: HttpResponseBuilder, share: Arc<Share>, value: &impl Serialize) -> HttpResponse {
         match serde_json::to_vec(value) {
             Ok(bytes) => Self::bytes(response.content_type(ContentType::json()), share, bytes),
-            Err(err) => {
-                let sentence = format!("The answer cannot be written: {err}.");
-                ApiError::new(Refusal::Kind(ErrorKind::Internal), sentence).response()
-            }
+            Err(err) => unwritable(err).response(),
         }
     }
 
@@ -165,6 +162,11 @@ impl Answer {
     pub fn bytes(response: &mut HttpResponseBuilder, share: Arc<Share>, bytes: Vec<u8>) -> HttpResponse {
         response.body(Self { rest: bytes.into(), _share: share })
     }
+}
+
+/// The refusal in place of an answer that no JSON can hold.
+pub fn unwritable(err: serde_json::Error) -> ApiError {
+    ApiError::new(Refusal::Kind(ErrorKind::Internal), format!("The answer cannot be written: {err}."))
 }
 
 impl MessageBody for Answer {

@@ -60,7 +60,7 @@ pub async fn body(
     mut payload: web::Payload,
 ) -> Result<Body, ApiError> {
     let limit = state.settings.max_body_bytes;
-    let encoding = Encoding::of(request.headers())?;
+    let packing = Packing::of(request.headers())?;
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
@@ -88,11 +88,11 @@ pub async fn body(
     }
     drop(left_behind);
     request.extensions_mut().insert(Received);
-    if let Some(encoding) = encoding {
+    if let Some(packing) = packing {
         // On the few threads that read JSON: so many bodies are unpacked at a time, and no more.
         let (packed, share) = (std::mem::take(&mut body), share.clone());
         body = on_a_thread(state, packed.len(), move |_| {
-            let body = encoding.unpack(&packed, limit)?;
+            let body = packing.unpack(&packed, limit)?;
             share.receive(body.len())?;
             Ok(body)
         })
@@ -103,7 +103,7 @@ pub async fn body(
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+enum Packing {
     Gzip,
     Deflate,
 }
@@ -111,7 +111,7 @@ enum Encoding {
 /// What clients name that pack nothing: some take the header for the place of the charset.
 const PLAIN: [&str; 8] = ["", "identity", "none", "utf-8", "utf8", "ascii", "8bit", "binary"];
 
-impl Encoding {
+impl Packing {
     fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
         let named: Vec<_> =
             headers.get_all(CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
@@ -120,20 +120,20 @@ impl Encoding {
             .split(',')
             .map(str::trim)
             .filter(|&coding| !PLAIN.iter().any(|plain| coding.eq_ignore_ascii_case(plain)));
-        let encoding = match packed.next().map(str::to_ascii_lowercase).as_deref() {
+        let packing = match packed.next().map(str::to_ascii_lowercase).as_deref() {
             None => return Ok(None),
             Some("gzip" | "x-gzip") => Some(Self::Gzip),
             Some("deflate") => Some(Self::Deflate),
             Some(_) => None,
         };
-        if encoding.is_none() || packed.next().is_some() {
+        if packing.is_none() || packed.next().is_some() {
             let sentence = format!(
                 "The Content-Encoding '{}' of the request is not known; use gzip or deflate, one of them and once, or none.",
                 shown(&named)
             );
             return Err(ApiError::new(Refusal::Malformed, sentence));
         }
-        Ok(encoding)
+        Ok(packing)
     }
 
     fn unpack(self, packed: &[u8], limit: usize) -> Result<Vec<u8>, ApiError> {
@@ -176,12 +176,12 @@ mod tests {
         GzEncoder::new(&zeros[..], Compression::best()).read_to_end(&mut gzip).expect("packs");
         ZlibEncoder::new(&zeros[..], Compression::best()).read_to_end(&mut deflate).expect("packs");
         DeflateEncoder::new(&zeros[..], Compression::best()).read_to_end(&mut raw).expect("packs");
-        for (encoding, packed) in [(Encoding::Gzip, gzip), (Encoding::Deflate, deflate), (Encoding::Deflate, raw)] {
+        for (packing, packed) in [(Packing::Gzip, gzip), (Packing::Deflate, deflate), (Packing::Deflate, raw)] {
             assert!(packed.len() < 100_000);
-            let said = encoding.unpack(&packed, 1000).expect_err("too large").message().to_owned();
+            let said = packing.unpack(&packed, 1000).expect_err("too large").message().to_owned();
             assert!(said.contains("limit of 1000 bytes"), "{said}");
-            assert_eq!(encoding.unpack(&packed, 64 << 20).expect("fits").len(), 64 << 20);
-            assert!(encoding.unpack(&packed[..packed.len() / 2], 64 << 20).is_err(), "cut");
+            assert_eq!(packing.unpack(&packed, 64 << 20).expect("fits").len(), 64 << 20);
+            assert!(packing.unpack(&packed[..packed.len() / 2], 64 << 20).is_err(), "cut");
         }
     }
 }

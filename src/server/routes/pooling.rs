@@ -1,12 +1,13 @@
 //! `POST /pooling`: whole prompts in, scores out as numbers, base64 or bytes.
 
 use super::rerank::RerankUsage;
-use crate::server::http::budget::Answer;
+use crate::python_json::{self, NonAscii};
+use crate::server::http::budget::{Answer, unwritable};
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::scoring::{self, Making, PromptRequest, Scored};
 use crate::server::state::{State, unix_time};
-use crate::server::wire::encoding::{Encoding, Format, python_json};
+use crate::server::wire::encoding::{EncodingFormat, NumberFormat};
 use crate::server::wire::fields::{self, Fields};
 use crate::server::wire::input::{self, InputRequest};
 use crate::server::wire::pairs::{Common, ScoreUsage};
@@ -24,16 +25,16 @@ const TASKS: [&str; 6] = ["embed", "classify", "token_embed", "token_classify", 
 /// A body of `/pooling`.
 pub struct PoolingRequest {
     input: InputRequest,
-    format: Format,
-    encoding: Encoding,
+    format: EncodingFormat,
+    numbers: NumberFormat,
 }
 
 impl PromptRequest for PoolingRequest {
     fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
         input::refuse_removed(body)?;
         let mut fields = Fields::new(body);
-        let format = Format::from_fields(&mut fields);
-        let encoding = Encoding::from_fields(&mut fields);
+        let format = EncodingFormat::from_fields(&mut fields);
+        let numbers = NumberFormat::from_fields(&mut fields);
         let task = fields.choice("task", &TASKS);
         let dimensions = fields.integer("dimensions");
         let is_plugin = task == Some("plugin") || !has_prompts(body) && fields::given(body, "data").is_some();
@@ -48,7 +49,7 @@ impl PromptRequest for PoolingRequest {
         }
         check_task(task, is_plugin)?;
         let input = input.ok_or_else(|| ApiError::invalid("You must pass at least one prompt"))?;
-        Ok(Self { input, format, encoding })
+        Ok(Self { input, format, numbers })
     }
 
     fn common(&self) -> &Common {
@@ -86,22 +87,24 @@ fn check_task(task: Option<&str>, is_plugin: bool) -> Result<(), ApiError> {
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
     let Scored { share, request, scores, prompt_tokens, shortened, .. } =
         scoring::score::<PoolingRequest>(state, body).await?;
-    let PoolingRequest { format, encoding, .. } = request;
+    let PoolingRequest { format, numbers, .. } = request;
     let id = scoring::prefixed_id("pooling", request_id, request.common());
     let (created, model) = (unix_time(), state.settings.model_name());
     let data = match format {
-        Format::Bytes | Format::BytesOnly => {
+        EncodingFormat::Bytes | EncodingFormat::BytesOnly => {
             let mut response = scoring::ok(shortened);
-            if format == Format::Bytes {
+            if format == EncodingFormat::Bytes {
                 let usage = RerankUsage { prompt_tokens, total_tokens: prompt_tokens };
-                let data = (0..scores.len()).map(|index| Place::of(index, encoding)).collect();
-                response.insert_header((METADATA, python_json(&Metadata { id, created, model, data, usage })));
+                let data = (0..scores.len()).map(|index| ScoreBytes::of(index, numbers)).collect();
+                let metadata = Metadata { id, created, model, data, usage };
+                let metadata = python_json::to_string(&metadata, NonAscii::Escaped).map_err(unwritable)?;
+                response.insert_header((METADATA, metadata));
             }
-            let bytes: Vec<u8> = scores.into_iter().flat_map(|score| encoding.bytes(score)).collect();
+            let bytes: Vec<u8> = scores.into_iter().flat_map(|score| numbers.bytes(score)).collect();
             return Ok(Answer::bytes(response.content_type("application/octet-stream"), share, bytes));
         }
-        Format::Float => scores.iter().map(|score| Pooled::Numbers([f64::from(*score)])).collect::<Vec<_>>(),
-        Format::Base64 => scores.iter().map(|score| Pooled::Base64(encoding.base64(*score))).collect(),
+        EncodingFormat::Float => scores.iter().map(|score| Pooled::Numbers([f64::from(*score)])).collect::<Vec<_>>(),
+        EncodingFormat::Base64 => scores.iter().map(|score| Pooled::Base64(numbers.base64(*score))).collect(),
     };
     let data = data.into_iter().enumerate().map(|(index, data)| PoolingDatum { index, object: "pooling", data });
     let answer = PoolingResponse {
@@ -159,13 +162,13 @@ struct Metadata<'a> {
     id: String,
     created: u64,
     model: &'a str,
-    data: Vec<Place>,
+    data: Vec<ScoreBytes>,
     usage: RerankUsage,
 }
 
 /// Where in the bytes a score stands.
 #[derive(Serialize)]
-struct Place {
+struct ScoreBytes {
     index: usize,
     embed_dtype: &'static str,
     endianness: &'static str,
@@ -174,9 +177,9 @@ struct Place {
     shape: [usize; 1],
 }
 
-impl Place {
-    fn of(index: usize, encoding: Encoding) -> Self {
-        let (width, embed_dtype, endianness) = (encoding.width(), encoding.dtype_name(), encoding.endianness_name());
+impl ScoreBytes {
+    fn of(index: usize, numbers: NumberFormat) -> Self {
+        let (width, embed_dtype, endianness) = (numbers.width(), numbers.dtype_name(), numbers.endianness_name());
         Self { index, embed_dtype, endianness, start: index * width, end: (index + 1) * width, shape: [1] }
     }
 }

@@ -1,17 +1,14 @@
-//! Scores as bytes: the number formats, byte orders and header texts that vLLM's clients decode.
+//! Scores as bytes: the number formats and byte orders that vLLM's clients decode.
 //!
 //! Called by `pooling`.
 
 use super::fields::Fields;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::Serialize;
-use serde_json::ser::Formatter;
-use std::io;
 
-/// The form of the answer.
+/// The form in which an answer holds its numbers: `encoding_format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum EncodingFormat {
     /// JSON numbers.
     Float,
     /// JSON strings.
@@ -22,8 +19,8 @@ pub enum Format {
     BytesOnly,
 }
 
-impl Format {
-    /// `encoding_format`.
+impl EncodingFormat {
+    /// Reads the field; JSON numbers unless it says otherwise.
     pub fn from_fields(fields: &mut Fields<'_>) -> Self {
         match fields.choice("encoding_format", &["float", "base64", "bytes", "bytes_only"]) {
             Some("base64") => Self::Base64,
@@ -34,15 +31,15 @@ impl Format {
     }
 }
 
-/// How a number is written in bytes.
+/// How a number is written in bytes: `embed_dtype` and `endianness`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encoding {
-    dtype: Dtype,
+pub struct NumberFormat {
+    dtype: EmbedDtype,
     endianness: Endianness,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dtype {
+enum EmbedDtype {
     Float32,
     Float16,
     Bfloat16,
@@ -57,15 +54,15 @@ enum Endianness {
     Little,
 }
 
-impl Encoding {
-    /// `embed_dtype` and `endianness`.
+impl NumberFormat {
+    /// Reads both fields; float32 in the machine's own order unless they say otherwise.
     pub fn from_fields(fields: &mut Fields<'_>) -> Self {
         let dtype = match fields.choice("embed_dtype", &["float32", "float16", "bfloat16", "fp8_e4m3", "fp8_e5m2"]) {
-            Some("float16") => Dtype::Float16,
-            Some("bfloat16") => Dtype::Bfloat16,
-            Some("fp8_e4m3") => Dtype::Fp8E4m3,
-            Some("fp8_e5m2") => Dtype::Fp8E5m2,
-            _ => Dtype::Float32,
+            Some("float16") => EmbedDtype::Float16,
+            Some("bfloat16") => EmbedDtype::Bfloat16,
+            Some("fp8_e4m3") => EmbedDtype::Fp8E4m3,
+            Some("fp8_e5m2") => EmbedDtype::Fp8E5m2,
+            _ => EmbedDtype::Float32,
         };
         let endianness = match fields.choice("endianness", &["native", "big", "little"]) {
             Some("big") => Endianness::Big,
@@ -75,23 +72,23 @@ impl Encoding {
         Self { dtype, endianness }
     }
 
-    /// Bytes of a number.
+    /// How many bytes a number takes.
     pub fn width(self) -> usize {
         match self.dtype {
-            Dtype::Float32 => 4,
-            Dtype::Float16 | Dtype::Bfloat16 => 2,
-            Dtype::Fp8E4m3 | Dtype::Fp8E5m2 => 1,
+            EmbedDtype::Float32 => 4,
+            EmbedDtype::Float16 | EmbedDtype::Bfloat16 => 2,
+            EmbedDtype::Fp8E4m3 | EmbedDtype::Fp8E5m2 => 1,
         }
     }
 
     /// The number format, as requests name it.
     pub fn dtype_name(self) -> &'static str {
         match self.dtype {
-            Dtype::Float32 => "float32",
-            Dtype::Float16 => "float16",
-            Dtype::Bfloat16 => "bfloat16",
-            Dtype::Fp8E4m3 => "fp8_e4m3",
-            Dtype::Fp8E5m2 => "fp8_e5m2",
+            EmbedDtype::Float32 => "float32",
+            EmbedDtype::Float16 => "float16",
+            EmbedDtype::Bfloat16 => "bfloat16",
+            EmbedDtype::Fp8E4m3 => "fp8_e4m3",
+            EmbedDtype::Fp8E5m2 => "fp8_e5m2",
         }
     }
 
@@ -104,15 +101,15 @@ impl Encoding {
         }
     }
 
-    /// `number` in bytes.
+    /// The bytes of `number`.
     pub fn bytes(self, number: f32) -> Vec<u8> {
         let mut bytes = match self.dtype {
-            Dtype::Float32 => number.to_le_bytes().to_vec(),
-            Dtype::Float16 => half::f16::from_f32(number).to_le_bytes().to_vec(),
-            Dtype::Bfloat16 => half::bf16::from_f32(number).to_le_bytes().to_vec(),
+            EmbedDtype::Float32 => number.to_le_bytes().to_vec(),
+            EmbedDtype::Float16 => half::f16::from_f32(number).to_le_bytes().to_vec(),
+            EmbedDtype::Bfloat16 => half::bf16::from_f32(number).to_le_bytes().to_vec(),
             // Without infinities: what exceeds 448 by more than half a step is not a number.
-            Dtype::Fp8E4m3 => vec![fp8(number, 3, 0x7e, 0x7f)],
-            Dtype::Fp8E5m2 => vec![fp8(number, 2, 0x7b, 0x7c)],
+            EmbedDtype::Fp8E4m3 => vec![fp8(number, 3, 0x7e, 0x7f)],
+            EmbedDtype::Fp8E5m2 => vec![fp8(number, 2, 0x7b, 0x7c)],
         };
         let is_big = match self.endianness {
             Endianness::Native => cfg!(target_endian = "big"),
@@ -125,7 +122,7 @@ impl Encoding {
         bytes
     }
 
-    /// The same in base64.
+    /// The bytes of `number` in base64.
     pub fn base64(self, number: f32) -> String {
         BASE64_STANDARD.encode(self.bytes(number))
     }
@@ -163,74 +160,39 @@ fn fp8(number: f32, mantissa: u32, largest: u8, beyond: u8) -> u8 {
     sign | code
 }
 
-/// JSON as Python's `json.dumps` writes it: a space behind commas and colons, and ASCII only, as headers need it.
-pub fn python_json(value: &impl Serialize) -> String {
-    let mut bytes = Vec::new();
-    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, PythonFormatter));
-    debug_assert!(written.is_ok(), "strings and numbers can be written into memory");
-    bytes.into_iter().map(char::from).collect()
-}
-
-struct PythonFormatter;
-
-impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut units = [0; 2];
-        for c in fragment.chars() {
-            match c {
-                ' '..='~' => writer.write_all(&[c as u8])?,
-                _ => c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn encoding(dtype: Dtype, endianness: Endianness) -> Encoding {
-        Encoding { dtype, endianness }
+    fn format(dtype: EmbedDtype, endianness: Endianness) -> NumberFormat {
+        NumberFormat { dtype, endianness }
     }
 
     #[test]
     fn numbers_have_the_bytes_that_pytorch_gives_them() {
         for (dtype, number, little) in [
-            (Dtype::Float32, 0.411_638_83, vec![0x53, 0xc2, 0xd2, 0x3e]),
-            (Dtype::Float16, 0.411_638_83, vec![0x96, 0x36]),
-            (Dtype::Bfloat16, 0.411_638_83, vec![0xd3, 0x3e]),
-            (Dtype::Fp8E4m3, 0.411_638_83, vec![0x2d]),
-            (Dtype::Fp8E5m2, 0.411_638_83, vec![0x37]),
-            (Dtype::Fp8E4m3, -0.357_194_66, vec![0xab]),
-            (Dtype::Fp8E4m3, 448.0, vec![0x7e]),
-            (Dtype::Fp8E4m3, 464.0, vec![0x7e]),
-            (Dtype::Fp8E4m3, 465.0, vec![0x7f]),
-            (Dtype::Fp8E5m2, 57344.0, vec![0x7b]),
-            (Dtype::Fp8E5m2, 61440.0, vec![0x7c]),
-            (Dtype::Fp8E5m2, 0.0, vec![0x00]),
-            (Dtype::Fp8E4m3, 1.0, vec![0x38]),
-            (Dtype::Fp8E5m2, 1.0, vec![0x3c]),
+            (EmbedDtype::Float32, 0.411_638_83, vec![0x53, 0xc2, 0xd2, 0x3e]),
+            (EmbedDtype::Float16, 0.411_638_83, vec![0x96, 0x36]),
+            (EmbedDtype::Bfloat16, 0.411_638_83, vec![0xd3, 0x3e]),
+            (EmbedDtype::Fp8E4m3, 0.411_638_83, vec![0x2d]),
+            (EmbedDtype::Fp8E5m2, 0.411_638_83, vec![0x37]),
+            (EmbedDtype::Fp8E4m3, -0.357_194_66, vec![0xab]),
+            (EmbedDtype::Fp8E4m3, 448.0, vec![0x7e]),
+            (EmbedDtype::Fp8E4m3, 464.0, vec![0x7e]),
+            (EmbedDtype::Fp8E4m3, 465.0, vec![0x7f]),
+            (EmbedDtype::Fp8E5m2, 57344.0, vec![0x7b]),
+            (EmbedDtype::Fp8E5m2, 61440.0, vec![0x7c]),
+            (EmbedDtype::Fp8E5m2, 0.0, vec![0x00]),
+            (EmbedDtype::Fp8E4m3, 1.0, vec![0x38]),
+            (EmbedDtype::Fp8E5m2, 1.0, vec![0x3c]),
         ] {
-            let name = encoding(dtype, Endianness::Little);
+            let name = format(dtype, Endianness::Little);
             assert_eq!(name.bytes(number), little, "{number} as {}", name.dtype_name());
             let mut big = little.clone();
             big.reverse();
-            assert_eq!(encoding(dtype, Endianness::Big).bytes(number), big);
+            assert_eq!(format(dtype, Endianness::Big).bytes(number), big);
             assert_eq!(
-                encoding(dtype, Endianness::Native).bytes(number),
+                format(dtype, Endianness::Native).bytes(number),
                 if cfg!(target_endian = "big") { big } else { little }
             );
         }
@@ -244,13 +206,5 @@ mod tests {
             assert!(codes.is_sorted(), "{codes:?}");
             assert!(codes[99] > codes[50] && codes[0] == 0);
         }
-    }
-
-    #[test]
-    fn a_header_is_ascii_whatever_the_name_of_the_request() {
-        assert_eq!(
-            python_json(&serde_json::json!({"a": ["é\u{7f}\n😀", 1], "b": 2})),
-            r#"{"a": ["\u00e9\u007f\n\ud83d\ude00", 1], "b": 2}"#
-        );
     }
 }

@@ -40,7 +40,7 @@ use tokenizers::{
 };
 
 /// The tokenizer of every Qwen3 model, for start-up without a model directory.
-static BUILTIN_TOKENIZER: &[u8] = include_bytes!("../assets/tokenizer.json.gz");
+static BUILTIN_TOKENIZER: &[u8] = include_bytes!("../../assets/tokenizer.json.gz");
 /// A tokenizer file larger than this is not one: Qwen3's has 11 MB.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 

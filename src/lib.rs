@@ -13,6 +13,7 @@
 //! - [`checkpoint`]: a model directory as typed tensors, checked when it is opened.
 //! - [`prompt`]: template and tokenizer; the only place that truncates.
 //! - [`batch`]: sequences as a tree, packed without padding, and where their keys and values go.
+//! - [`head`]: what scores are made of: tokens that the checkpoint names, found in the tokenizer.
 //! - [`prefix_cache`]: keys and values of beginnings that come again.
 //! - [`model`]: the registry of architectures and their forward passes.
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
@@ -47,6 +48,7 @@ pub mod download;
 pub mod engine;
 pub mod error;
 pub mod file;
+pub mod head;
 pub mod health;
 pub mod logging;
 pub mod memory;

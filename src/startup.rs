@@ -3,13 +3,16 @@
 use crate::checkpoint::{Activation, Checkpoint, Config, packed};
 use crate::engine::{Engine, Limits};
 use crate::error::{Error, ErrorKind, Result};
+use crate::head::Resolved;
 use crate::memory::{self, Need};
 use crate::model;
 use crate::options::{EngineOptions, LoadFormat};
 use crate::prompt::{self, PromptEncoder, Template};
 use crate::threads;
 use ironrank_kernels::{Cpu, Isa, Machine, Pool, PoolError, explain_bus_errors};
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 use std::time::Instant;
 
 /// A model that is ready to score.
@@ -107,7 +110,15 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: Limits) -> Result<
         notices.iter().for_each(|notice| tracing::warn!("{notice}"));
         Ok(encoder)
     };
-    let (model, encoder) = model::load(cpu, &checkpoint, encoder, max_model_len, options.weight_cache.as_deref())?;
+    let cache = options.weight_cache.as_deref();
+    let find = || cache.and_then(|dir| model::find(&cpu, &checkpoint, dir));
+    let (encoder, found) = beside("tokenizer", encoder, find)?;
+    // A wrong tokenizer is told of before minutes of packing.
+    let encoder = encoder?;
+    let head = Resolved::of(&checkpoint, &encoder)?;
+    head.tell();
+    let packed = found.map_or_else(|| model::pack(&cpu, &checkpoint, cache), Ok)?;
+    let model = model::load(cpu, &checkpoint, packed, head.head, max_model_len)?;
     tracing::info!(
         "loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",
         start.elapsed().as_secs_f64(),
@@ -122,6 +133,16 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: Limits) -> Result<
     let engine = Engine::start(model, limits)?;
     let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
     Ok(Loaded { engine, encoder, config, activation: checkpoint.activation(), digest, max_model_len })
+}
+
+/// What `one` makes on a thread of this `name`, and what `other` makes meanwhile on this one.
+fn beside<A: Send, B>(name: &str, one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> Result<(A, B)> {
+    thread::scope(|scope| {
+        let one = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, one);
+        let one = one.map_err(|err| threads::refused(name, &err))?;
+        let other = other();
+        Ok((one.join().unwrap_or_else(|panic| resume_unwind(panic)), other))
+    })
 }
 
 /// What the model will take of the memory.

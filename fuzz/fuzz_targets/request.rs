@@ -15,6 +15,7 @@ use flate2::Compression;
 use flate2::read::GzEncoder;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{Engine, Limits};
+use ironrank::head::Resolved;
 use ironrank::model;
 use ironrank::options::{Cors, Overflow, Pooling};
 use ironrank::prompt::PromptEncoder;
@@ -120,9 +121,11 @@ fn state() -> State {
     });
     std::fs::write(dir.path().join("config.json"), config.to_string()).expect("the configuration is written");
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
-    let encoder = || PromptEncoder::builtin(MAX_MODEL_LEN);
+    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).expect("threads"));
-    let (model, encoder) = model::load(cpu, &checkpoint, encoder, MAX_MODEL_LEN, None).expect("the model loads");
+    let packed = model::pack(&cpu, &checkpoint, None).expect("the weights are packed");
+    let head = Resolved::of(&checkpoint, &encoder).expect("the tokenizer belongs to the model").head;
+    let model = model::load(cpu, &checkpoint, packed, head, MAX_MODEL_LEN).expect("the model loads");
     let limits = Limits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20, ..Limits::default() };
     let settings = Settings {
         receive_timeout: std::time::Duration::from_secs(20),

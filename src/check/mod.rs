@@ -13,8 +13,8 @@ use crate::busy::{Busy, Counts};
 use crate::checkpoint::{Checkpoint, packed};
 use crate::error::Error;
 use crate::file::directory;
+use crate::head::Resolved;
 use crate::memory;
-use crate::model;
 use crate::options::{CheckOptions, EngineOptions, LoadFormat};
 use crate::prompt::{PromptEncoder, Template};
 use crate::server;
@@ -53,7 +53,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     let mut head = None;
     if let (Some(checkpoint), Some((encoder, of_prompts))) = (described, encoder) {
         notices.extend(of_prompts);
-        head = model::head(checkpoint, &encoder).map_err(|err| problems.push(err)).ok();
+        head = Resolved::of(checkpoint, &encoder).map_err(|err| problems.push(err)).ok();
     }
     notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
     let memory = described.zip(longest).map(|(checkpoint, longest)| {

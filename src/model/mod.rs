@@ -8,17 +8,15 @@ mod qwen3;
 mod workspace;
 
 pub use head::LinearHead;
+pub use qwen3::Qwen3;
 
 use crate::batch::{Batch, Keep};
+use crate::checkpoint::packed::Packed;
 use crate::checkpoint::{Checkpoint, Config};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::prefix_cache::KvRows;
-use crate::prompt::PromptEncoder;
-use crate::threads;
 use ironrank_kernels::Cpu;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
 
 /// A model runs one batch in each of its two slots, a step at a time, so that a small batch can overtake a large one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,15 +81,22 @@ pub trait Model: Send {
         Ok(())
     }
 
-    /// The last token's hidden state after the embedding, after every layer but the last, and, in the end, after the
-    /// last layer and the final norm: what tests compare. One vector of states a sequence.
-    fn last_hidden_states(&mut self, batch: Batch) -> Vec<Vec<Vec<f32>>>;
-
     /// Bytes of packed weights, tables and buffers in memory; what is mapped from the checkpoint does not count.
-    fn bytes(&self) -> usize;
+    fn bytes(&self) -> usize {
+        0
+    }
 
     /// Bytes of one token's keys and values in all layers.
-    fn kv_bytes(&self) -> usize;
+    fn kv_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// A tensor of one row.
+fn vector(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let mut out = vec![0.0; shape.iter().product()];
+    checkpoint.tensor(name, shape)?.read_row(0, &mut out);
+    Ok(out)
 }
 
 /// Bytes of memory that a model of this shape takes besides its weights while it runs batches of up to `tokens` tokens:
@@ -100,42 +105,27 @@ pub fn buffer_bytes(config: &Config, tokens: usize, max_model_len: usize) -> usi
     qwen3::buffer_bytes(config, tokens) + max_model_len * config.head_dim * size_of::<f32>()
 }
 
-/// The head of `checkpoint`; an error of kind [`ErrorKind::Checkpoint`] if model and tokenizer do not belong together, or
-/// if the head can't tell documents apart.
-pub fn head(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<LinearHead> {
-    let (tokens, rows) = (encoder.vocab_size(), checkpoint.config().vocab_size);
-    if tokens > rows {
-        return Err(Error::new(
-            ErrorKind::Checkpoint,
-            format!(
-                "The tokenizer has {tokens} tokens, but the model's vocab_size is {rows}: they do not belong together."
-            ),
-        ));
-    }
-    LinearHead::read(checkpoint, encoder)
+/// The packed weights of `checkpoint` that an earlier start has left in the directory `cache`, all of them checked. It
+/// takes as long as parsing a tokenizer does, and needs nothing of it.
+pub fn find(cpu: &Cpu, checkpoint: &Checkpoint, cache: &Path) -> Option<Packed> {
+    cpu.spread(|| qwen3::find(cpu, checkpoint, cache))
 }
 
-/// Reads the weights of `checkpoint` for `cpu`, or packs them, and makes its `encoder` on a thread beside that, since
-/// parsing a tokenizer takes longer than checking packed weights. Positions from `max_model_len` on are never asked
-/// for. Packed weights are kept in the directory `cache`, if there is one. Errors are of kind
-/// [`ErrorKind::Checkpoint`]; those of the tokenizer come before anything is packed.
+/// The packed weights of `checkpoint`, packed now if [`find`] has none; they are kept in the directory `cache`, if there is
+/// one. Errors are of kind [`ErrorKind::Checkpoint`](crate::error::ErrorKind::Checkpoint).
+pub fn pack(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Packed> {
+    cpu.spread(|| qwen3::pack(cpu, checkpoint, cache))
+}
+
+/// The model of `checkpoint`, whose `packed` weights are those of [`find`] or [`pack`]. Positions from `max_model_len` on
+/// are never asked for. Errors are of kind [`ErrorKind::Checkpoint`](crate::error::ErrorKind::Checkpoint).
 pub fn load(
     cpu: Cpu,
     checkpoint: &Checkpoint,
-    encoder: impl FnOnce() -> Result<PromptEncoder> + Send,
+    packed: Packed,
+    head: LinearHead,
     max_model_len: usize,
-    cache: Option<&Path>,
-) -> Result<(Box<dyn Model>, PromptEncoder)> {
-    thread::scope(|scope| {
-        let beside = thread::Builder::new().name("tokenizer".to_owned()).spawn_scoped(scope, encoder);
-        let beside = beside.map_err(|err| threads::refused("tokenizer", &err))?;
-        let mut encoder = None;
-        let head = || {
-            let made = encoder.insert(beside.join().unwrap_or_else(|panic| resume_unwind(panic))?);
-            head(checkpoint, made).inspect(LinearHead::tell)
-        };
-        // The checkpoint refuses every architecture but Qwen3 when it is opened.
-        let model = qwen3::Qwen3::load(cpu, checkpoint, head, max_model_len, cache)?;
-        Ok((Box::new(model) as Box<dyn Model>, encoder.expect("loading asks for the head")))
-    })
+) -> Result<Box<dyn Model>> {
+    // The checkpoint refuses every architecture but Qwen3 when it is opened.
+    Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, packed, head, max_model_len)?))
 }

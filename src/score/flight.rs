@@ -182,18 +182,6 @@ mod tests {
         fn remaining(&self, _: Slot) -> usize {
             0
         }
-
-        fn last_hidden_states(&mut self, _: Batch) -> Vec<Vec<Vec<f32>>> {
-            unreachable!()
-        }
-
-        fn bytes(&self) -> usize {
-            0
-        }
-
-        fn kv_bytes(&self) -> usize {
-            0
-        }
     }
 
     #[tokio::test]

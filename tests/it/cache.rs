@@ -1,9 +1,8 @@
 //! `ironrank cache` as its users run it.
 
-use crate::support::write_checkpoint;
+use crate::support::{head, write_checkpoint};
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::model::{self, Model};
-use ironrank::prompt::PromptEncoder;
 use ironrank_kernels::{Cpu, Isa, Pool};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -32,8 +31,8 @@ impl Cache {
         write_checkpoint("tiny-mha", &dir, 1);
         let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
         let checkpoint = Checkpoint::open(&dir, &Overrides::new()).unwrap();
-        let encoder = || PromptEncoder::builtin(512);
-        model::load(cpu, &checkpoint, encoder, 512, Some(self.dir.path())).unwrap().0
+        let packed = model::pack(&cpu, &checkpoint, Some(self.dir.path())).unwrap();
+        model::load(cpu, &checkpoint, packed, head(&checkpoint), 512).unwrap()
     }
 
     fn run(&self, args: &[&str]) -> Output {

@@ -76,14 +76,6 @@ impl Model for Held {
         self.slots[slot as usize].as_ref().map_or(0, |(_, left)| *left)
     }
 
-    fn last_hidden_states(&mut self, _: Batch) -> Vec<Vec<Vec<f32>>> {
-        Vec::new()
-    }
-
-    fn bytes(&self) -> usize {
-        0
-    }
-
     fn kv_bytes(&self) -> usize {
         1
     }

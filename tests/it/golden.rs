@@ -1,27 +1,31 @@
 //! Scores and hidden states against Hugging Face transformers in float64, in process and through the served binary,
 //! and their independence of batch, order, threads and budget.
 
-use crate::support::{Golden, config, goldens, write_checkpoint};
+use crate::support::{Golden, config, goldens, head, write_checkpoint};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{Engine, Limits};
-use ironrank::model::{self, Model};
+use ironrank::model::{self, Model, Qwen3};
 use ironrank::prompt::{Prompt, PromptEncoder, PromptOptions};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 
 const MAX_MODEL_LEN: usize = 8192;
 const TINY: [&str; 3] = ["tiny", "tiny-untied", "tiny-mha"];
 
+static ENCODER: LazyLock<PromptEncoder> = LazyLock::new(|| PromptEncoder::builtin(MAX_MODEL_LEN).unwrap());
+
 /// The synthetic checkpoint of a shape, its weights made as they are read.
-fn load(shape: &str, isa: Isa, threads: usize) -> (Box<dyn Model>, PromptEncoder) {
+fn load(shape: &str, isa: Isa, threads: usize) -> Qwen3 {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), config(shape).to_string()).unwrap();
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).unwrap();
     let cpu = Cpu::new(isa, Pool::new(Some(threads), false).unwrap());
-    model::load(cpu, &checkpoint, || PromptEncoder::builtin(MAX_MODEL_LEN), MAX_MODEL_LEN, None).unwrap()
+    let packed = model::pack(&cpu, &checkpoint, None).unwrap();
+    Qwen3::load(cpu, &checkpoint, packed, head(&checkpoint), MAX_MODEL_LEN).unwrap()
 }
 
 /// The short and the long cases of a shape.
@@ -50,11 +54,11 @@ fn assert_score(case: &Golden, score: f32, floor: f64, what: &str) {
 }
 
 fn check_scores(shape: &str, isa: Isa, floor: f64) {
-    let (mut model, encoder) = load(shape, isa, 2);
+    let mut model = load(shape, isa, 2);
     let cases = cases(shape);
     for case in &cases {
         let options = PromptOptions { instruction: case.instruction.clone(), ..PromptOptions::default() };
-        let prompt = encoder.encode(&case.query, &case.document, &options).unwrap();
+        let prompt = ENCODER.encode(&case.query, &case.document, &options).unwrap();
         assert_eq!(*prompt.token_ids(), case.token_ids, "token ids of '{}'", case.query);
     }
     let margins = model.margins(Batch::of(&prompts(&cases)));
@@ -82,7 +86,7 @@ fn the_0_6b_shape_scores_as_in_float64_on_the_best_isa_and_another() {
 fn hidden_states_follow_float64_layer_by_layer() {
     for isa in Isa::available() {
         for shape in TINY {
-            let (mut model, _) = load(shape, isa, 1);
+            let mut model = load(shape, isa, 1);
             for case in goldens(shape) {
                 let batch = Batch::of(&prompts(std::slice::from_ref(&case)));
                 let want = case.last_token_hidden_states.expect("short tiny goldens carry hidden states");
@@ -110,10 +114,10 @@ fn score_does_not_depend_on_neighbours_order_threads_or_batching() {
     for isa in Isa::available() {
         for shape in TINY {
             let prompts = prompts(&cases(shape));
-            let (mut model, _) = load(shape, isa, 1);
+            let mut model = load(shape, isa, 1);
             let alone: Vec<f32> = prompts.iter().map(|prompt| model.margins(Batch::of([prompt]))[0]).collect();
             for threads in [1, 2, 3] {
-                let (mut model, _) = load(shape, isa, threads);
+                let mut model = load(shape, isa, threads);
                 let all = model.margins(Batch::of(&prompts));
                 assert_eq!(all, alone, "{shape} on {isa:?}, {threads} threads, all together");
                 let mut reversed = model.margins(Batch::of(prompts.iter().rev()));
@@ -127,14 +131,17 @@ fn score_does_not_depend_on_neighbours_order_threads_or_batching() {
 #[tokio::test]
 async fn score_does_not_depend_on_the_token_budget_or_the_prefix_cache() {
     let prompts: Vec<Prompt> = prompts(&cases("tiny")).into_iter().cycle().take(40).collect();
-    let (mut model, _) = load("tiny", Isa::best(), 1);
+    let mut model = load("tiny", Isa::best(), 1);
     let alone: Vec<f32> = prompts.iter().map(|prompt| model.margins(Batch::of([prompt]))[0]).collect();
     for (tokens, sequences, cache) in
         [(1, 9, 0), (64, 9, 1 << 20), (500, 3, 150_000), (2048, 128, 0), (2048, 128, 1 << 30), (1 << 20, usize::MAX, 4)]
     {
-        let (model, _) = load("tiny", Isa::best(), 2);
-        let engine =
-            Engine::start(model, Limits { tokens, sequences, prefix_cache_bytes: cache, ..Limits::default() }).unwrap();
+        let model = load("tiny", Isa::best(), 2);
+        let engine = Engine::start(
+            Box::new(model),
+            Limits { tokens, sequences, prefix_cache_bytes: cache, ..Limits::default() },
+        )
+        .unwrap();
         // Two requests at once, so that batches also mix requests, and once more with what the cache has kept.
         for _ in 0..2 {
             let (first, second) =

@@ -1,18 +1,21 @@
 //! The packed-weight file: the same scores with it and without, made anew when it is not what it should be.
 
-use crate::support::write_checkpoint;
+use crate::support::{head, write_checkpoint};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::error::Result;
 use ironrank::model::{self, Model};
-use ironrank::prompt::{Prompt, PromptEncoder};
+use ironrank::prompt::Prompt;
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 fn load(checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>> {
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false).unwrap());
-    model::load(cpu, checkpoint, || PromptEncoder::builtin(512), 512, cache).map(|(model, _)| model)
+    // As a start does.
+    let found = cache.and_then(|dir| model::find(&cpu, checkpoint, dir));
+    let packed = found.map_or_else(|| model::pack(&cpu, checkpoint, cache), Ok)?;
+    model::load(cpu, checkpoint, packed, head(checkpoint), 512)
 }
 
 /// The model in `dir`, its packed weights kept in `cache`.

@@ -93,6 +93,13 @@ impl Packed {
     }
 }
 
+/// The matrices of `shapes`, in order, and the embedding, from the file in the directory `cache`, all of which is checked;
+/// `None` if it is not there or not what it should be.
+pub fn open(cpu: &Cpu, checkpoint: &Checkpoint, cache: &Path, shapes: &[Shape]) -> Option<Packed> {
+    let embedding = checkpoint.embedding().ok()?;
+    PackedFile::of(cache, checkpoint, shapes, &embedding).opened(cpu).ok()
+}
+
 /// The matrices of `shapes`, in order, and the embedding: from the file in the directory `cache`, made if need be, or in
 /// memory when there is no directory or no file can be had in it, which costs one line in the log. `pack(i)` packs
 /// matrix `i`.
@@ -208,10 +215,18 @@ impl<'a> PackedFile<'a> {
         cpu: &Cpu,
         pack: &impl Fn(usize) -> Result<Weights>,
     ) -> std::result::Result<Packed, Failure> {
-        let packed = match self.open(cpu) {
-            Ok(packed) => packed,
-            Err(_) => self.wait_or_make(cpu, pack)?,
-        };
+        if let Ok(packed) = self.opened(cpu) {
+            return Ok(packed);
+        }
+        let packed = self.wait_or_make(cpu, pack)?;
+        self.slot.used();
+        self.slot.sweep();
+        Ok(packed)
+    }
+
+    /// Maps the file and checks all of it; then it has been used.
+    fn opened(&self, cpu: &Cpu) -> io::Result<Packed> {
+        let packed = self.open(cpu)?;
         self.slot.used();
         self.slot.sweep();
         Ok(packed)

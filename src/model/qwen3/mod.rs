@@ -9,13 +9,14 @@ mod weights;
 use super::workspace::{LayerBuffers, Widths, Workspace, expected_bytes};
 use super::{LinearHead, Model, Outcome, Progress, Slot};
 use crate::batch::{Batch, Chunk};
+use crate::checkpoint::packed::Packed;
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
 use crate::prefix_cache::KvRows;
 use ironrank_kernels::{Buffer, Cpu, Heads, QkNormRope, RmsNorm, Run};
 use std::ops::Range;
-use std::path::Path;
 use weights::{Layer, ModelWeights};
+pub(super) use weights::{find, pack};
 
 /// Rows of a chunk at most: long enough that a layer's weights, read from memory once a chunk, cost nothing.
 const CHUNK: usize = 768;
@@ -29,7 +30,7 @@ pub(super) fn buffer_bytes(config: &Config, tokens: usize) -> usize {
 }
 
 /// A Qwen3 reranker.
-pub(super) struct Qwen3 {
+pub struct Qwen3 {
     cpu: Cpu,
     weights: ModelWeights,
     /// One for each [`Slot`].
@@ -53,17 +54,46 @@ struct Pass {
 }
 
 impl Qwen3 {
+    /// See [`super::load`].
     pub fn load(
         cpu: Cpu,
         checkpoint: &Checkpoint,
-        head: impl FnOnce() -> Result<LinearHead>,
+        packed: Packed,
+        head: LinearHead,
         max_model_len: usize,
-        cache: Option<&Path>,
     ) -> Result<Self> {
-        let weights = cpu.spread(|| ModelWeights::load(&cpu, checkpoint, head, max_model_len, cache))?;
+        let weights = cpu.spread(|| ModelWeights::load(checkpoint, packed, head, max_model_len))?;
         let slot = || SlotState { workspace: Workspace::new(cpu.isa(), weights.widths, CHUNK), pass: None };
         let slots = [slot(), slot()];
         Ok(Self { cpu, weights, slots })
+    }
+
+    /// Takes the batch through and answers, for every sequence, the last token's hidden state after the embedding, after
+    /// every layer but the last, and after the last layer and the final norm: what a reference is compared with.
+    pub fn last_hidden_states(&mut self, batch: Batch) -> Vec<Vec<Vec<f32>>> {
+        let last = batch.last_tokens();
+        let (rows, of_sequence) = (last.rows, last.of_sequence);
+        let mut states = vec![Vec::new(); rows.len()];
+        self.begin(Slot::Bulk, batch);
+        loop {
+            let workspace = &self.slots[Slot::Bulk as usize].workspace;
+            for (states, &row) in states.iter_mut().zip(&rows) {
+                states.push(self.weights.row(&workspace.residual, row).to_vec());
+            }
+            loop {
+                match self.advance(Slot::Bulk) {
+                    Progress::Chunk => {}
+                    Progress::Layer => break,
+                    Progress::Done(_) => {
+                        let last = &self.slots[Slot::Bulk as usize].workspace.last;
+                        for (i, states) in states.iter_mut().enumerate() {
+                            states.push(self.weights.final_norm(&self.cpu, self.weights.row(last, i)));
+                        }
+                        return of_sequence.into_iter().map(|i| states[i].clone()).collect();
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -133,32 +163,6 @@ impl Model for Qwen3 {
 
     fn check(&self) -> Result<()> {
         self.weights.packed.check()
-    }
-
-    fn last_hidden_states(&mut self, batch: Batch) -> Vec<Vec<Vec<f32>>> {
-        let last = batch.last_tokens();
-        let (rows, of_sequence) = (last.rows, last.of_sequence);
-        let mut states = vec![Vec::new(); rows.len()];
-        self.begin(Slot::Bulk, batch);
-        loop {
-            let workspace = &self.slots[Slot::Bulk as usize].workspace;
-            for (states, &row) in states.iter_mut().zip(&rows) {
-                states.push(self.weights.row(&workspace.residual, row).to_vec());
-            }
-            loop {
-                match self.advance(Slot::Bulk) {
-                    Progress::Chunk => {}
-                    Progress::Layer => break,
-                    Progress::Done(_) => {
-                        let last = &self.slots[Slot::Bulk as usize].workspace.last;
-                        for (i, states) in states.iter_mut().enumerate() {
-                            states.push(self.weights.final_norm(&self.cpu, self.weights.row(last, i)));
-                        }
-                        return of_sequence.into_iter().map(|i| states[i].clone()).collect();
-                    }
-                }
-            }
-        }
     }
 
     fn bytes(&self) -> usize {

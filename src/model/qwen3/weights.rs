@@ -2,13 +2,12 @@
 //!
 //! Invariant: every shape is the one that the configuration gives. Made once, at start; read by [`super`] alone.
 
-use super::super::LinearHead;
 use super::super::workspace::Widths;
+use super::super::{LinearHead, vector};
 use crate::checkpoint::packed::{self, Packed};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::{Error, ErrorKind, Result};
 use ironrank_kernels::{AttentionShape, Cpu, NR, Rope, Weights};
-use std::cell::LazyCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,31 +47,40 @@ pub struct Layer {
     pub down: Weights,
 }
 
+/// The matrices and the embedding that an earlier start has left in the directory `cache`.
+pub fn find(cpu: &Cpu, checkpoint: &Checkpoint, cache: &Path) -> Option<Packed> {
+    packed::open(cpu, checkpoint, cache, &shapes(checkpoint.config()))
+}
+
+/// The matrices and the embedding, packed unless the directory `cache` has them.
+pub fn pack(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Packed> {
+    let widths = Widths::of(checkpoint.config());
+    packed::load(cpu, checkpoint, cache, &shapes(checkpoint.config()), |i| {
+        Layer::pack(cpu, checkpoint, widths, i / MATRICES, i % MATRICES)
+    })
+}
+
+/// Depth and outputs of all matrices, in the order of the layers.
+fn shapes(config: &Config) -> Vec<packed::Shape> {
+    Widths::of(config).matrices().repeat(config.num_hidden_layers)
+}
+
 impl ModelWeights {
-    /// Calls `head` once, before it packs anything, or else at its end.
+    /// Reads what is small; `packed` are the matrices of [`pack`] or [`find`].
     pub fn load(
-        cpu: &Cpu,
         checkpoint: &Checkpoint,
-        head: impl FnOnce() -> Result<LinearHead>,
+        mut packed: Packed,
+        LinearHead { weights: head, bias }: LinearHead,
         max_model_len: usize,
-        cache: Option<&Path>,
     ) -> Result<Self> {
         let config = checkpoint.config();
         let widths = Widths::of(config);
-        let head = LazyCell::new(head);
-        let shapes = widths.matrices().repeat(config.num_hidden_layers);
-        let mut packed = packed::load(cpu, checkpoint, cache, &shapes, |i| {
-            // A wrong tokenizer is told of before minutes of packing.
-            head.as_ref().map_err(Clone::clone)?;
-            Layer::pack(cpu, checkpoint, widths, i / MATRICES, i % MATRICES)
-        })?;
         let mut matrices = std::mem::take(&mut packed.matrices).into_iter();
         let mut next = || matrices.next().expect("every layer has its matrices");
         let layers = (0..config.num_hidden_layers)
             .map(|i| Layer::load(checkpoint, widths, i, [next(), next(), next(), next()]))
             .collect::<Result<_>>()?;
         let norm = vector(checkpoint, "model.norm.weight", &[widths.hidden])?;
-        let LinearHead { weights: head, bias, .. } = head.clone()?;
         checkpoint.check_unchanged()?;
         Ok(Self {
             widths,
@@ -172,13 +180,6 @@ impl Layer {
             false => Ok(packed),
         }
     }
-}
-
-/// A tensor of one row.
-fn vector(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let mut out = vec![0.0; shape.iter().product()];
-    checkpoint.tensor(name, shape)?.read_row(0, &mut out);
-    Ok(out)
 }
 
 /// The name of a tensor of layer `index`.

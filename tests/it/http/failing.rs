@@ -55,18 +55,6 @@ impl Model for Failing {
     fn check(&self) -> Result<()> {
         Err(Error::new(ErrorKind::Checkpoint, "The weights were changed while they were in use."))
     }
-
-    fn last_hidden_states(&mut self, _: Batch) -> Vec<Vec<Vec<f32>>> {
-        Vec::new()
-    }
-
-    fn bytes(&self) -> usize {
-        0
-    }
-
-    fn kv_bytes(&self) -> usize {
-        1
-    }
 }
 
 async fn send(port: u16, request: String) -> TcpStream {

@@ -122,8 +122,10 @@ fn engine(queue: Limits) -> (Engine, Arc<PromptEncoder>) {
     std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
-    let encoder = || PromptEncoder::builtin(MAX_MODEL_LEN);
-    let (model, encoder) = model::load(cpu, &checkpoint, encoder, MAX_MODEL_LEN, None).expect("the model loads");
+    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
+    let packed = model::pack(&cpu, &checkpoint, None).expect("the weights are packed");
+    let model = model::load(cpu, &checkpoint, packed, support::head(&checkpoint), MAX_MODEL_LEN);
+    let model = model.expect("the model loads");
     (
         Engine::start(model, Limits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, ..queue }).unwrap(),
         Arc::new(encoder),

@@ -6,6 +6,7 @@ pub mod process;
 
 use flate2::read::GzDecoder;
 use ironrank::checkpoint::{Checkpoint, Overrides};
+use ironrank::model::LinearHead;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,6 +39,15 @@ pub const GOLDENS: [&str; 7] =
 pub fn goldens(name: &str) -> Vec<Golden> {
     let path = repository().join(format!("tests/fixtures/goldens-{name}.json.gz"));
     serde_json::from_slice(&unpacked(&path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The numbers of the tokens `yes` and `no` in Qwen3's vocabulary.
+const YES: u32 = 9693;
+const NO: u32 = 2152;
+
+/// The head of an original reranker, found without a tokenizer.
+pub fn head(checkpoint: &Checkpoint) -> LinearHead {
+    LinearHead::of_tokens(checkpoint, YES, Some(NO)).expect("the checkpoint has an output matrix")
 }
 
 /// The bytes of the `tokenizer.json` that the binary carries.

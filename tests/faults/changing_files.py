@@ -1,6 +1,4 @@
 """Files that change under a server or cannot be written: scores are right, or there are none and a sentence.
-
-    changing_files.py BINARY MODEL        (of MODEL only config.json and tokenizer.json are used)
 """
 
 import json
@@ -9,13 +7,11 @@ import random
 import shutil
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from server import PATIENCE, Checks, Server, eventually
+from harness import PATIENCE, Server, check, eventually, not_run, tiny_model, work
 
-check = Checks()
 DOCUMENTS = [f"document {i} of a few words" for i in range(12)]
 
 
@@ -72,9 +68,8 @@ class Files:
             self.right = scores(server)
 
     def server(self, cache=None, **more):
-        cache = str(cache or self.cache)
-        flags = ["--weight-cache", cache, "--max-model-len", "512", "--prefix-cache-mib", "0"]
-        return Server(self.binary, str(self.checkpoint), *flags, dummy=False, **more)
+        flags = ["--max-model-len", "512", "--prefix-cache-mib", "0"]
+        return Server(self.binary, self.checkpoint, *flags, dummy=False, cache=cache or self.cache, **more)
 
     def cached(self, kind="weights"):
         return sorted(self.cache.glob(f"*.{kind}"))
@@ -170,25 +165,23 @@ def killed(files):
     shutil.rmtree(files.cache)
     starts = [files.server(ready=0) for _ in range(3)]
     for server in starts:
-        eventually(lambda: "ready: " in server.log(), PATIENCE)
+        eventually(server.is_ready, PATIENCE)
     logs = [server.log() for server in starts]
     check("of three starts at once one packs", sum("packing the weights into" in log for log in logs) == 1, logs)
     check("all have its file", all("cannot hold" not in log and "ready: " in log for log in logs), logs)
-    for server in starts:
-        server.port = int(server.log().split("127.0.0.1:")[1].split()[0])
     check("and the right scores", all(scores(server) == files.right for server in starts))
     for server in starts:
         server.stop()
 
 
-def no_room(files, work):
-    place = work / "place"
+def no_room(files):
+    place = work() / "place"
     place.mkdir()
     mount = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
     can = subprocess.run(["unshare", "-m", "bash", "-c", mount, "bash", "size=1m", place, "true"], capture_output=True)
     for claim, options in ("full", "size=4m"), ("read-only", "ro"):
         if can.returncode != 0:
-            check.not_run(f"a {claim} disk", "no file system can be mounted here: " + can.stderr.decode().strip())
+            not_run(f"a {claim} disk", "no file system can be mounted here: " + can.stderr.decode().strip())
             continue
         wrap = ["unshare", "-m", "bash", "-c", mount, "bash", options, str(place)]
         with files.server(place / "cache" if claim == "full" else place, wrap=wrap) as server:
@@ -201,16 +194,10 @@ def no_room(files, work):
             check("nothing unfinished is left there", not any(name.endswith("unfinished") for name in left), left)
 
 
-def main():
-    binary, model = sys.argv[1:]
-    work = Path(os.environ["WORK"])
-    files = Files(binary, model, work)
+def run(binary):
+    model = tiny_model()
+    files = Files(binary, model, work())
     the_checkpoint(files)
     the_cache(files)
     killed(files)
-    no_room(files, work)
-    check.end()
-
-
-if __name__ == "__main__":
-    main()
+    no_room(files)

@@ -1,7 +1,5 @@
 """Bodies that ask for far more memory or time than they have bytes: each takes what docs/reliability.md states at most, and
 many of them at a time leave the process small and another client answered.
-
-    hostile_bodies.py BINARY MODEL [SECONDS]      how long many are sent at a time; default: 20
 """
 
 import contextlib
@@ -9,22 +7,21 @@ import gzip
 import http.client
 import itertools
 import json
-import re
-import sys
 import threading
 import time
 
-from server import PATIENCE, Bystander, Checks, Server, eventually
+from harness import PATIENCE, Server, check, eventually, note, tiny_model
 
-check = Checks()
-MIB = 1 << 20
+from .raw import MIB, Bystander
+
 # What docs/reliability.md states: bytes for each byte of the body, unpacked, and besides; and for the process.
 PER_BYTE, BESIDES, ALL, PROCESS = 12, 64 * MIB, 640 * MIB, 2048 * MIB
 # What a template may take besides, and one that says its texts as often as a request wants.
 RENDERING = 64 * MIB
 TEMPLATE = "{% for i in range(times | default(1)) %}{{ messages[0].content }}{{ messages[1].content | trim }}{% endfor %}{{ x | default('') | tojson }}"
 HALF = "\\ud800"
-SECONDS = 20
+# How long many are sent at a time.
+SECONDS = 20.0
 CLIENTS = 16
 
 
@@ -137,12 +134,6 @@ class Body:
             return 0, 0
 
 
-def memory(server, name):
-    """Bytes that a line of the process's status says."""
-    with open(f"/proc/{server.pid}/status") as status:
-        return int(re.search(rf"{name}:\s+(\d+)", status.read())[1]) * 1024
-
-
 def forget_peak(server):
     with open(f"/proc/{server.pid}/clear_refs", "w") as refs:
         refs.write("5")
@@ -150,21 +141,21 @@ def forget_peak(server):
 
 def one_by_one(server, all_bodies, besides=BESIDES):
     """The table."""
-    failed = check.failed
-    print(f"        {'body':44} {'KiB':>7} {'grows MiB':>10} {'may':>6} {'s':>6}  answer", flush=True)
-    first, most, worst = memory(server, "VmRSS"), 0, 0.0
+    good = True
+    note(f"{'body':44} {'KiB':>7} {'grows MiB':>10} {'may':>6} {'s':>6}  answer")
+    first, most, worst = server.memory(), 0, 0.0
     for body in all_bodies:
         forget_peak(server)
-        base, start = memory(server, "VmRSS"), time.monotonic()
+        base, start = server.memory(), time.monotonic()
         status, length = body.send(server)
-        seconds, grown = time.monotonic() - start, memory(server, "VmHWM") - base
+        seconds, grown = time.monotonic() - start, server.memory("VmHWM") - base
         may = PER_BYTE * body.size + besides
-        worst, most = max(worst, seconds), max(most, memory(server, "VmHWM") - first)
+        worst, most = max(worst, seconds), max(most, server.memory("VmHWM") - first)
         figures = f"{body.size / 1024:7.0f} {grown / MIB:10.0f} {may / MIB:6.0f} {seconds:6.1f}"
-        print(f"        {body.name:44} {figures}  {status}, {length} bytes", flush=True)
+        note(f"{body.name:44} {figures}  {status}, {length} bytes")
         if grown > may or status not in (200, 400, 404, 413):
-            check(f"{body.name} is within its bound and answered", False, f"{grown} of {may} bytes, {status}")
-    check(f"{len(all_bodies)} hostile bodies are each within the stated bound", check.failed == failed)
+            good = check(f"{body.name} is within its bound and answered", False, f"{grown} of {may} bytes, {status}")
+    check(f"{len(all_bodies)} hostile bodies are each within the stated bound", good)
     check("all of them, one after the other, leave it below what all together may take", most < ALL, most)
     check("none of them takes a minute", worst < 60, worst)
 
@@ -185,9 +176,9 @@ def many_at_a_time(server, all_bodies, seconds):
             thread.start()
         for thread in clients:
             thread.join()
-    peak = memory(server, "VmHWM")
-    print(f"        {sum(statuses.values())} requests in {seconds:.0f} s, by status {statuses}; {peak / MIB:.0f} MiB at most")
-    print(f"        the honest client: {len(honest.times)} answers, median {honest.median():.2f} s, slowest {max(honest.times):.2f} s")
+    peak = server.memory("VmHWM")
+    note(f"{sum(statuses.values())} requests in {seconds:.0f} s, by status {statuses}; {peak / MIB:.0f} MiB at most")
+    note(f"the honest client: {len(honest.times)} answers, median {honest.median():.2f} s, slowest {max(honest.times):.2f} s")
     check("the process stays below 2 GiB", peak < PROCESS, peak)
     check("every request was answered, none with a fault of ours", set(statuses) <= {200, 400, 404, 413, 503}, statuses)
     check("an honest client was answered throughout", not honest.problems, honest.problems[:3])
@@ -197,15 +188,15 @@ def half_sent(server):
     """Bodies that stop before their end, on as many connections as there are files for."""
     head = f"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {MIB}\r\n\r\n".encode()
     with contextlib.ExitStack() as connections:
-        base = memory(server, "VmRSS")
+        base = server.memory()
         forget_peak(server)
         for _ in range(900):
             stream = connections.enter_context(server.connect())
             with contextlib.suppress(OSError):
                 stream.sendall(head + b" " * (MIB - 1))
         status, _, _ = server.ask("GET", "/health")
-        grown = memory(server, "VmHWM") - base
-    print(f"        900 bodies without an end, 900 MiB: the process grew by {grown / MIB:.0f} MiB", flush=True)
+        grown = server.memory("VmHWM") - base
+    note(f"900 bodies without an end, 900 MiB: the process grew by {grown / MIB:.0f} MiB")
     check("bodies without an end take no more than all together may", status == 200 and grown < ALL, (status, grown))
 
 
@@ -216,10 +207,10 @@ def left_alone(server):
     check("what a client leaves is dropped", eventually(lambda: server.load() == 0, 10), answer)
 
 
-def main():
-    binary, model, *seconds = sys.argv[1:]
+def run(binary, seconds=SECONDS):
+    model = tiny_model()
     all_bodies = [Body(*body) for body in bodies()] + [Body(*body, packs=True) for body in packed()]
-    flags = ["--weight-cache", "off", "--max-model-len", "8192"]
+    flags = ["--max-model-len", "8192"]
     # The prefix cache has a limit of its own, and is not a request's.
     # What is freed goes back to the system, so that the next body is measured by itself.
     freed = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -232,13 +223,8 @@ def main():
         one_by_one(templated, [Body(*body) for body in rendered()], BESIDES + RENDERING)
         left_alone(alone)
         half_sent(alone)
-        many_at_a_time(shared, all_bodies, float(seconds[0]) if seconds else SECONDS)
+        many_at_a_time(shared, all_bodies, seconds)
         for server in alone, templated, shared:
             check("nothing is left at work", eventually(lambda: server.load() == 0, 10), server.load())
             check("nothing panicked", "panicked" not in server.log(), server.log()[-2000:])
             check("the server stops in order", server.stop() == 0)
-    check.end()
-
-
-if __name__ == "__main__":
-    main()

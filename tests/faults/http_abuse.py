@@ -1,21 +1,15 @@
 """Requests that nobody should send: each is answered with the right 4xx, and other clients notice nothing.
-
-    http_abuse.py BINARY MODEL
 """
 
 import gzip
 import json
-import sys
 import time
 import zlib
 
-from server import HEAD, Bystander, Checks, Server, eventually, says, status
+from harness import Server, check, eventually, note, tiny_model
 
-check = Checks()
-MIB = 1 << 20
-ZEROS = b"[" + b"0," * (128 * MIB)
-# Made before anything is timed: that takes this program's own time.
-BOMBS = {"gzip": gzip.compress(ZEROS, 9), "deflate": zlib.compress(ZEROS, 9)}
+from .raw import HEAD, MIB, Bystander, raw, says, status
+
 
 
 def post(body, more="", length=None):
@@ -25,7 +19,7 @@ def post(body, more="", length=None):
 
 def refused(server, claim, request, expected, words=""):
     """One check: the status, a sentence in JSON if `words` are given, and no 5xx."""
-    answer = server.raw(request)
+    answer = raw(server, request)
     good = status(answer) == expected and words in says(answer)
     check(f"{claim}: {expected}", good, answer[:300])
 
@@ -51,10 +45,10 @@ def lines_and_headers(server):
     refused(server, "a path with bytes that are no text", f"GET /%00%ff%fe HTTP/1.1\r\n{close}".encode(), 404, "There is no")
     refused(server, "a path of 60 kB", f"GET /{'a/' * 30_000} HTTP/1.1\r\n{close}".encode(), 404, "There is no")
     refused(server, "a path of 100 kB", f"GET /{'a' * 100_000} HTTP/1.1\r\n{close}".encode(), 400)
-    old = server.raw(b"GET /version HTTP/1.0\r\n\r\n")
+    old = raw(server, b"GET /version HTTP/1.0\r\n\r\n")
     check("HTTP/1.0 is answered, and the connection closed", status(old) == 200 and b"version" in old, old)
     body = b'{"query":"q","documents":["a"]}'
-    old = server.raw(b"POST /rerank HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 31\r\n\r\n" + body)
+    old = raw(server, b"POST /rerank HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 31\r\n\r\n" + body)
     check("HTTP/1.0 is reranked for", status(old) == 200 and b"relevance_score" in old, old)
 
 
@@ -62,17 +56,17 @@ def pipelines(server):
     body = b'{"query":"q","documents":["a"]}'
     one = (HEAD + f"Content-Length: {len(body)}\r\n\r\n").encode() + body
     for count in 3, 100:
-        answer = server.raw(one * (count - 1) + post(body))
+        answer = raw(server, one * (count - 1) + post(body))
         got = answer.count(b"HTTP/1.1 200"), answer.count(b"relevance_score")
         check(f"{count} requests in one write have {count} answers", got == (count, count), got)
-    answer = server.raw(one * 20 + b"\0" * 1000)
+    answer = raw(server, one * 20 + b"\0" * 1000)
     check("noise behind good requests ends the connection", answer.count(b"HTTP/1.1 5") == 0, answer[-200:])
 
 
 def lengths_and_chunks(server):
     body = b'{"query":"q","documents":["a"]}'
     # What follows is no HTTP, which ends the connection, perhaps before the first answer.
-    check("a length that is too short: 400 or nothing", status(server.raw(post(body, length=5))) in (0, 400))
+    check("a length that is too short: 400 or nothing", status(raw(server, post(body, length=5))) in (0, 400))
     refused(server, "a length that is too long, for ever", post(body, length=500), 408, "too slowly")
     for length in "-1", "+5", "1e3", "abc", "99999999999999999999", "5, 6":
         refused(server, f"a length of {length}", post(body, length=length), 400)
@@ -90,21 +84,26 @@ def lengths_and_chunks(server):
     refused(server, "chunks without an end", chunked + b"1f\r\n" + body + b"\r\n", 408, "too slowly")
     refused(server, "an unknown transfer encoding", post(body, "Transfer-Encoding: rot13\r\n"), 400)
     bytewise = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-    check("chunks of a byte are read", status(server.raw(chunked + bytewise)) == 200)
+    check("chunks of a byte are read", status(raw(server, chunked + bytewise)) == 200)
 
 
-def bombs(server):
-    before = server.rss_mb()
-    for name, packed in BOMBS.items():
+def made_bombs():
+    zeros = b"[" + b"0," * (128 * MIB)
+    return {"gzip": gzip.compress(zeros, 9), "deflate": zlib.compress(zeros, 9)}
+
+
+def bombs(server, made):
+    before = server.memory() / MIB
+    for name, packed in made.items():
         refused(server, f"256 MiB in {len(packed) >> 10} kB of {name}", post(packed, f"Content-Encoding: {name}\r\n"), 413, "limit")
     good = gzip.compress(b'{"query":"q","documents":["a"]}')
-    check("gzip is read", status(server.raw(post(good, "Content-Encoding: gzip\r\n"))) == 200)
+    check("gzip is read", status(raw(server, post(good, "Content-Encoding: gzip\r\n"))) == 200)
     gzipped = "Content-Encoding: gzip\r\n"
     refused(server, "gzip that is cut", post(good[:-9], gzipped), 400, "cannot be read")
     refused(server, "gzip that is none", post(b"nonsense", gzipped), 400, "cannot be read")
     refused(server, "gzip within gzip", post(gzip.compress(good), gzipped), 400)
     refused(server, "an unknown content encoding", post(good, "Content-Encoding: br\r\n"), 400, "gzip or deflate")
-    after = server.rss_mb()
+    after = server.memory() / MIB
     check("bombs take no memory", after < before + 150, f"{before:.0f} MB before, {after:.0f} MB after")
 
 
@@ -145,7 +144,7 @@ def json_that_is_none(server):
         "100 levels are not too deep": b'{"query":"q","documents":["a"],"x":' + b"[" * 100 + b"]" * 100 + b"}",
     }
     for claim, body in right.items():
-        answer = server.raw(post(body))
+        answer = raw(server, post(body))
         check(claim, status(answer) == 200, answer[:300])
 
 
@@ -163,21 +162,23 @@ def large(server, shortening):
     refused(server, "a byte more", post(full + b" "), 413, "limit of 33554432 bytes")
     chunked = (HEAD + "Transfer-Encoding: chunked\r\n\r\n").encode()
     refused(server, "a byte more, in one chunk", chunked + b"%x\r\n%s \r\n0\r\n\r\n" % (limit + 1, full), 413, "limit")
-    answer = shortening.raw(post(full))
+    answer = raw(shortening, post(full))
     check("32 MiB are shortened where that is asked for: 200", b"x-ironrank-truncated: 1" in answer, answer[:300])
     many = json.dumps({"query": "q", "documents": [f"document {i % 7}" for i in range(10_000)]}).encode()
-    answer = server.raw(post(many))
+    answer = raw(server, post(many))
     check("10,000 documents are ranked", status(answer) == 200 and answer.count(b'"index"') == 10_000, answer[:300])
     five = json.dumps({"query": "q", "documents": [text * 5, "b"]}).encode()
     refused(server, "a document of 5 MB", post(five), 400, "token")
-    answer = shortening.raw(post(five))
+    answer = raw(shortening, post(five))
     check("a document of 5 MB is shortened where that is asked for: 200", b"x-ironrank-truncated: 1" in answer, answer[:300])
-    print(f"        32 MiB took {seconds:.1f} s; {server.rss_mb():.0f} MB of memory afterwards")
+    note(f"32 MiB took {seconds:.1f} s; {server.memory() / MIB:.0f} MB of memory afterwards")
 
 
-def main():
-    binary, model = sys.argv[1:]
-    flags = ["--weight-cache", "off", "--max-model-len", "8192", "--receive-timeout", "2"]
+def run(binary):
+    model = tiny_model()
+    # Before anything is timed: that takes this program's own time.
+    made = made_bombs()
+    flags = ["--max-model-len", "8192", "--receive-timeout", "2"]
     with Server(binary, model, *flags) as server, Server(binary, model, "--overflow", "truncate", *flags) as shortening:
         with Bystander(server) as alone:
             time.sleep(1)
@@ -185,7 +186,7 @@ def main():
             lambda: lines_and_headers(server),
             lambda: pipelines(server),
             lambda: lengths_and_chunks(server),
-            lambda: bombs(server),
+            lambda: bombs(server, made),
             lambda: json_that_is_none(server),
             lambda: large(server, shortening),
         ):
@@ -199,8 +200,3 @@ def main():
             check("no answer was a 5xx", one.server_errors() == 0, one.server_errors())
             check("nothing panicked, nothing is an error of ours", "panicked" not in one.log() and "ERROR" not in one.log(), one.log()[-2000:])
             check("the server stops in order", one.stop() == 0)
-    check.end()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,22 +1,19 @@
 """Connections that stay: what clients send over them is not lost, and idle ones are in nobody's way.
-
-    keep_alive.py BINARY MODEL
 """
 
 import http.client
-import os
 import random
 import re
 import select
 import ssl
 import subprocess
-import sys
 import threading
 import time
 
-from server import HEAD, Checks, Server, status
+from harness import Server, check, tiny_model, work
 
-check = Checks()
+from .raw import HEAD, status
+
 # What the server under test tells its clients, and how much longer it keeps a connection, in seconds.
 TOLD, MARGIN = 1, 2
 THREADS, POSTS = 50, 20
@@ -83,7 +80,7 @@ def ends(server):
 
 
 def over_tls(binary, model, *flags):
-    key, certificate = (os.path.join(os.environ["WORK"], name) for name in ("key.pem", "certificate.pem"))
+    key, certificate = (work() / name for name in ("key.pem", "certificate.pem"))
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
         + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
@@ -108,7 +105,7 @@ def over_tls(binary, model, *flags):
 
 def crowded(binary, model):
     """A server with eight places, whose idle connections would stay for a minute."""
-    flags = ["--weight-cache", "off", "--max-connections", "8"]
+    flags = ["--max-connections", "8"]
     with Server(binary, model, *flags, env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60"}) as server:
         idle = []
         for _ in range(30):
@@ -128,17 +125,12 @@ def crowded(binary, model):
         check("the server stops in order", server.stop() == 0)
 
 
-def main():
-    binary, model = sys.argv[1:]
-    flags = ["--weight-cache", "off", "--max-model-len", "512"]
+def run(binary):
+    model = tiny_model()
+    flags = ["--max-model-len", "512"]
     with Server(binary, model, *flags, env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(TOLD)}) as server:
         pauses(server)
         ends(server)
         check("the server stops in order", server.stop() == 0)
     over_tls(binary, model, *flags)
     crowded(binary, model)
-    check.end()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """Sixty-four clients with mixed requests at about three times what the server can do, with a limited queue.
 
-    load.py BINARY MODEL SECONDS
-
 A third of the clients ask about one short pair, a third rank 8 documents, some 90 documents, some long ones, each on a
 connection of its own, kept or not. Refused requests are sent again after the server's Retry-After. What must hold: no
 answer but 200 and that 503; the same scores for the same request; small requests are not stuck behind large ones;
@@ -11,14 +9,12 @@ memory does not grow; every request is accounted for; in the end nothing is left
 import http.client
 import json
 import re
-import sys
 import threading
 import time
 from collections import Counter
 
-from server import Checks, Server, eventually
+from harness import Server, check, eventually, note, tiny_model
 
-check = Checks()
 
 
 def words(seed, count):
@@ -108,9 +104,9 @@ def part(values, share):
     return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
 
 
-def main():
-    binary, model, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-    flags = ["--weight-cache", "off", "--max-model-len", "8192", "--max-num-queued-reqs", "400", "--max-num-queued-tokens", "60000"]
+def run(binary, seconds=20.0):
+    model = tiny_model()
+    flags = ["--max-model-len", "8192", "--max-num-queued-reqs", "400", "--max-num-queued-tokens", "60000"]
     with Server(binary, model, *flags) as server:
         # Warm: every buffer of this load has its size, and the prefix cache is full, before memory is looked at.
         alone = []
@@ -123,19 +119,19 @@ def main():
         rss = []
         time.sleep(min(10, seconds / 3))
         while time.monotonic() < load.until:
-            rss.append(server.rss_mb())
+            rss.append(server.memory() / 2**20)
             time.sleep(max(0.2, seconds / 100))
         for client in load.clients:
             client.join()
         answered, refused = sum(load.answered.values()), sum(load.refused.values())
-        print(f"        {answered} answered, {refused} refused and sent again, {len(load.problems)} lost; "
+        note(f"{answered} answered, {refused} refused and sent again, {len(load.problems)} lost; "
               f"{load.pairs / seconds:.0f} pairs/s, {load.tokens / seconds:.0f} tokens/s")
         for name, times in load.seconds.items():
-            print(f"        {name:15} {load.answered[name]:6} answered {load.refused[name]:6} refused   "
+            note(f"{name:15} {load.answered[name]:6} answered {load.refused[name]:6} refused   "
                   f"p50 {1000 * part(times, 0.5):6.0f} ms   p99 {1000 * part(times, 0.99):6.0f} ms")
         third = max(1, len(rss) // 3)
         start, middle, end = (sum(rss[i * third : (i + 1) * third]) / third for i in range(3))
-        print(f"        memory {start:.0f} MB at the start, {middle:.0f} MB in the middle, {end:.0f} MB at the end; "
+        note(f"memory {start:.0f} MB at the start, {middle:.0f} MB in the middle, {end:.0f} MB at the end; "
               f"a short pair alone {1000 * part(alone, 0.5):.1f} ms")
         check("no answer but 200 and the 503 with Retry-After", not load.problems, load.problems[:5])
         check("there was more work than the server can do", refused > answered / 10, (answered, refused))
@@ -151,8 +147,3 @@ def main():
         check("as many pairs were accepted as were answered", succeeded == load.pairs, (succeeded, load.pairs))
         check("nothing panicked", "panicked" not in server.log(), server.log()[-2000:])
         check("the server stops in order", server.stop() == 0)
-    check.end()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,18 +1,16 @@
 """Clients that are slow, silent, or gone: none of them holds a place, memory or the engine for long.
-
-    slow_clients.py BINARY MODEL
 """
 
 import json
 import os
 import socket
 import struct
-import sys
 import time
 
-from server import HEAD, Bystander, Checks, Server, eventually, says, status
+from harness import Server, check, eventually, tiny_model
 
-check = Checks()
+from .raw import HEAD, MIB, Bystander, says, status
+
 # What the server under test gives: seconds for a head and a body, and between requests.
 RECEIVE, KEEP_ALIVE = 2, 1
 BODY = b'{"query":"q","documents":["a"]}'
@@ -36,7 +34,7 @@ def drip(stream, data, seconds=15):
             got += (chunk := stream.recv(65536))
             if not chunk:
                 break
-        except TimeoutError:
+        except socket.timeout:
             continue
         except OSError:
             break
@@ -51,7 +49,7 @@ def closed(stream, seconds=10):
     try:
         while chunk := stream.recv(65536):
             got += chunk
-    except TimeoutError:
+    except socket.timeout:
         return got, None
     except ConnectionResetError:
         pass
@@ -123,7 +121,7 @@ def established(server):
 
 
 def leavers(server):
-    before = server.rss_mb()
+    before = server.memory() / MIB
     for i in range(200):
         with server.connect() as stream:
             stream.sendall(post(LARGE)[: 1000 + 1000 * i])
@@ -141,13 +139,13 @@ def leavers(server):
     gone = eventually(lambda: server.load() == 0 and server.metric("vllm:num_requests_waiting") == 0, 10)
     check("their clients leave, and so do they, at once", gone and time.monotonic() - start < 10, server.load())
     check("the next request finds the engine free", server.rerank() is not None)
-    after = server.rss_mb()
+    after = server.memory() / MIB
     check("their memory is given back", after < before + 200, f"{before:.0f} MB before, {after:.0f} MB after")
 
 
 def crowded(binary, model):
     """A server with eight places."""
-    with Server(binary, model, "--weight-cache", "off", "--max-connections", "8", "--receive-timeout", "1",
+    with Server(binary, model, "--max-connections", "8", "--receive-timeout", "1",
                 env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "1"}) as server:
         idle = [server.connect() for _ in range(8)]
         start = time.monotonic()
@@ -157,7 +155,7 @@ def crowded(binary, model):
         for stream in idle:
             stream.close()
     wrap = ["bash", "-c", 'ulimit -n 128; exec "$@"', "bash"]
-    with Server(binary, model, "--weight-cache", "off", "--receive-timeout", "1", wrap=wrap) as server:
+    with Server(binary, model, "--receive-timeout", "1", wrap=wrap) as server:
         idle = [server.connect() for _ in range(200)]
         check("more clients than files: they wait, and nothing breaks", server.rerank() is not None)
         for stream in idle:
@@ -165,9 +163,9 @@ def crowded(binary, model):
         check("no file was missing", "Too many open files" not in server.log() and "ERROR" not in server.log(), server.log())
 
 
-def main():
-    binary, model = sys.argv[1:]
-    flags = ["--weight-cache", "off", "--max-model-len", "8192", "--receive-timeout", str(RECEIVE)]
+def run(binary):
+    model = tiny_model()
+    flags = ["--max-model-len", "8192", "--receive-timeout", str(RECEIVE)]
     with Server(binary, model, *flags, env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE)}) as server:
         with Bystander(server) as alone:
             time.sleep(1)
@@ -182,8 +180,3 @@ def main():
         check("nothing panicked, nothing is an error of ours", "panicked" not in server.log() and "ERROR" not in server.log(), server.log()[-2000:])
         check("the server stops in order", server.stop() == 0)
     crowded(binary, model)
-    check.end()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,19 +1,15 @@
 """A server that is told to stop under load answers every request that it has taken.
-
-    stopping.py BINARY MODEL
 """
 
 import http.client
 import json
 import os
 import signal
-import sys
 import threading
 import time
 
-from server import Checks, Server
+from harness import Server, check, note, tiny_model
 
-check = Checks()
 CLIENTS = 16
 
 
@@ -69,7 +65,7 @@ class Clients:
 
 
 def stop(binary, model, delay):
-    with Server(binary, model, "--weight-cache", "off", "--drain-delay", str(delay), "--shutdown-timeout", "30") as server:
+    with Server(binary, model, "--drain-delay", str(delay), "--shutdown-timeout", "30") as server:
         clients = Clients(server.port)
         time.sleep(2)
         at_work = server.load()
@@ -84,12 +80,12 @@ def stop(binary, model, delay):
         check("every request that it had taken was answered", not clients.lost, clients.lost)
         check("some of them after the signal", clients.late >= at_work // 2, (clients.late, at_work))
         check("within its time", seconds < delay + 30, seconds)
-        print(f"        {clients.answered} answered, {clients.late} of them after the signal, {clients.refused} refused, "
+        note(f"{clients.answered} answered, {clients.late} of them after the signal, {clients.refused} refused, "
               f"{len(clients.lost)} lost, {seconds:.1f} s")
 
 
 def impatient(binary, model):
-    with Server(binary, model, "--weight-cache", "off", "--shutdown-timeout", "1", "--max-model-len", "8192") as server:
+    with Server(binary, model, "--shutdown-timeout", "1", "--max-model-len", "8192") as server:
         long = json.dumps({"query": "q", "documents": [f"{i} " + "word " * 4000 for i in range(200)]}).encode()
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         connection.request("POST", "/v1/rerank", long, {"Content-Type": "application/json"})
@@ -99,10 +95,10 @@ def impatient(binary, model):
         code = server.ends()
         check("what is not done when the time is over is given up", code == 0 and time.monotonic() - start < 5, (code, time.monotonic() - start))
         connection.close()
-    with Server(binary, model, "--weight-cache", "off") as server:
+    with Server(binary, model) as server:
         os.kill(server.pid, signal.SIGINT)
         check("SIGINT stops as SIGTERM does", server.ends() == 0)
-    with Server(binary, model, "--weight-cache", "off", "--shutdown-timeout", "600", "--max-model-len", "8192") as server:
+    with Server(binary, model, "--shutdown-timeout", "600", "--max-model-len", "8192") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         connection.request("POST", "/v1/rerank", long, {"Content-Type": "application/json"})
         time.sleep(1)
@@ -115,13 +111,8 @@ def impatient(binary, model):
         connection.close()
 
 
-def main():
-    binary, model = sys.argv[1:]
+def run(binary):
+    model = tiny_model()
     stop(binary, model, 0)
     stop(binary, model, 1)
     impatient(binary, model)
-    check.end()
-
-
-if __name__ == "__main__":
-    main()

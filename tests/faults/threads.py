@@ -1,6 +1,5 @@
-"""A system that refuses threads, at every thread that is started: a sentence and code 1, or a server that answers.
-
-    threads.py BINARY MODEL        (needs root, for a user of its own whose threads are counted; setpriv and prlimit)
+"""A system that refuses threads, at every thread that is started: a sentence and code 1, or a server that answers. Needs root, for a
+user of its own whose threads are counted, and setpriv and prlimit.
 """
 
 import concurrent.futures
@@ -8,12 +7,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
-from server import Checks, Server
+from harness import Server, check, not_run, tiny_model, work
 
-check = Checks()
 # Nobody else's, so that all of its threads are the server's.
 USER = 61234
 # More than any command starts with one compute thread.
@@ -42,14 +38,14 @@ def serves(server):
 def a_server(binary, model):
     refused, served = [], 0
     for limit in range(1, MOST):
-        server = Server(binary, model, "--weight-cache", "off", "--max-model-len", "512", wrap=limited(limit))
+        server = Server(binary, model, "--max-model-len", "512", wrap=limited(limit))
         if server.port is None:
             code = server.ends(20)
             refused += re.findall(r"refuses a thread \(([^)]*)\)", server.log())
             check(f"with {limit} threads the start ends with a sentence", in_order(code, server.log()), (code, server.log()[-500:]))
             check("and before it says that it is ready", "ready: " not in server.log(), server.log())
             if server.process.poll() is None:
-                server.process.kill()
+                server.kill()
             continue
         with server:
             check(f"with {limit} threads the server answers", serves(server))
@@ -81,27 +77,20 @@ def a_command(name, arguments, done):
     check(f"{name}: some limits sufficed", succeeded == 2)
 
 
-def main():
-    binary, model = sys.argv[1:]
+def run(binary):
+    model = tiny_model()
     missing = [tool for tool in ("prlimit", "setpriv") if shutil.which(tool) is None]
     if os.getuid() != 0 or missing:
-        check.not_run("refused threads", "needs root, for a user of its own" if not missing else f"no {missing[0]}")
-        check.end()
-    work = Path(os.environ["WORK"])
-    work.chmod(0o755)
-    # Where another user may run it.
-    own = work / "ironrank"
+        not_run("refused threads", "needs root, for a user of its own" if not missing else f"no {missing[0]}")
+        return
+        # Where another user may run it.
+    own = work() / "ironrank"
     shutil.copy(binary, own)
     own.chmod(0o755)
-    a_server(str(own), model)
+    a_server(own, model)
     flags = [model, "--load-format", "dummy", "--weight-cache", "off", "--threads", "1", "--max-model-len", "2048"]
-    pairs = work / "pairs.jsonl"
+    pairs = work() / "pairs.jsonl"
     pairs.write_text('{"query": "q", "document": "d"}\n' * 3)
     a_command("score", [own, "score", *flags, "--input", pairs, "--output", "-"], lambda ran: len(ran.stdout.splitlines()) == 3)
     a_command("bench", [own, "bench", *flags, "--workload", "pair", "--requests", "1", "--json"], lambda ran: "passages_s" in ran.stdout)
     a_command("check", [own, "check", *flags, "--json"], lambda ran: '"loads":true' in ran.stdout)
-    check.end()
-
-
-if __name__ == "__main__":
-    main()

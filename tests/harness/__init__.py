@@ -1,0 +1,13 @@
+"""What every suite of `tests/run.py` is made of: checks and their count, processes that end with the suite, servers of the program
+under test, and Python environments. Python 3.9, standard library only.
+"""
+
+from .checks import Program, check, not_run, note, succeeds, together
+from .environments import environment
+from .processes import ROOT, Refused, eventually, free_port, is_there, need, output, start, work
+from .server import PATIENCE, Server, tiny_model
+
+__all__ = [
+    "PATIENCE", "ROOT", "Program", "Refused", "Server", "check", "environment", "eventually", "free_port", "is_there", "need",
+    "not_run", "note", "output", "start", "succeeds", "tiny_model", "together", "work",
+]

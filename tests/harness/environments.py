@@ -1,0 +1,38 @@
+"""Python environments of packages from PyPI, kept between runs, so that one can be prepared before its suite needs it.
+
+Invariant: an environment that has its mark holds all of its requirements; whoever finds none makes it anew, one at a time. Called by
+suites, in `run` and in `prepare`.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from .processes import output
+
+
+def kept():
+    """The directory of what suites keep between runs."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "ironrank-tests")
+
+
+def environment(name, requirements, *options):
+    """The directory of an environment with what `requirements` say, in the form of a requirements file; `options` are pip's. Raises
+    `Refused`, with what pip said, where it cannot be had."""
+    wanted = hashlib.sha256("\0".join([sys.version, requirements, *options]).encode()).hexdigest()
+    directory = kept() / f"{name}-{wanted[:16]}"
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{directory}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "installed").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            output(sys.executable, "-m", "venv", directory)
+            listed = directory / "requirements.txt"
+            listed.write_text(requirements)
+            output(directory / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *options, "-r", listed)
+            (directory / "installed").touch()
+    return directory

@@ -1,0 +1,150 @@
+"""The one way to start a server of the program under test, to wait for it, and to ask it.
+
+Invariant: a server that is `ready` has said so in its log, the one place that tells where it listens; it ends with its `with` block
+or with the suite. Called by every suite that has servers, and by benches/.
+"""
+
+import functools
+import gzip
+import http.client
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import urllib.parse
+from pathlib import Path
+
+from .processes import ROOT, eventually, start, work
+
+# Seconds: longer than anything takes on a busy machine; only a failing check waits for it.
+PATIENCE = 60
+READY = re.compile(r"ready: serving .* on (https?)://(\S+):(\d+)")
+_numbers = itertools.count(1)
+
+TINY = {
+    "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "head_dim": 32, "hidden_act": "silu", "hidden_size": 64,
+    "intermediate_size": 160, "max_position_embeddings": 40960, "model_type": "qwen3", "num_attention_heads": 4,
+    "num_hidden_layers": 3, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 1000000,
+    "tie_word_embeddings": True, "torch_dtype": "bfloat16", "vocab_size": 151669,
+}  # fmt: skip
+
+
+@functools.lru_cache(None)
+def tiny_model(directory=None):
+    """A model directory of a small shape without weights, readable for a server of any user: its path."""
+    directory = Path(directory or work() / "model")
+    directory.mkdir(parents=True)
+    (directory / "tokenizer.json").write_bytes(gzip.decompress((ROOT / "assets/tokenizer.json.gz").read_bytes()))
+    (directory / "config.json").write_text(json.dumps(TINY))
+    directory.chmod(0o755)
+    for file in directory.iterdir():
+        file.chmod(0o644)
+    return directory
+
+
+class Server:
+    """`BINARY serve MODEL FLAGS` on a port of loopback, with made-up weights unless not `dummy`; `wrap` are words before the command.
+
+    Waits `ready` seconds for it; a `with` block fails, with the log, if it is not ready then."""
+
+    def __init__(self, binary, model, *flags, name="tiny", threads=1, cache="off", dummy=True, port=0, wrap=(), env=None,
+                 ready=2 * PATIENCE):
+        self.log_path = work() / f"server-{next(_numbers)}.log"
+        command = [*wrap, binary, "serve", *([model] if model else []), "--host", "127.0.0.1", "--port", port]
+        command += ["--weight-cache", cache, *(["--load-format", "dummy"] if dummy else [])]
+        command += [*(["--served-model-name", name] if name else []), *(["--threads", threads] if threads else []), *flags]
+        self.process = start(command, self.log_path, env={**os.environ, **(env or {})})
+        self.pid, self.url, self.port = self.process.pid, None, None
+        eventually(lambda: self.is_ready() or self.process.poll() is not None, ready)
+
+    def is_ready(self):
+        """Whether it has said that it is; from then on it has a `url` and a `port`."""
+        if self.url is None and (said := READY.search(self.log())):
+            self.url, self.port = f"{said[1]}://{said[2]}:{said[3]}", int(said[3])
+        return self.url is not None
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def memory(self, line="VmRSS"):
+        """Bytes that a line of the process's status says."""
+        with open(f"/proc/{self.pid}/status") as status:
+            return int(re.search(rf"{line}:\s+(\d+)", status.read())[1]) * 1024
+
+    def connect(self, timeout=PATIENCE):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def ask(self, method, path, body=None, headers=None, timeout=PATIENCE):
+        """Status, headers and body of the answer to a well-formed request."""
+        return ask(self.url, method, path, body, headers, timeout)
+
+    def rerank(self, query="what", documents=("one", "two"), timeout=PATIENCE, **more):
+        """Scores of documents, in their order."""
+        request = json.dumps({"query": query, "documents": documents, **more})
+        status, _, body = self.ask("POST", "/v1/rerank", request, timeout=timeout)
+        assert status == 200, f"{status}: {body[:300]}"
+        ranked = json.loads(body)["results"]
+        return [score for _, score in sorted((r["index"], r["relevance_score"]) for r in ranked)]
+
+    def metric(self, name, *labels):
+        """The sum of a metric's series that have all of these labels, each as it is written: `status="2xx"`."""
+        text = self.ask("GET", "/metrics")[2].decode()
+        series = re.findall(rf"^{re.escape(name)}(?:\{{([^}}]*)\}})? (\S+)$", text, re.M)
+        return sum(float(value) for has, value in series if all(label in has for label in labels))
+
+    def server_errors(self):
+        return self.metric("http_requests_total", 'status="5xx"')
+
+    def load(self):
+        """How many requests are at work."""
+        return json.loads(self.ask("GET", "/load")[2])["server_load"]
+
+    def is_well(self):
+        return self.ask("GET", "/health")[0] == 200
+
+    def ends(self, seconds=PATIENCE):
+        """The exit code; None if it goes on."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self):
+        """Tells it to stop; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            if self.ends() is None:
+                self.process.kill()
+        return self.process.wait()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self):
+        assert self.url is not None, f"no server: {self.log()[-2000:]}"
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def ask(url, method, path, body=None, headers=None, timeout=PATIENCE):
+    """Status, headers and body of the answer to a well-formed request to whoever is at `url`; certificates are not looked at."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=ssl._create_unverified_context())
+    else:
+        connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()

@@ -4,7 +4,7 @@
 //! this asks how it is and tells it nothing; Kubernetes' probes do the same. Called by `main`.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{self, Command, DEFAULT_HOST, DEFAULT_PORT, HealthOptions, Listen};
+use crate::options::{self, Command, HealthOptions, Listen};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -62,7 +62,7 @@ pub fn here() -> HealthOptions {
     let program = std::env::current_exe().unwrap_or_default();
     let command_line = std::fs::read("/proc/1/cmdline").unwrap_or_default();
     server_of(&command_line, &program, |name| std::env::var(name).ok())
-        .unwrap_or_else(|| HealthOptions::of(Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: DEFAULT_PORT }))
+        .unwrap_or_else(|| HealthOptions::of(Listen::default()))
 }
 
 /// What a process with this command line (arguments that end with a zero byte) serves, if it is `program`, by itself or

@@ -2,9 +2,12 @@
 //!
 //! Called by `options::parse`.
 
-use super::flags::{EngineArgs, LogFormatArgs, ModelArgs, ScoreArgs};
-use super::{EngineOptions, LogOptions, build};
-use clap::Args;
+use super::engine::{self, EngineArgs, EngineOptions};
+use super::environment::Environment;
+use super::log::{self, LogFormatArgs, LogOptions};
+use super::model::ModelArgs;
+use super::scoring::ScoringArgs;
+use clap::{Args, Command};
 
 /// What is checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +31,7 @@ pub struct CheckArgs {
     #[arg(long, help_heading = "Check")]
     pub json: bool,
     #[command(flatten)]
-    pub score: ScoreArgs,
+    pub scoring: ScoringArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -37,17 +40,25 @@ pub struct CheckArgs {
     pub log: LogFormatArgs,
 }
 
+/// The command.
+pub fn command() -> Command {
+    CheckArgs::augment_args(Command::new("check"))
+        .about("Say whether a model will load here, what is wrong if not, and what memory and time it will take")
+        .after_help("Exit code 0 if the model will load, 1 if not. Give the options that the server will have.")
+        .args_override_self(true)
+        .infer_long_args(true)
+}
+
 /// The options of `check`.
-pub fn options(args: CheckArgs, env: impl Fn(&str) -> Option<String>) -> Result<CheckOptions, String> {
-    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let CheckArgs { json, score, model, engine, log } = args;
-    build::needs_model("check", &model)?;
+pub fn options(args: CheckArgs, env: Environment) -> Result<CheckOptions, String> {
+    let CheckArgs { json, scoring, model, engine, log } = args;
+    model.needed_by("check")?;
     let mut notices = Vec::new();
     // It is not heard here, but a mistake in it is one.
-    build::pooling(score.pooler_config, &mut notices)?;
-    let chat_template = build::given(score.chat_template).map(|text| build::template(&text)).transpose()?;
-    let instruction = build::instruction(score.instruction, env);
-    let engine = build::engine_options(model, engine, env, &mut notices)?;
-    let log = build::log_options(log, None, env, notices);
+    scoring.pooling(&mut notices)?;
+    let chat_template = scoring.template()?;
+    let instruction = scoring.instruction(env);
+    let engine = engine::options(model, engine, env, &mut notices)?;
+    let log = log::options(log, env, notices);
     Ok(CheckOptions { engine, chat_template, instruction, log, json })
 }

@@ -3,7 +3,7 @@
 //! Invariant: only what YAML can say and a command line can't is decided here (switches, lists, objects); whether a flag
 //! exists and a value makes sense is clap's to say. Called by `options::spelling`.
 
-use super::{flags, spelling};
+use super::names;
 use crate::file;
 use clap::{ArgAction, Command};
 use serde_json::{Map, Value};
@@ -31,7 +31,7 @@ pub fn arguments(path: &str, command: &Command) -> Result<Vec<String>, String> {
 }
 
 fn flag(key: &str, value: Value, command: &Command) -> Result<Vec<String>, String> {
-    let flag = spelling::flag_name(&format!("--{key}"));
+    let flag = names::flag_name(&format!("--{key}"));
     let name = flag.trim_start_matches("--");
     if name == "config" {
         return Err("A --config file cannot name another.".to_owned());
@@ -56,7 +56,7 @@ fn flag(key: &str, value: Value, command: &Command) -> Result<Vec<String>, Strin
         Value::Null if name == "api-key" => vec![format!("{flag}=")],
         Value::Null => Vec::new(),
         _ if is_switch && switched == Some(true) => vec![flag],
-        _ if is_switch && switched == Some(false) => vec![format!("--{}", flags::twin(name))],
+        _ if is_switch && switched == Some(false) => vec![format!("--{}", names::twin(name))],
         Value::Array(items) if takes_several => {
             let items = items.into_iter().map(text);
             if items.len() == 0 { Vec::new() } else { std::iter::once(flag).chain(items).collect() }

@@ -1,8 +1,10 @@
 //! vLLM's flags that mean nothing on a CPU reranker, and those that can't be ignored without doing harm.
 //!
 //! Invariant: each is declared with the number of values that vLLM gives it, so that it never swallows or leaves behind
-//! a neighbour. Flags of vLLM 0.9 to 0.32, whichever of them had it. Called by `options`.
+//! a neighbour. Flags of vLLM 0.9 to 0.32, whichever of them had it. Called by the options of `serve`.
 
+use super::environment::Environment;
+use super::names::twin;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
@@ -329,14 +331,14 @@ pub fn given(serve: &ArgMatches) -> Result<Vec<String>, String> {
     }
     let mut names = Vec::new();
     for &name in SWITCHES {
-        names.extend([name.to_owned(), super::flags::twin(name)]);
+        names.extend([name.to_owned(), twin(name)]);
     }
     names.extend(VALUES.iter().chain(LISTS).chain(&["hf-token"]).map(|&name| name.to_owned()));
     Ok(names.into_iter().filter(|name| given(name)).map(|name| format!("--{name}")).collect())
 }
 
 /// A notice for each variable that is set in vain.
-pub fn variables(env: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let set = VARIABLES.iter().filter(|(name, _)| env(name).is_some());
+pub fn variables(env: Environment) -> Vec<String> {
+    let set = VARIABLES.iter().filter(|(name, _)| env.get(name).is_some());
     set.map(|(name, instead)| format!("{name} is known from vLLM and has no effect here.{instead}")).collect()
 }

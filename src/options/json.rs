@@ -1,7 +1,7 @@
 //! JSON in flags and variables, and why it is none: quotes go astray between a shell, YAML and an `--env-file`.
 //!
 //! Invariant: an error shows how the value begins and, where that can be told, what has happened to it. Called by
-//! `options::build`, `options::spelling` and, as clap's value parser, by `options::flags`.
+//! the options of the model, of scores and, as clap's value parser, of the server, and by `options::spelling`.
 
 use super::values::bare;
 use serde_json::{Map, Value};

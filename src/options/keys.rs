@@ -2,9 +2,11 @@
 //!
 //! Invariants: a key is what a client can send in a header, without the white space and the byte order mark that files
 //! and secrets have around it; one that is empty ends the start, for the server would be open to all where its
-//! operator thinks it closed; no sentence holds a key. Called by `options::build`.
+//! operator thinks it closed; no sentence holds a key, nor does `Debug`. Called by the options of `serve`.
 
+use super::environment::Environment;
 use super::values::bare;
+use std::fmt;
 
 /// The variable.
 const VARIABLE: &str = "VLLM_API_KEY";
@@ -12,7 +14,7 @@ const VARIABLE: &str = "VLLM_API_KEY";
 const FLAG: &str = "--api-key";
 
 /// Keys, and where they were given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ApiKeys {
     /// Empty leaves the API open to all.
     pub keys: Vec<String>,
@@ -20,13 +22,16 @@ pub struct ApiKeys {
     pub from: String,
 }
 
+/// Shows how many there are, for options are logged and held up against each other in tests.
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKeys({} from {:?})", self.keys.len(), self.from)
+    }
+}
+
 /// The keys of `flag`, where `config` is the file that it may have come from, else that of the variable.
-pub fn api_keys(
-    flag: Vec<String>,
-    config: Option<&str>,
-    env: impl Fn(&str) -> Option<String>,
-) -> Result<ApiKeys, String> {
-    let (given, from) = match (flag, env(VARIABLE)) {
+pub fn api_keys(flag: Vec<String>, config: Option<&str>, env: Environment) -> Result<ApiKeys, String> {
+    let (given, from) = match (flag, env.even_empty(VARIABLE)) {
         (flag, _) if !flag.is_empty() => match config {
             Some(file) => (flag, format!("{FLAG} or {file}")),
             None => (flag, FLAG.to_owned()),
@@ -76,11 +81,11 @@ fn one(given: &str, from: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ApiKeys, api_keys, doubts};
+    use super::{ApiKeys, Environment, api_keys, doubts};
 
     fn keys(flag: &[&str], variable: Option<&str>) -> Result<(Vec<String>, String), String> {
         let flag = flag.iter().map(|&key| key.to_owned()).collect();
-        api_keys(flag, None, |_| variable.map(str::to_owned)).map(|keys| (keys.keys, keys.from))
+        api_keys(flag, None, Environment(&|_| variable.map(str::to_owned))).map(|keys| (keys.keys, keys.from))
     }
 
     #[test]

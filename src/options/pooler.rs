@@ -1,10 +1,23 @@
-//! `--pooler-config`: what vLLM's pooler takes, as far as a reranker of one logit has it. Called by `options::build`.
+//! `--pooler-config`: what vLLM's pooler takes, as far as a reranker of one logit has it. Called
+//! by the options of scores.
 
-use super::Pooling;
 use serde_json::{Map, Value};
 
-/// The sigmoid of the logit, as vLLM has it.
-pub const DEFAULT: Pooling = Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 };
+/// How a logit becomes a score: `sigmoid((logit - mean) / sigma)`, or without the sigmoid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pooling {
+    /// Whether the sigmoid is applied when a request does not say.
+    pub use_activation: bool,
+    /// Subtracted from the logit.
+    pub logit_mean: f32,
+    /// Divides the difference; positive.
+    pub logit_sigma: f32,
+}
+
+impl Pooling {
+    /// The sigmoid of the logit, as vLLM has it.
+    pub const DEFAULT: Self = Self { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 };
+}
 
 /// Keys of vLLM's pooler that have no effect on the score of a pair.
 const IGNORED: [&str; 8] = [
@@ -20,7 +33,7 @@ const IGNORED: [&str; 8] = [
 
 /// Reads the keys of vLLM 0.9 (`softmax`, `activation`) to 0.32; `null` is no value.
 pub fn pooling(config: &Map<String, Value>, notices: &mut Vec<String>) -> Result<Pooling, String> {
-    let mut pooling = DEFAULT;
+    let mut pooling = Pooling::DEFAULT;
     for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
         let wrong = |what: &str| format!("--pooler-config: {key} is {value}, but must be {what}.");
         match key.as_str() {

@@ -1,11 +1,15 @@
 //! The options of `score`: a file of pairs, one for their scores, and which rows are whose.
 //!
-//! The flags that only this command has and what is made of them stand here; model, speed and scores are the groups of
-//! `flags`. Called by `options::parse`.
+//! The flags that only this command has and what is made of them stand here; the others are those of the engine and of
+//! scores. Called by `options::parse`.
 
-use super::build::{engine_options, given, instruction, log_options, needs_model, pooling, template};
-use super::flags::{EngineArgs, LogFormatArgs, ModelArgs, ScoreArgs};
-use super::{EngineOptions, LogOptions, Overflow, Pooling};
+use super::engine::{self, EngineArgs, EngineOptions};
+use super::environment::Environment;
+use super::log::{self, LogFormatArgs, LogOptions};
+use super::model::ModelArgs;
+use super::pooler::Pooling;
+use super::scoring::{Overflow, ScoringArgs};
+use super::values::{self, OrNone};
 use clap::{Args, Command};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -68,22 +72,22 @@ impl Shard {
 pub struct OfflineArgs {
     /// Rows to score, or - for standard input: JSON objects, one a line, with a query, a document or a list of
     /// documents, and perhaps an id and an instruction; or CSV or TSV whose header names query and document
-    #[arg(long, value_name = "FILE|-", required = true, help_heading = "Files")]
-    pub input: String,
+    #[arg(long, value_name = "FILE|-", value_parser = file, required = true, help_heading = "Files")]
+    pub input: OrNone<PathBuf>,
     /// Scores, one line a row in the order of the input, or - for standard output. A file that is there is continued
     /// after its last row
-    #[arg(long, value_name = "FILE|-", required = true, help_heading = "Files")]
-    pub output: String,
+    #[arg(long, value_name = "FILE|-", value_parser = file, required = true, help_heading = "Files")]
+    pub output: OrNone<PathBuf>,
     /// Rows that cannot be scored, each with its line number and the reason
     /// [default: OUTPUT.rejected.jsonl; with --output - only reported]
-    #[arg(long, value_name = "FILE", help_heading = "Files")]
-    pub rejected: Option<String>,
+    #[arg(long, value_name = "FILE", value_parser = values::path, help_heading = "Files")]
+    pub rejected: Option<OrNone<PathBuf>>,
     /// Score every N-th line (of CSV: record), from line I on, so that N processes share a file: 1/N to N/N
     /// [default: 1/1]
     #[arg(long, value_name = "I/N", value_parser = shard, help_heading = "Files")]
     pub shard: Option<Shard>,
     #[command(flatten)]
-    pub score: ScoreArgs,
+    pub scoring: ScoringArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -110,31 +114,34 @@ pub fn command() -> Command {
 }
 
 /// The options of `score`.
-pub fn options(args: OfflineArgs, env: impl Fn(&str) -> Option<String>) -> Result<ScoreOptions, String> {
-    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let OfflineArgs { input, output, rejected, shard, score, model, engine, log } = args;
-    let file = |path: String| (path != "-").then(|| PathBuf::from(path));
-    let (input, output) = (file(input), file(output));
-    let rejected = given(rejected).map(PathBuf::from).or_else(|| output.as_deref().map(ScoreOptions::beside));
+pub fn options(args: OfflineArgs, env: Environment) -> Result<ScoreOptions, String> {
+    let OfflineArgs { input, output, rejected, shard, scoring, model, engine, log } = args;
+    let (input, output) = (input.0, output.0);
+    let rejected = rejected.and_then(|file| file.0).or_else(|| output.as_deref().map(ScoreOptions::beside));
     if rejected.is_some() && rejected == output {
         return Err("--output and --rejected name the same file.".to_owned());
     }
-    needs_model("score", &model)?;
+    model.needed_by("score")?;
     let mut notices = Vec::new();
-    let pooling = pooling(score.pooler_config, &mut notices)?;
-    let engine = engine_options(model, engine, env, &mut notices)?;
+    let pooling = scoring.pooling(&mut notices)?;
+    let engine = engine::options(model, engine, env, &mut notices)?;
     Ok(ScoreOptions {
         engine,
-        log: log_options(log, None, env, notices),
+        log: log::options(log, env, notices),
         input,
         output,
         rejected,
         shard: shard.unwrap_or(Shard::WHOLE),
-        instruction: instruction(score.instruction, env),
-        chat_template: given(score.chat_template).map(|text| template(&text)).transpose()?,
-        overflow: score.overflow.unwrap_or(Overflow::Error),
+        instruction: scoring.instruction(env),
+        chat_template: scoring.template()?,
+        overflow: scoring.overflow.unwrap_or(Overflow::DEFAULT),
         pooling,
     })
+}
+
+/// The path of a file; `-` is standard input or output.
+fn file(text: &str) -> Result<OrNone<PathBuf>, String> {
+    Ok(OrNone(Some(text).filter(|text| *text != "-").map(PathBuf::from)))
 }
 
 /// `--shard`.

@@ -4,45 +4,20 @@
 //! from: the `--config` file's keys go before the command line's flags, which therefore win. Called by
 //! `options::parse`.
 
-use super::{config_file, flags, json, launcher, values};
+use super::{command, config_file, json, launcher, names, values};
 use serde_json::{Map, Value};
 
 /// Commands; anything else in the first place means `serve`.
 const COMMANDS: [&str; 12] =
     ["serve", "score", "bench", "check", "cache", "download", "health", "help", "-h", "--help", "-V", "--version"];
 
-/// vLLM's one-dash flags.
-const SHORT: [(&str, &str); 22] = [
-    ("-ac", "--attention-config"),
-    ("-asc", "--api-server-count"),
-    ("-cc", "--compilation-config"),
-    ("-dcp", "--decode-context-parallel-size"),
-    ("-dp", "--data-parallel-size"),
-    ("-dpa", "--data-parallel-address"),
-    ("-dpb", "--data-parallel-backend"),
-    ("-dpe", "--data-parallel-external-lb"),
-    ("-dph", "--data-parallel-hybrid-lb"),
-    ("-dpl", "--data-parallel-size-local"),
-    ("-dpn", "--data-parallel-rank"),
-    ("-dpp", "--data-parallel-rpc-port"),
-    ("-dpr", "--data-parallel-start-rank"),
-    ("-ep", "--enable-expert-parallel"),
-    ("-n", "--nnodes"),
-    ("-O", "--optimization-level"),
-    ("-pcp", "--prefill-context-parallel-size"),
-    ("-pp", "--pipeline-parallel-size"),
-    ("-q", "--quantization"),
-    ("-r", "--node-rank"),
-    ("-sc", "--speculative-config"),
-    ("-tp", "--tensor-parallel-size"),
-];
-
 /// Rewrites the command line, `args[0]` being the program.
 pub fn normalise(args: Vec<String>) -> Result<Vec<String>, String> {
     let mut args = args.into_iter();
     let program = args.next().unwrap_or_else(|| "ironrank".to_owned());
     let behind = launcher::unwrap(args.collect(), &COMMANDS)?;
-    let mut args: Vec<String> = std::iter::once(program).chain(behind.iter().map(|arg| flag_name(arg))).collect();
+    let mut args: Vec<String> =
+        std::iter::once(program).chain(behind.iter().map(|arg| names::flag_name(arg))).collect();
     // `docker run IMAGE MODEL --port 8000` and `python -m ... --model MODEL` become `serve` without saying so.
     if args.get(1).is_some_and(|first| !COMMANDS.contains(&first.as_str())) {
         args.insert(1, "serve".to_owned());
@@ -50,33 +25,12 @@ pub fn normalise(args: Vec<String>) -> Result<Vec<String>, String> {
     if args.get(1).is_some_and(|command| command == "serve")
         && let Some(path) = value_of(&args, "--config")?
     {
-        let from_file = config_file::arguments(&path, &flags::command())?;
+        let from_file = config_file::arguments(&path, &command::command())?;
         // Behind the model, which a flag with several values would swallow.
         let at = if args.get(2).is_some_and(|arg| !arg.starts_with('-')) { 3 } else { 2 };
         args.splice(at..at, from_file);
     }
     merge_dotted(args)
-}
-
-/// `--max_model_len=8k` is `--max-model-len=8k`; keys after a dot (`--hf-overrides.a_b`) keep their underscores.
-pub fn flag_name(arg: &str) -> String {
-    let (name, value) = arg.split_at(arg.find('=').unwrap_or(arg.len()));
-    let (stem, keys) = name.split_at(name.find('.').unwrap_or(name.len()));
-    if let Some((_, long)) = SHORT.iter().find(|(short, _)| *short == stem) {
-        return format!("{long}{keys}{value}");
-    }
-    // `-O3` is a flag and its value in one.
-    if let Some(level) = name.strip_prefix("-O") {
-        return format!("--optimization-level={level}{value}");
-    }
-    // `--help=GROUP` is a search in vLLM's long help; this one is short.
-    if name == "--help" {
-        return name.to_owned();
-    }
-    if !name.starts_with("--") {
-        return arg.to_owned();
-    }
-    format!("{}{keys}{value}", stem.replace('_', "-"))
 }
 
 /// The last value of `flag`.

@@ -1,6 +1,8 @@
 //! Configuration files, good and bad.
 
 use super::*;
+use crate::options::listen::DEFAULT_HOST;
+use serde_json::json;
 
 #[test]
 fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
@@ -71,28 +73,4 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
         write(yaml);
         refused(&format!("serve m {flag}"), &[], named);
     }
-}
-
-#[test]
-fn a_template_is_read_without_its_byte_order_mark_from_a_file_or_from_the_flag() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("t.jinja");
-    let template = |value: &str| build::template(value);
-    std::fs::write(&path, "\u{feff}{{ messages }}").expect("written");
-    let path = path.to_str().expect("the path is a text");
-    for value in [path, "\u{feff}{{ messages }}", "{{ messages }}"] {
-        assert_eq!(template(value).as_deref(), Ok("{{ messages }}"));
-    }
-    for (bytes, words) in [
-        (&b"\xff\xfe{\0{\0"[..], "t.jinja is UTF-16 text"),
-        (b"", "t.jinja is empty (0 bytes)"),
-        (b"na\xefve", "t.jinja is not valid UTF-8 (byte 3)"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "t.jinja is a git-lfs pointer"),
-    ] {
-        std::fs::write(path, bytes).expect("written");
-        assert!(template(path).is_err_and(|said| said.contains(words)), "{words}");
-    }
-    let here = dir.path().to_str().expect("the path is a text");
-    assert!(template(here).is_err_and(|said| said.contains("is a directory")));
-    assert!(template("/dev/null").is_err_and(|said| said.contains("is a device")));
 }

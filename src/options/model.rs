@@ -1,0 +1,212 @@
+//! The options of the model: which one, and what is made of its files.
+//!
+//! Invariant: what vLLM can be asked for and cannot be had here (another task, another arithmetic) is an error where it
+//! would change scores, and a notice where it would not. Called by the options of the engine.
+
+use super::environment::Environment;
+use super::json;
+use super::values::{self, OrNone};
+use clap::Args;
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+
+/// Where the weights come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadFormat {
+    /// The safetensors files of the model directory.
+    Safetensors,
+    /// Weights made by a function, no file needed: scores carry no meaning.
+    Dummy,
+}
+
+/// Which model, and what is made of its files.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Model directory (config.json, tokenizer.json, *.safetensors); without it a built-in dummy model is served
+    #[arg(value_name = "MODEL", help_heading = None::<&str>)]
+    pub model_tag: Option<String>,
+    /// Model directory, in place of the positional
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<String>,
+    /// Directory of tokenizer.json [default: the model's]
+    #[arg(long, value_name = "DIR", value_parser = values::path)]
+    pub tokenizer: Option<OrNone<PathBuf>>,
+    /// Longest prompt in tokens; 8k is 8000, 8K is 8192, auto is the model's [default: auto]
+    #[arg(long, value_name = "N", value_parser = model_len, allow_hyphen_values = true)]
+    pub max_model_len: Option<OrNone<usize>>,
+    /// auto or float32; bfloat16, half and float16 are computed in float32 too, unlike in vLLM [default: float32]
+    #[arg(long, value_parser = arithmetic)]
+    pub dtype: Option<Arithmetic>,
+    /// auto, safetensors, or dummy (weights made up, scores without meaning) [default: auto]
+    #[arg(long, value_name = "FORMAT", value_parser = load_format)]
+    pub load_format: Option<OrNone<LoadFormat>>,
+    /// Replacements for keys of config.json: JSON, or dotted as in --hf-overrides.num_labels 1
+    /// [env: VLLM_HF_OVERRIDES, which vLLM ignores]
+    #[arg(long, value_name = "JSON", value_parser = values::text)]
+    pub hf_overrides: Option<OrNone<String>>,
+    /// score, classify or auto; vLLM removed this flag, here it still works
+    #[arg(long, value_parser = task)]
+    pub task: Option<Reranking>,
+    /// auto or pooling
+    #[arg(long, value_parser = runner)]
+    pub runner: Option<Reranking>,
+    /// auto, none or classify
+    #[arg(long, value_parser = convert)]
+    pub convert: Option<Reranking>,
+    /// Accepted; no code of a model is ever run
+    #[arg(long)]
+    pub trust_remote_code: bool,
+    #[arg(long, hide = true, value_parser = quantization)]
+    pub quantization: Option<Unquantized>,
+    #[arg(long, hide = true, value_parser = values::text)]
+    pub rope_scaling: Option<OrNone<String>>,
+    #[arg(long, hide = true)]
+    pub rope_theta: Option<f64>,
+    #[arg(long, hide = true, value_parser = values::text)]
+    pub hf_config_path: Option<OrNone<String>>,
+}
+
+/// What `--dtype` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// What there is.
+    Float32,
+    /// Another, by vLLM's name for it: float32 takes its place.
+    Other(&'static str),
+}
+
+/// All that `--task`, `--runner` and `--convert` may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reranking;
+
+/// All that `--quantization` may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unquantized;
+
+impl ModelArgs {
+    /// An error where `command` would go on with made-up weights that nobody has asked for.
+    pub fn needed_by(&self, command: &str) -> Result<(), String> {
+        let named = self.model_tag.is_some() || self.model.is_some();
+        match named || self.load_format == Some(OrNone(Some(LoadFormat::Dummy))) {
+            true => Ok(()),
+            false => Err(format!(
+                "`ironrank {command}` needs a MODEL directory; --load-format dummy takes made-up weights, without meaning."
+            )),
+        }
+    }
+
+    /// The directory that is named, if any, and where the weights come from; what has no effect is noted.
+    pub fn source(&self, notices: &mut Vec<String>) -> Result<(Option<PathBuf>, LoadFormat), String> {
+        if let Some(Arithmetic::Other(name)) = self.dtype {
+            notices.push(format!("--dtype {name} is accepted; the model is computed in float32."));
+        }
+        if self.trust_remote_code {
+            notices.push("--trust-remote-code has no effect: no code of a model is ever run.".to_owned());
+        }
+        for (place, text) in [("MODEL", &self.model_tag), ("--model", &self.model)] {
+            if let Some(text) = text.as_deref().filter(|text| text.trim().is_empty() || *text == "None") {
+                return Err(format!(
+                    "{place} is '{text}', which names no model: perhaps a variable is not set. Give a model directory; \
+                     without any MODEL, `serve` and `bench` take a built-in dummy."
+                ));
+            }
+        }
+        let dir = match (self.model_tag.as_deref(), self.model.as_deref()) {
+            (Some(positional), Some(flag)) if positional != flag => {
+                notices.push(format!("--model {flag} is overruled by the positional {positional}."));
+                Some(positional)
+            }
+            (positional, flag) => positional.or(flag),
+        };
+        if let Some(config) = OrNone::text(&self.hf_config_path).filter(|path| Some(*path) != dir) {
+            return Err(format!(
+                "--hf-config-path {config} is not possible: config.json is read from the model directory."
+            ));
+        }
+        let load_format = match (self.load_format.and_then(|asked| asked.0), dir) {
+            (Some(LoadFormat::Dummy), _) | (None, None) => LoadFormat::Dummy,
+            (_, Some(_)) => LoadFormat::Safetensors,
+            (Some(LoadFormat::Safetensors), None) => {
+                return Err("--load-format safetensors needs a MODEL directory to read from.".to_owned());
+            }
+        };
+        Ok((dir.map(PathBuf::from), load_format))
+    }
+
+    /// Replacements for keys of `config.json`.
+    pub fn overrides(&self, env: Environment) -> Result<Map<String, Value>, String> {
+        let mut overrides = match (OrNone::text(&self.hf_overrides), env.get("VLLM_HF_OVERRIDES")) {
+            (Some(json), _) => json::object("--hf-overrides", json)?,
+            (None, Some(json)) => json::object("VLLM_HF_OVERRIDES", &json)?,
+            (None, None) => Map::new(),
+        };
+        if let Some(json) = OrNone::text(&self.rope_scaling) {
+            overrides.insert("rope_scaling".to_owned(), json::object("--rope-scaling", json)?.into());
+        }
+        if let Some(theta) = self.rope_theta {
+            overrides.insert("rope_theta".to_owned(), theta.into());
+        }
+        Ok(overrides)
+    }
+}
+
+/// `--max-model-len`: a number of tokens; `auto` and `-1` are what the model's configuration says.
+fn model_len(text: &str) -> Result<OrNone<usize>, String> {
+    match text.trim() {
+        other if other == "-1" || other.eq_ignore_ascii_case("auto") => Ok(OrNone(None)),
+        other => values::human_count(other).map(|tokens| OrNone(Some(tokens))),
+    }
+}
+
+/// `--dtype`, with vLLM's names.
+fn arithmetic(text: &str) -> Result<Arithmetic, String> {
+    use Arithmetic::{Float32, Other};
+    let choices = [
+        ("auto", Other("auto")),
+        ("float", Float32),
+        ("float32", Float32),
+        ("bfloat16", Other("bfloat16")),
+        ("half", Other("half")),
+        ("float16", Other("float16")),
+    ];
+    values::one_of(text, &choices, "the model is computed in float32")
+}
+
+/// `--load-format`; `auto` is what the model directory asks for.
+fn load_format(text: &str) -> Result<OrNone<LoadFormat>, String> {
+    let choices = [
+        ("auto", OrNone(None)),
+        ("safetensors", OrNone(Some(LoadFormat::Safetensors))),
+        ("dummy", OrNone(Some(LoadFormat::Dummy))),
+    ];
+    values::one_of(text, &choices, "weights are read from safetensors files")
+}
+
+/// `--quantization`: none yet.
+fn quantization(text: &str) -> Result<Unquantized, String> {
+    match text {
+        "" | "none" | "None" => Ok(Unquantized),
+        _ => Err(format!("'{text}' is not possible, because the model is computed in float32; leave the flag out.")),
+    }
+}
+
+/// `--task`: what reranks is accepted, anything else would be a misunderstanding.
+fn task(text: &str) -> Result<Reranking, String> {
+    reranking(text, &["auto", "score", "classify", "rerank"])
+}
+
+/// `--runner`.
+fn runner(text: &str) -> Result<Reranking, String> {
+    reranking(text, &["auto", "pooling"])
+}
+
+/// `--convert`.
+fn convert(text: &str) -> Result<Reranking, String> {
+    reranking(text, &["auto", "none", "classify"])
+}
+
+fn reranking(text: &str, names: &[&str]) -> Result<Reranking, String> {
+    let choices: Vec<(&str, Reranking)> = names.iter().map(|&name| (name, Reranking)).collect();
+    values::one_of(text, &choices, "this server only reranks")
+}

@@ -4,6 +4,7 @@
 
 use super::http::budget::Budget;
 use super::http::error::ApiError;
+use super::http::intake::Limits;
 use super::http::request_log;
 use super::http::run::HTTP_THREADS;
 use super::http::shown::shown;
@@ -147,10 +148,16 @@ impl State {
         let metrics = Metrics::new(settings.model_name(), settings.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
         let (at_work, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (budget, told) = (Budget::new(settings.max_body_bytes), request_log::Told::default());
+        let (budget, told) = (Budget::new(settings.max_body_bytes), request_log::Told::new(settings.log_requests));
         let threads = Threads::start("texts", TEXT_THREADS)?;
         threads::check_room("http", HTTP_THREADS)?;
         Ok(Self { settings, engine, encoder, metrics, threads, at_work, told, budget, stopping, started: unix_time() })
+    }
+
+    /// What a body may take.
+    pub fn limits(&self) -> Limits<'_> {
+        let Settings { max_body_bytes, receive_timeout, .. } = self.settings;
+        Limits { bytes: max_body_bytes, time: receive_timeout, budget: &self.budget, threads: &self.threads }
     }
 
     /// Whether the server was told to stop.
@@ -159,6 +166,7 @@ impl State {
     }
 }
 
+/// Seconds since 1970.
 pub fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -5,8 +5,7 @@
 
 use super::error::{ApiError, Refusal};
 use crate::error::ErrorKind;
-use crate::server::state::State;
-use crate::threads::Size;
+use crate::threads::{Size, Threads};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// they are written.
 const SMALL_BODY: usize = 512 << 10;
 
-/// Runs `work` on a body of so many bytes on one of the few threads that read JSON and make tokens; it is told when nobody
+/// Runs `work` on a body of so many bytes on one of the few `threads` that read JSON and make tokens; it is told when nobody
 /// waits for it any more.
 pub async fn on_a_thread<T: Send + 'static>(
-    state: &State,
+    threads: &Threads,
     bytes: usize,
     work: impl FnOnce(&Client) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -30,7 +29,7 @@ pub async fn on_a_thread<T: Send + 'static>(
     let panicked =
         |_| ApiError::new(Refusal::Kind(ErrorKind::Internal), "The server failed while it read this request.");
     let size = if bytes > SMALL_BODY { Size::Large } else { Size::Small };
-    state.threads.run(size, work).await.map_err(panicked)?
+    threads.run(size, work).await.map_err(panicked)?
 }
 
 /// Whether the client of a request still waits, for the thread that works on it.

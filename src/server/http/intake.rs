@@ -6,10 +6,10 @@
 //! Called by `server`.
 
 use super::aside::on_a_thread;
-use super::budget::Share;
+use super::budget::{Budget, Share};
 use super::error::{ApiError, Refusal};
 use super::shown::shown;
-use crate::server::state::State;
+use crate::threads::Threads;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::rt::time::timeout;
 use actix_web::{HttpMessage, HttpRequest, web};
@@ -53,24 +53,33 @@ pub fn is_unread(request: &HttpRequest) -> bool {
     has_body && !request.extensions().contains::<Received>()
 }
 
+/// What a body may take.
+#[derive(Clone, Copy)]
+pub struct Limits<'a> {
+    /// Most bytes of it, unpacked.
+    pub bytes: usize,
+    /// How long it may take to come; one that is long gets more.
+    pub time: Duration,
+    /// The memory that all requests share.
+    pub budget: &'a Budget,
+    /// Those that unpack it.
+    pub threads: &'a Threads,
+}
+
 /// The whole body, unpacked if it says that it is packed.
-pub async fn body(
-    state: &web::Data<State>,
-    request: &HttpRequest,
-    mut payload: web::Payload,
-) -> Result<Body, ApiError> {
-    let limit = state.settings.max_body_bytes;
+pub async fn body(limits: Limits<'_>, request: &HttpRequest, mut payload: web::Payload) -> Result<Body, ApiError> {
+    let Limits { bytes: limit, time, budget, threads } = limits;
     let packing = Packing::of(request.headers())?;
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
-    let share = state.budget.share();
+    let share = budget.share();
     // A buffer that grows leaves more behind than it has, until others take it.
     let mut left_behind = share.lend(0)?;
     let (started, mut body) = (Instant::now(), Vec::new());
     loop {
-        let time = state.settings.receive_timeout + Duration::from_secs((body.len() / BYTES_PER_SECOND) as u64);
+        let time = time + Duration::from_secs((body.len() / BYTES_PER_SECOND) as u64);
         let next = poll_fn(|cx| Pin::new(&mut payload).poll_next(cx));
         let Ok(next) = timeout(time.saturating_sub(started.elapsed()), next).await else {
             let (bytes, seconds) = (body.len(), started.elapsed().as_secs());
@@ -91,7 +100,7 @@ pub async fn body(
     if let Some(packing) = packing {
         // On the few threads that read JSON: so many bodies are unpacked at a time, and no more.
         let (packed, share) = (std::mem::take(&mut body), share.clone());
-        body = on_a_thread(state, packed.len(), move |_| {
+        body = on_a_thread(threads, packed.len(), move |_| {
             let body = packing.unpack(&packed, limit)?;
             share.receive(body.len())?;
             Ok(body)

@@ -7,7 +7,6 @@
 use super::error::ApiError;
 use super::request_id;
 use super::shown::shown;
-use crate::server::state::State;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
@@ -53,9 +52,11 @@ pub fn note(change: impl FnOnce(&mut Work)) {
     });
 }
 
-/// What the server remembers of the lines that it has written.
+/// What the operator wants to be told of, and what the server remembers of the lines that it has written.
 #[derive(Debug, Default)]
 pub struct Told {
+    /// Whether each request is a line.
+    each: bool,
     failures: Mutex<Failures>,
     /// Whether a slow request was told of.
     slow: AtomicBool,
@@ -72,6 +73,11 @@ struct Failures {
 }
 
 impl Told {
+    /// Nothing has been written yet; `each` is whether each request is a line, or only what goes wrong.
+    pub fn new(each: bool) -> Self {
+        Self { each, ..Self::default() }
+    }
+
     /// Whether one more request that went wrong may have a line.
     pub fn admits(&self, now: Instant) -> bool {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +106,8 @@ impl Told {
 /// A request on its way. Dropped without an answer, it says who has given it up.
 pub struct Record<'a> {
     request: &'a HttpRequest,
-    state: &'a State,
+    told: &'a Told,
+    stopping: &'a AtomicBool,
     started: Instant,
     work: Rc<Cell<Work>>,
     /// Whether nothing is to be said any more.
@@ -109,8 +116,8 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// From now on the request is answered.
-    pub fn begin(request: &'a HttpRequest, state: &'a State) -> Self {
-        Self { request, state, started: Instant::now(), work: Rc::default(), done: false }
+    pub fn begin(request: &'a HttpRequest, told: &'a Told, stopping: &'a AtomicBool) -> Self {
+        Self { request, told, stopping, started: Instant::now(), work: Rc::default(), done: false }
     }
 
     /// Runs what answers it; [`note`] tells of this request there.
@@ -129,9 +136,9 @@ impl<'a> Record<'a> {
         let elapsed = self.elapsed();
         let line = || answered(self.request, status, elapsed, self.work.get(), refused);
         let failed = status.is_client_error() || status.is_server_error();
-        match (self.state.settings.log_requests, failed) {
+        match (self.told.each, failed) {
             (true, _) if is_news => tracing::info!(target: "request", "{}", line()),
-            (false, true) if is_news && self.state.told.admits(Instant::now()) => match status.is_server_error() {
+            (false, true) if is_news && self.told.admits(Instant::now()) => match status.is_server_error() {
                 true => tracing::warn!(target: "request", "{}", line()),
                 false => tracing::info!(target: "request", "{}", line()),
             },
@@ -142,7 +149,7 @@ impl<'a> Record<'a> {
 
     /// Once: those who wait so long are many then, and know.
     fn warn_if_slow(&self, elapsed: Duration) {
-        if self.state.told.is_first_slow(elapsed) {
+        if self.told.is_first_slow(elapsed) {
             tracing::warn!(
                 "a request took {}{}; clients such as RAGFlow give up after 30 s: docs/ragflow.md says what helps (this is \
                  said once)",
@@ -159,8 +166,8 @@ impl Drop for Record<'_> {
             return;
         }
         let elapsed = self.elapsed();
-        if self.state.settings.log_requests || self.state.told.admits(Instant::now()) {
-            let line = given_up(self.request, self.state.is_stopping(), elapsed, self.work.get());
+        if self.told.each || self.told.admits(Instant::now()) {
+            let line = given_up(self.request, self.stopping.load(Ordering::Relaxed), elapsed, self.work.get());
             tracing::info!(target: "request", "{line}");
         }
         self.warn_if_slow(elapsed);

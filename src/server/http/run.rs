@@ -1,13 +1,11 @@
-//! The life of a server from the first connection on: serve, and stop in order.
+//! Connections from the first on: taken in over what `listen` has reserved, and let go in order.
 //!
-//! Invariants: after a stop signal the server says that it is not well before it takes no more connections, and running
-//! requests get their time. Called by `main`, over what `listen` has reserved.
+//! Invariant: running requests get their time. Called by `life`.
 
 use super::connections::{self, Connections, Times};
 use super::listen::Listening;
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
-use crate::server::{activity, configure, state::State};
 use actix_http::{HttpService, KeepAlive, Request};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
@@ -17,7 +15,6 @@ use actix_web::{App, web};
 use std::future::{Future, ready};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -44,62 +41,11 @@ pub struct Lifecycle {
 /// How long a client that was refused may go on sending: what it has sent is thrown away until then, for it may not look
 /// for the answer before it has sent everything.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take until requests that a stop has cut off are dropped.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a server whose engine has failed gives its last answers; none of them needs to be computed.
-const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until `stop` resolves, then finishes what is running. When the engine fails, what it was to answer gets an
-/// error, and the server ends with the reason. Runs inside an actix system.
-pub async fn run(
-    state: State,
-    listening: Listening,
-    lifecycle: Lifecycle,
-    stop: impl Future<Output = ()>,
-) -> Result<()> {
-    let state = web::Data::new(state);
-    let drained = async {
-        stop.await;
-        state.stopping.store(true, Ordering::Relaxed);
-        tokio::time::sleep(lifecycle.drain_delay).await;
-    };
-    let stop = async {
-        tokio::select! {
-            () = drained => !lifecycle.shutdown_timeout.is_zero(),
-            _ = state.engine.failed() => {
-                tracing::error!("the engine has failed; the server ends");
-                true
-            }
-        }
-    };
-    let telling = actix_web::rt::spawn(activity::tell(state.clone()));
-    let serving = run_app(configure(state.clone()), listening, lifecycle, stop);
-    let failure = async {
-        let failure = state.engine.failed().await;
-        tokio::time::sleep(FAILURE_TIMEOUT).await;
-        failure
-    };
-    let ended = tokio::select! {
-        result = serving => match state.engine.failure() {
-            Some(failure) => Err(failure),
-            None => result,
-        },
-        failure = failure => Err(failure),
-    };
-    telling.abort();
-    // What was cut off says so when it is dropped, on the threads that served.
-    let dropped = async {
-        while state.at_work.load(Ordering::Relaxed) > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let _ = tokio::time::timeout(LAST_WORDS, dropped).await;
-    activity::tell_of_failures(&state);
-    ended
-}
-
-/// `stop` resolves to whether running requests get their time.
-async fn run_app(
+/// Answers with `routes` until `stop` resolves, to whether running requests get their time. Runs inside an actix system.
+pub async fn run_app(
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     listening: Listening,
     lifecycle: Lifecycle,

@@ -37,7 +37,7 @@ pub async fn answer(
     mut body: Body,
 ) -> Result<HttpResponse, ApiError> {
     body.model = headers.get(ADAPTER).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
-    let (target, body) = on_a_thread(state, body.len(), move |_| Ok((target_of(&body)?, body))).await?;
+    let (target, body) = on_a_thread(&state.threads, body.len(), move |_| Ok((target_of(&body)?, body))).await?;
     match target {
         Target::Classify => classify::answer(state, request_id, body).await,
         Target::Rerank => rerank::answer(state, request_id, Documents::Returned, body).await,

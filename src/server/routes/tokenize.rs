@@ -30,14 +30,14 @@ enum Source {
 /// Answers `POST /tokenize`.
 pub async fn tokenize(state: &web::Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let (blocking, share) = (state.clone(), body.share.clone());
-    let response = on_a_thread(state, body.len(), move |_| tokens(&blocking, &body)).await?;
+    let response = on_a_thread(&state.threads, body.len(), move |_| tokens(&blocking, &body)).await?;
     Ok(Answer::json(HttpResponse::Ok(), share, &response))
 }
 
 /// Answers `POST /detokenize`.
 pub async fn detokenize(state: &web::Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let (blocking, share) = (state.clone(), body.share.clone());
-    let response = on_a_thread(state, body.len(), move |_| text(&blocking, &body)).await?;
+    let response = on_a_thread(&state.threads, body.len(), move |_| text(&blocking, &body)).await?;
     Ok(Answer::json(HttpResponse::Ok(), share, &response))
 }
 

@@ -7,27 +7,34 @@ use super::fields::{self, Fields};
 use super::pairs::{self, Common, Place};
 use crate::prompt::Message;
 use crate::server::http::error::ApiError;
-use crate::server::scoring::{Making, PromptRequest, at};
 use serde_json::{Map, Value};
 use std::fmt::Display;
 
 /// A body with `input` or `messages`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InputRequest {
-    common: Common,
-    input: Input,
-    place: Place,
+    /// The fields that all scoring requests have.
+    pub common: Common,
+    /// What becomes prompts.
+    pub input: Input,
+    /// What the body calls it.
+    pub place: Place,
 }
 
+/// The whole prompts of a body, each as it stands, or messages for the prompt of pairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Input {
+pub enum Input {
+    /// Texts.
     Texts(Vec<String>),
+    /// Token ids.
     TokenIds(Vec<Vec<u32>>),
+    /// The messages of one prompt.
     Messages(Vec<Message>),
 }
 
-impl PromptRequest for InputRequest {
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+impl InputRequest {
+    /// Reads a body.
+    pub fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
         refuse_removed(body)?;
         let mut fields = Fields::new(body);
         match Self::from_fields(&mut fields, body)? {
@@ -36,44 +43,6 @@ impl PromptRequest for InputRequest {
         }
     }
 
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
-        let (encoder, options) = (making.encoder, making.options);
-        match &self.input {
-            Input::Messages(messages) => {
-                making.begin(1)?;
-                // The document's, or else the query's: the others are short, or nobody reads them.
-                let last = |role: &str| messages.iter().rposition(|message| message.role == role);
-                let place = Place { name: "messages", is_list: true };
-                let index = last("document").or_else(|| last("query"));
-                let place = index.map_or_else(|| place.name.to_owned(), |index| place.of(index));
-                let [query, document] = Message::pair(messages);
-                let _rendering = making.render(query, document)?;
-                making.add(encoder.messages(messages, options).map_err(|err| at(err, &place))?)
-            }
-            Input::Texts(texts) if !texts.is_empty() => {
-                making.begin(texts.len())?;
-                texts.iter().enumerate().try_for_each(|(i, text)| {
-                    let made = encoder.raw(text, options).map_err(|err| at(err, &self.place.of(i)))?;
-                    making.add((made, false))
-                })
-            }
-            Input::TokenIds(lists) if !lists.is_empty() => {
-                making.begin(lists.len())?;
-                lists.iter().enumerate().try_for_each(|(i, ids)| {
-                    let made = encoder.raw_ids(ids, options).map_err(|err| at(err, &self.place.of(i)))?;
-                    making.add((made, false))
-                })
-            }
-            Input::Texts(_) | Input::TokenIds(_) => Err(ApiError::invalid("You must pass at least one prompt")),
-        }
-    }
-}
-
-impl InputRequest {
     /// The request, or nothing if `fields` have noted what is wrong with it.
     pub fn from_fields(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<Self>, ApiError> {
         let common = pairs::common(fields);

@@ -51,6 +51,16 @@ pub enum Text {
     Parts,
 }
 
+impl Text {
+    /// The text, unless it came in parts.
+    pub fn plain(&self) -> Option<&str> {
+        match self {
+            Self::Plain(text) => Some(text),
+            Self::Parts => None,
+        }
+    }
+}
+
 /// What a body calls a text, or a list of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {

@@ -3,26 +3,28 @@
 //! Invariant: work on the CPU (JSON, tokens) runs aside and stops at the next pair when the request is dropped; then the
 //! engine's future is all that is waited for. Called by `rerank`, `score`, `classify`, `pooling`.
 
+mod input;
+mod making;
+mod pairs;
+
+pub use making::{Making, PromptRequest};
+
 use super::http::aside::{Client, on_a_thread};
-use super::http::budget::{Loan, Share};
+use super::http::budget::Share;
 use super::http::error::{ApiError, ErrorForm};
 use super::http::intake::Body;
 use super::http::{request_id, request_log};
 use super::metrics::Pair;
 use super::state::State;
 use super::wire::body;
-use super::wire::pairs::{Common, PairRequest, Text};
+use super::wire::pairs::Common;
 use crate::engine::Admission;
-use crate::error::{Error, ErrorKind};
 use crate::options::Overflow;
-use crate::prompt::{Encoded, Prompt, PromptEncoder, PromptOptions};
+use crate::prompt::{Encoded, Prompt, PromptOptions};
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
-use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Bytes that a pair takes besides its texts and tokens at most: in the lists of the request, of the engine, of the answer.
-const PAIR: usize = 512;
 /// Copies of the texts of a body: the request's and two in the answer.
 const TEXTS: usize = 3;
 /// Copies of the variables of a template.
@@ -47,71 +49,6 @@ pub struct Scored<R> {
     pub shortened: usize,
 }
 
-/// A request that becomes prompts.
-pub trait PromptRequest: Sized + Send + 'static {
-    /// Reads a body.
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError>;
-    /// The fields that all such requests have.
-    fn common(&self) -> &Common;
-    /// How the client of such a body reads errors.
-    fn error_form(_: &Map<String, Value>) -> ErrorForm {
-        ErrorForm::Object
-    }
-    /// Makes its prompts, in order.
-    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError>;
-}
-
-/// The prompts of a request while they are made: each is charged, has its place in the queue, and is the last when the
-/// client has left.
-pub struct Making<'a> {
-    /// What makes them.
-    pub encoder: &'a PromptEncoder,
-    /// How the request wants them.
-    pub options: &'a PromptOptions,
-    state: &'a State,
-    share: &'a Arc<Share>,
-    client: &'a Client,
-    pairs: usize,
-    admission: Option<Admission>,
-    encoded: Encoded,
-}
-
-impl Making<'_> {
-    /// Says how many pairs there will be, before the first is made.
-    pub fn begin(&mut self, pairs: usize) -> Result<(), ApiError> {
-        self.share.grow(pairs.saturating_mul(PAIR))?;
-        self.pairs = pairs;
-        self.encoded.prompts.reserve_exact(pairs);
-        self.admission = Some(self.state.engine.admit(pairs).map_err(|err| self.refused(err))?);
-        Ok(())
-    }
-
-    /// Charges what an operator's template may make of a pair, until that is done.
-    pub fn render(&self, query: &str, document: &str) -> Result<Option<Loan>, ApiError> {
-        let bytes = self.encoder.template_bytes(query, document);
-        (bytes > 0).then(|| self.share.lend(bytes)).transpose()
-    }
-
-    /// Adds what [`ForQuery::prompt`](crate::prompt::ForQuery::prompt) made; an error if it was for nobody.
-    pub fn add(&mut self, made: (Prompt, bool)) -> Result<(), ApiError> {
-        self.client.is_there()?;
-        let prompt = &made.0;
-        // The head of the prompts before is theirs as well.
-        let shared = self.encoded.prompts.last().is_some_and(|last| last.shares_head(prompt));
-        self.share.grow(size_of::<u32>() * if shared { prompt.own() } else { prompt.len() })?;
-        if let Some(admission) = &mut self.admission {
-            admission.add_tokens(prompt.len()).map_err(|err| self.refused(err))?;
-        }
-        self.encoded.push(made);
-        Ok(())
-    }
-
-    fn refused(&self, err: Error) -> ApiError {
-        self.state.metrics.pairs_begin(self.pairs).failed();
-        err.into()
-    }
-}
-
 struct Prepared<R> {
     request: R,
     encoded: Encoded,
@@ -124,7 +61,7 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
     let started = Instant::now();
     let (blocking, share) = (state.clone(), body.share.clone());
     let Prepared { request, encoded: Encoded { prompts, shortened }, admission, error_form } =
-        on_a_thread(state, body.len(), move |client| prepare::<R>(&blocking, body, client)).await?;
+        on_a_thread(&state.threads, body.len(), move |client| prepare::<R>(&blocking, body, client)).await?;
 
     let lengths: Vec<usize> = prompts.iter().map(Prompt::len).collect();
     request_log::note(|work| (work.documents, work.tokens) = (lengths.len(), lengths.iter().sum()));
@@ -183,19 +120,9 @@ fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Resu
         let options = prompt_options(state, request.common())?;
         // The texts that are needed have been copied.
         drop((object, body));
-        let mut making = Making {
-            encoder: &state.encoder,
-            options: &options,
-            state,
-            share: &share,
-            client,
-            pairs: 0,
-            admission: None,
-            encoded: Encoded::default(),
-        };
+        let mut making = Making::new(state, &options, &share, client);
         request.prompts(&mut making)?;
-        let Making { encoded, admission, .. } = making;
-        let admission = admission.ok_or_else(|| ApiError::invalid("You must pass at least one prompt"))?;
+        let (encoded, admission) = making.finish()?;
         Ok((request, encoded, admission))
     };
     let (request, encoded, admission) = read().map_err(|err: ApiError| err.in_form(error_form))?;
@@ -209,60 +136,8 @@ fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Resu
     Ok(Prepared { request, encoded, admission, error_form })
 }
 
-impl<R: PairRequest> PromptRequest for R {
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
-        PairRequest::read(body)
-    }
-
-    fn common(&self) -> &Common {
-        PairRequest::common(self)
-    }
-
-    fn error_form(body: &Map<String, Value>) -> ErrorForm {
-        <R as PairRequest>::error_form(body)
-    }
-
-    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
-        let (queries, documents) = self.sides();
-        let pairs = pair(queries, documents)?;
-        making.begin(pairs.len())?;
-        // Neighbours with one query share the prompt's head.
-        for same_query in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b) || a == b) {
-            let mut query = making.encoder.for_query(same_query[0].0, making.options)?;
-            for (_, document) in same_query {
-                let _rendering = making.render(same_query[0].0, document)?;
-                let prompt = query.prompt(document).map_err(|err| {
-                    let [left, right] = self.places();
-                    let index = making.encoded.prompts.len();
-                    // The document is not to blame for a query that leaves it no room.
-                    match is_too_long(&err) && query.prompt("").is_err() {
-                        true => at(err, &left.of(if queries.len() > 1 { index } else { 0 })),
-                        false => at(err, &right.of(index)),
-                    }
-                })?;
-                making.add(prompt)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Why a prompt could not be made, with the place of the text that is to blame.
-pub(super) fn at(err: Error, place: &str) -> ApiError {
-    let sentence = match err.kind() {
-        _ if is_too_long(&err) => format!("{place} is too long."),
-        ErrorKind::InvalidRequest => format!("({place})"),
-        _ => return err.into(),
-    };
-    ApiError::from(err).and(&sentence)
-}
-
-fn is_too_long(err: &Error) -> bool {
-    err.kind() == ErrorKind::TooLong || err.param() == Some("truncate_prompt_tokens")
-}
-
 /// The rules that tie a request's fields to the server's settings.
-pub(super) fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiError> {
+fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiError> {
     check_cache_salt(common.cache_salt.as_deref())?;
     if common.has_mm_processor_kwargs {
         let sentence = "mm_processor_kwargs are not accepted: Qwen3ForSequenceClassification reads texts only. \
@@ -327,31 +202,5 @@ fn text_limit(name: &str, value: i64, max_model_len: usize) -> Result<usize, Api
             Err(ApiError::invalid(format!("{name} ({tokens}) must be less than max_model_len ({max_model_len}).")))
         }
         Ok(tokens) => Ok(tokens),
-    }
-}
-
-/// 1:N is broadcast, N:N goes element by element, anything else is refused.
-fn pair<'a>(queries: &'a [Text], documents: &'a [Text]) -> Result<Vec<(&'a str, &'a str)>, ApiError> {
-    if queries.iter().chain(documents).any(|text| *text == Text::Parts) {
-        return Err(ApiError::invalid("MultiModalParam is not supported for Qwen3ForSequenceClassification"));
-    }
-    match (queries.len(), documents.len()) {
-        (0, _) => return Err(ApiError::invalid("At least one text element must be given")),
-        (_, 0) => return Err(ApiError::invalid("At least one text_pair element must be given")),
-        (1, _) => {}
-        (n, m) if n == m => {}
-        _ => return Err(ApiError::invalid("Input lengths must be either 1:1, 1:N or N:N")),
-    }
-    let queries = queries.iter().cycle();
-    Ok(queries.zip(documents).filter_map(|(query, document)| Some((query.plain()?, document.plain()?))).collect())
-}
-
-impl Text {
-    /// The text, unless it came in parts.
-    pub fn plain(&self) -> Option<&str> {
-        match self {
-            Self::Plain(text) => Some(text),
-            Self::Parts => None,
-        }
     }
 }

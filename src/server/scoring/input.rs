@@ -1,0 +1,50 @@
+//! Whole prompts, as they stand; messages are put into the prompt of pairs.
+
+use super::making::{Making, PromptRequest, at};
+use crate::prompt::Message;
+use crate::server::http::error::ApiError;
+use crate::server::wire::input::{Input, InputRequest};
+use crate::server::wire::pairs::{Common, Place};
+use serde_json::{Map, Value};
+
+impl PromptRequest for InputRequest {
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+        Self::read(body)
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
+        let (encoder, options) = (making.encoder, making.options);
+        match &self.input {
+            Input::Messages(messages) => {
+                making.begin(1)?;
+                // The document's, or else the query's: the others are short, or nobody reads them.
+                let last = |role: &str| messages.iter().rposition(|message| message.role == role);
+                let place = Place { name: "messages", is_list: true };
+                let index = last("document").or_else(|| last("query"));
+                let place = index.map_or_else(|| place.name.to_owned(), |index| place.of(index));
+                let [query, document] = Message::pair(messages);
+                let _rendering = making.render(query, document)?;
+                making.add(encoder.messages(messages, options).map_err(|err| at(err, &place))?)
+            }
+            Input::Texts(texts) if !texts.is_empty() => {
+                making.begin(texts.len())?;
+                texts.iter().enumerate().try_for_each(|(i, text)| {
+                    let made = encoder.raw(text, options).map_err(|err| at(err, &self.place.of(i)))?;
+                    making.add((made, false))
+                })
+            }
+            Input::TokenIds(lists) if !lists.is_empty() => {
+                making.begin(lists.len())?;
+                lists.iter().enumerate().try_for_each(|(i, ids)| {
+                    let made = encoder.raw_ids(ids, options).map_err(|err| at(err, &self.place.of(i)))?;
+                    making.add((made, false))
+                })
+            }
+            Input::Texts(_) | Input::TokenIds(_) => Err(ApiError::invalid("You must pass at least one prompt")),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The prompts of a request while they are made.
+//!
+//! Invariant: what takes memory is charged before it is made, and nothing is made for a client that has left. Called by
+//! what makes prompts of a request: `pairs`, `input` and `pooling`.
+
+use crate::engine::Admission;
+use crate::error::{Error, ErrorKind};
+use crate::prompt::{Encoded, Prompt, PromptEncoder, PromptOptions};
+use crate::server::http::aside::Client;
+use crate::server::http::budget::{Loan, Share};
+use crate::server::http::error::{ApiError, ErrorForm};
+use crate::server::state::State;
+use crate::server::wire::pairs::Common;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Bytes that a pair takes besides its texts and tokens at most: in the lists of the request, of the engine, of the answer.
+const PAIR: usize = 512;
+/// A request that becomes prompts.
+pub trait PromptRequest: Sized + Send + 'static {
+    /// Reads a body.
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError>;
+    /// The fields that all such requests have.
+    fn common(&self) -> &Common;
+    /// How the client of such a body reads errors.
+    fn error_form(_: &Map<String, Value>) -> ErrorForm {
+        ErrorForm::Object
+    }
+    /// Makes its prompts, in order.
+    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError>;
+}
+
+/// The prompts of a request while they are made: each is charged, has its place in the queue, and is the last when the
+/// client has left.
+pub struct Making<'a> {
+    /// What makes them.
+    pub encoder: &'a PromptEncoder,
+    /// How the request wants them.
+    pub options: &'a PromptOptions,
+    state: &'a State,
+    share: &'a Arc<Share>,
+    client: &'a Client,
+    pairs: usize,
+    admission: Option<Admission>,
+    encoded: Encoded,
+}
+
+impl<'a> Making<'a> {
+    /// Nothing is made yet; what will be is charged to `share`, and for `client`.
+    pub fn new(state: &'a State, options: &'a PromptOptions, share: &'a Arc<Share>, client: &'a Client) -> Self {
+        let encoder = &state.encoder;
+        Self { encoder, options, state, share, client, pairs: 0, admission: None, encoded: Encoded::default() }
+    }
+
+    /// Says how many pairs there will be, before the first is made.
+    pub fn begin(&mut self, pairs: usize) -> Result<(), ApiError> {
+        self.share.grow(pairs.saturating_mul(PAIR))?;
+        self.pairs = pairs;
+        self.encoded.prompts.reserve_exact(pairs);
+        self.admission = Some(self.state.engine.admit(pairs).map_err(|err| self.refused(err))?);
+        Ok(())
+    }
+
+    /// Charges what an operator's template may make of a pair, until that is done.
+    pub fn render(&self, query: &str, document: &str) -> Result<Option<Loan>, ApiError> {
+        let bytes = self.encoder.template_bytes(query, document);
+        (bytes > 0).then(|| self.share.lend(bytes)).transpose()
+    }
+
+    /// Adds what [`ForQuery::prompt`](crate::prompt::ForQuery::prompt) made; an error if it was for nobody.
+    pub fn add(&mut self, made: (Prompt, bool)) -> Result<(), ApiError> {
+        self.client.is_there()?;
+        let prompt = &made.0;
+        // The head of the prompts before is theirs as well.
+        let shared = self.encoded.prompts.last().is_some_and(|last| last.shares_head(prompt));
+        self.share.grow(size_of::<u32>() * if shared { prompt.own() } else { prompt.len() })?;
+        if let Some(admission) = &mut self.admission {
+            admission.add_tokens(prompt.len()).map_err(|err| self.refused(err))?;
+        }
+        self.encoded.push(made);
+        Ok(())
+    }
+
+    /// How many have been made.
+    pub fn made(&self) -> usize {
+        self.encoded.prompts.len()
+    }
+
+    /// All of them, with their place in the queue; an error if there are none.
+    pub fn finish(self) -> Result<(Encoded, Admission), ApiError> {
+        let admission = self.admission.ok_or_else(|| ApiError::invalid("You must pass at least one prompt"))?;
+        Ok((self.encoded, admission))
+    }
+
+    fn refused(&self, err: Error) -> ApiError {
+        self.state.metrics.pairs_begin(self.pairs).failed();
+        err.into()
+    }
+}
+
+/// Why a prompt could not be made, with the place of the text that is to blame.
+pub fn at(err: Error, place: &str) -> ApiError {
+    let sentence = match err.kind() {
+        _ if is_too_long(&err) => format!("{place} is too long."),
+        ErrorKind::InvalidRequest => format!("({place})"),
+        _ => return err.into(),
+    };
+    ApiError::from(err).and(&sentence)
+}
+
+/// Whether a prompt could not be made for its length.
+pub fn is_too_long(err: &Error) -> bool {
+    err.kind() == ErrorKind::TooLong || err.param() == Some("truncate_prompt_tokens")
+}

@@ -12,6 +12,11 @@ use std::sync::Arc;
 /// Buffers from this size on ask for huge pages: two of the usual 2 MiB, below which nothing is gained.
 const HUGE_PAGE_BYTES: usize = 4 << 20;
 
+/// The product of `factors`; panics where it overflows.
+pub(crate) fn size(factors: &[usize]) -> usize {
+    factors.iter().try_fold(1_usize, |size, &factor| size.checked_mul(factor)).expect("a size overflows usize")
+}
+
 /// `len` zeroed f32 values, aligned to a page.
 pub struct Buffer {
     map: Option<MmapMut>,

@@ -3,7 +3,23 @@
 //! Reductions add in a fixed order that depends on the length alone. Called by the other kernels, inside
 //! [`crate::isa::Isa::dispatch`].
 
-use crate::isa::Simd;
+use crate::cpu::Cpu;
+use crate::isa::{Kernel, Simd};
+
+impl Cpu {
+    /// `sum_i a[i] * b[i]`; the lengths are equal.
+    pub fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
+        struct Dot<'a>(&'a [f32], &'a [f32]);
+        impl Kernel for Dot<'_> {
+            type Output = f32;
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) -> f32 {
+                dot(s, self.0, self.1)
+            }
+        }
+        self.isa().dispatch(Dot(a, b))
+    }
+}
 
 /// `out[i] += x[i]`; the lengths are equal.
 #[inline(always)]

@@ -6,9 +6,8 @@
 use crate::cpu::Cpu;
 use crate::isa::{Kernel, Simd};
 use crate::lanes;
-use crate::matmul::pack::Lhs;
-use crate::matmul::pack_tiles;
-use crate::pool::{Blocks, Job};
+use crate::matmul::lhs::{Lhs, LhsBlocks};
+use crate::pool::Job;
 
 /// Weight and epsilon of one RMSNorm.
 #[derive(Clone, Copy)]
@@ -43,16 +42,6 @@ impl Cpu {
         self.run(rows.div_ceil(tile), tile * k, &NormTiles { x, norm, out });
     }
 
-    /// Lays `x` (m, k), row-major, out as a left operand as it is.
-    pub fn pack_lhs(&self, x: &[f32], k: usize, out: &mut Lhs) {
-        assert!(k > 0 && x.len().is_multiple_of(k) || x.is_empty(), "the activations are no whole rows of {k}");
-        let rows = x.len() / k.max(1);
-        let tile = self.isa().mr();
-        out.check_layout(self.isa());
-        let out = out.blocks(rows, k, tile, k);
-        self.run(rows.div_ceil(tile), 0, &PackTiles { x, k, out });
-    }
-
     /// Normalises one vector.
     pub fn rms_norm_vector(&self, x: &[f32], norm: RmsNorm, out: &mut [f32]) {
         struct Vector<'a>(&'a [f32], RmsNorm<'a>, &'a mut [f32]);
@@ -65,41 +54,13 @@ impl Cpu {
         }
         self.isa().dispatch(Vector(x, norm, out));
     }
-
-    /// `sum_i a[i] * b[i]`; the lengths are equal.
-    pub fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
-        struct Dot<'a>(&'a [f32], &'a [f32]);
-        impl Kernel for Dot<'_> {
-            type Output = f32;
-            #[inline(always)]
-            fn run<S: Simd>(self, s: S) -> f32 {
-                lanes::dot(s, self.0, self.1)
-            }
-        }
-        self.isa().dispatch(Dot(a, b))
-    }
-}
-
-/// Task t lays out the rows of tile t.
-struct PackTiles<'a> {
-    x: &'a [f32],
-    k: usize,
-    out: Blocks<'a>,
-}
-
-impl Job for PackTiles<'_> {
-    #[inline(always)]
-    fn run<S: Simd>(&self, s: S, t: usize, _: &mut [f32]) {
-        let x = &self.x[t * S::MR * self.k..];
-        pack_tiles(s, &x[..x.len().min(S::MR * self.k)], self.k, self.k, &mut self.out.take(t, 0));
-    }
 }
 
 /// Task t normalises the rows of tile t.
 struct NormTiles<'a> {
     x: &'a [f32],
     norm: RmsNorm<'a>,
-    out: Blocks<'a>,
+    out: LhsBlocks<'a>,
 }
 
 impl Job for NormTiles<'_> {
@@ -111,6 +72,6 @@ impl Job for NormTiles<'_> {
         for (x, y) in x.chunks_exact(k).zip(scratch.chunks_exact_mut(k)) {
             self.norm.apply(s, x, 1.0, y);
         }
-        pack_tiles(s, &scratch[..x.len()], k, k, &mut self.out.take(t, 0));
+        self.out.take(t, 0).pack(s, &scratch[..x.len()], k, k);
     }
 }

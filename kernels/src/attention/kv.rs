@@ -2,10 +2,10 @@
 
 use super::heads::{Heads, QkNormRope};
 use super::{AttentionShape, Run};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, size};
 use crate::cpu::Cpu;
 use crate::isa::{Isa, Simd};
-use crate::matmul::pack::{size, transpose};
+use crate::matmul::transpose::transpose;
 use crate::pool::{Blocks, Job};
 use std::ops::Range;
 

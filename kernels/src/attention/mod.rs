@@ -23,11 +23,13 @@ pub use heads::{Heads, QkNormRope};
 pub use kv::{KV_BLOCK, KvBlocks, KvPiece};
 
 use crate::activation::exp;
+use crate::buffer::size;
 use crate::cpu::Cpu;
 use crate::isa::Simd;
-use crate::matmul::pack::{Lhs, size, transpose};
+use crate::matmul::lhs::{Lhs, LhsBlock, LhsBlocks};
 use crate::matmul::tile::{NR, TileArgs, Write, tile};
-use crate::pool::{Block, Blocks, Job};
+use crate::matmul::transpose::transpose;
+use crate::pool::Job;
 use std::ops::Range;
 
 /// Query rows of a task: whole tiles of every ISA, and with two heads to a key head three full panels.
@@ -100,7 +102,7 @@ struct Attention<'a> {
     prepare: QkNormRope<'a>,
     runs: &'a [Run<'a>],
     kv: &'a KvBlocks,
-    out: Blocks<'a>,
+    out: LhsBlocks<'a>,
     tasks: usize,
     kv_heads: usize,
     group: usize,
@@ -190,7 +192,7 @@ impl<'a> Panel<'a> {
 
 impl Attention<'_> {
     #[inline(always)]
-    fn attend<S: Simd>(&self, s: S, segment: &Segment, origin: usize, scratch: &mut [f32], out: &mut Block) {
+    fn attend<S: Simd>(&self, s: S, segment: &Segment, origin: usize, scratch: &mut [f32], out: &mut LhsBlock) {
         let Self { d, group, .. } = *self;
         let Segment { rows, head, run } = segment;
         let tokens = rows.len();
@@ -283,7 +285,7 @@ impl Attention<'_> {
                 while t < lanes.tokens.end {
                     let (row, lane) = (rows.start + t - origin, lanes.first(g) + t - lanes.tokens.start);
                     let count = (S::MR - row % S::MR).min(lanes.tokens.end - t);
-                    let tile = &mut out.row_mut(row / S::MR)[g * d * S::MR..][..d * S::MR];
+                    let tile = &mut out.tile_mut(row / S::MR)[g * d * S::MR..][..d * S::MR];
                     let inverse = &panel.sums[lane..lane + count];
                     let outputs = panel.outputs.chunks_exact(NR).map(|row| &row[lane..lane + count]);
                     for (outputs, tile) in outputs.zip(tile.chunks_exact_mut(S::MR)) {

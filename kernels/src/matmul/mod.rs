@@ -9,17 +9,20 @@
 //! Error: at most `(KC + k / KC) * eps * sum |a * w|`, eps = 2^-24; typically the square root of that factor.
 //! Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"; Van Zee, "BLIS".
 
-pub mod pack;
+pub mod lhs;
 #[allow(unsafe_code)] // the innermost loop reads through pointers
 pub mod tile;
+pub mod transpose;
+pub mod weights;
 
 use crate::cpu::Cpu;
 use crate::isa::Simd;
-use crate::pool::{Block, Blocks, Job};
+use crate::pool::{Blocks, Job};
 use crate::{activation, lanes};
-use pack::{Lhs, Weights};
+use lhs::{Lhs, LhsBlocks};
 use std::ops::Range;
 use tile::{NR, TileArgs, Write};
+use weights::Weights;
 
 /// Rows of a task: a multiple of every ISA's MR, and at KC = 384 a block of A of 288 KiB, which fits an L2 of 512 KiB.
 const MC: usize = 192;
@@ -199,7 +202,7 @@ impl Epilogue for Accumulate<'_> {
 }
 
 struct SiluMul<'a> {
-    out: Blocks<'a>,
+    out: LhsBlocks<'a>,
 }
 
 impl Epilogue for SiluMul<'_> {
@@ -215,16 +218,7 @@ impl Epilogue for SiluMul<'_> {
                 c[pair * NR..][..NR].copy_from_slice(&product);
             }
         }
-        let mut block = self.out.take(i, j);
-        pack_tiles(s, c, width, half, &mut block);
-    }
-}
-
-/// Rows of `c` (the first `k` of `stride` columns) into the tiles of a block of an [`Lhs`].
-#[inline(always)]
-pub(crate) fn pack_tiles<S: Simd>(s: S, c: &[f32], stride: usize, k: usize, block: &mut Block) {
-    for (t, rows) in c.chunks(S::MR * stride).enumerate() {
-        pack::transpose(s, rows, stride, k, rows.len() / stride, block.row_mut(t), S::MR);
+        self.out.take(i, j).pack(s, c, width, half);
     }
 }
 

@@ -4,7 +4,7 @@
 //! does not depend on how many rows the tile has, so a row's result is the same bits in a full and in a tail tile.
 //! Called by [`crate::matmul`] (weights as panels) and [`crate::attention`] (keys, queries, probabilities, values).
 
-use super::pack::size;
+use crate::buffer::size;
 use crate::isa::Simd;
 use std::ops::Range;
 

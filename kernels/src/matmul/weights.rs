@@ -1,10 +1,11 @@
-//! Operand layouts: [`Weights`] in panels of [`NR`] columns, packed once; [`Lhs`] in tiles of `MR` rows, written by
-//! the kernel that makes the activations.
+//! The right operand of a product: [`Weights`] in panels of [`NR`] columns, packed once, in one layout for every
+//! instruction set. Called by the model, which makes them or maps a file of them, and by [`super`], which reads them.
 
 use super::tile::NR;
-use crate::buffer::{Buffer, Floats, MappedFile};
+use super::transpose::transpose;
+use crate::buffer::{Buffer, Floats, MappedFile, size};
 use crate::cpu::Cpu;
-use crate::isa::{Isa, Simd};
+use crate::isa::Simd;
 use crate::pool::{Blocks, Job};
 use std::sync::Arc;
 
@@ -118,100 +119,5 @@ impl<F: Fn(usize, &mut [f32]) + Sync> Job for PackPanels<'_, F> {
         }
         let mut block = self.out.take(p, 0);
         transpose(s, rows, self.k, self.k, columns, block.row_mut(0), NR);
-    }
-}
-
-/// `out[p * width + i] = rows[i * stride + p]` for `i < count`, `p < k`: rows side by side, depth step after step.
-#[inline(always)]
-pub(crate) fn transpose<S: Simd>(
-    s: S,
-    rows: &[f32],
-    stride: usize,
-    k: usize,
-    count: usize,
-    out: &mut [f32],
-    width: usize,
-) {
-    // Sixteen depth steps at a time: a row's cache line is read while it is hot, and writes stay within a few lines.
-    const STEPS: usize = 16;
-    let whole = if count < 4 { 0 } else { k / 4 * 4 };
-    for p in (0..whole).step_by(STEPS) {
-        for i in (0..count).step_by(4) {
-            // The last four rows, some of them for the second time, where four do not divide their number.
-            let i = i.min(count - 4);
-            for p in (p..whole.min(p + STEPS)).step_by(4) {
-                s.transpose_4x4(&rows[i * stride + p..], stride, &mut out[p * width + i..], width);
-            }
-        }
-    }
-    for p in whole..k {
-        for i in 0..count {
-            out[p * width + i] = rows[i * stride + p];
-        }
-    }
-}
-
-/// The product of `factors`; panics where it overflows.
-pub(crate) fn size(factors: &[usize]) -> usize {
-    factors.iter().try_fold(1_usize, |size, &factor| size.checked_mul(factor)).expect("a size overflows usize")
-}
-
-/// The left operand of a product: `rows` by `k` activations in tiles of `MR` rows, each `k` steps of `MR` values.
-/// Rows past the last are never read.
-pub struct Lhs {
-    data: Buffer,
-    mr: usize,
-    rows: usize,
-    k: usize,
-}
-
-impl Lhs {
-    /// Room for `rows` by `k`, laid out for the register tile of `isa`.
-    pub fn new(isa: Isa, rows: usize, k: usize) -> Self {
-        let mr = isa.mr();
-        Self { data: Buffer::zeroed(size(&[rows.div_ceil(mr), mr, k])), mr, rows: 0, k: 0 }
-    }
-
-    /// Rows it holds now.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Depth it holds now.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
-    /// Bytes in memory.
-    pub fn bytes(&self) -> usize {
-        self.data.len() * size_of::<f32>()
-    }
-
-    /// The value at (`row`, `p`), for tests.
-    pub fn get(&self, row: usize, p: usize) -> f32 {
-        assert!(row < self.rows && p < self.k);
-        self.data[(row / self.mr * self.k + p) * self.mr + row % self.mr]
-    }
-
-    /// Hands out the blocks of a new content of `rows` by `k` for writing: `row_block` rows (a multiple of `MR`) by
-    /// `k_block` depth steps each. A block's rows are the tiles, [`Block::row_mut`](crate::pool::Block::row_mut)
-    /// being that tile's `[depth step][MR]`.
-    pub(crate) fn blocks(&mut self, rows: usize, k: usize, row_block: usize, k_block: usize) -> Blocks<'_> {
-        let tiles = rows.div_ceil(self.mr);
-        assert!(row_block.is_multiple_of(self.mr), "blocks of {row_block} rows split a tile of {}", self.mr);
-        assert!(size(&[tiles, self.mr, k]) <= self.data.len(), "{rows} x {k} activations do not fit the buffer");
-        (self.rows, self.k) = (rows, k);
-        Blocks::new(&mut self.data, tiles, k * self.mr, row_block / self.mr, k_block * self.mr)
-    }
-
-    /// Panics unless it is laid out for the register tile of `isa`.
-    pub(crate) fn check_layout(&self, isa: Isa) {
-        assert_eq!(self.mr, isa.mr(), "a left operand is laid out for another instruction set");
-    }
-
-    #[inline(always)]
-    pub(crate) fn tile(&self, t: usize) -> &[f32] {
-        let len = self.k * self.mr;
-        &self.data[t * len..][..len]
     }
 }

@@ -60,7 +60,8 @@ impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         match &mut self.map {
             None => &mut [],
-            // SAFETY: as in `deref`, and `&mut self` makes the borrow unique.
+            // SAFETY: the mapping is page-aligned, holds `len * 4` bytes and any bit pattern is an f32; `&mut self` makes the
+            // borrow unique.
             Some(map) => unsafe { std::slice::from_raw_parts_mut(map.as_mut_ptr().cast(), self.len) },
         }
     }

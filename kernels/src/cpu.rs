@@ -1,10 +1,9 @@
 //! The CPU as the model sees it: an instruction set, a pool of threads, and the kernels as methods.
 
-use crate::isa::Isa;
+use crate::dispatch::Isa;
 use crate::pool::{Job, Pool};
 
-/// What runs the kernels. The kernels are methods, defined beside their code: [`Cpu::rms_norm`], [`Cpu::matmul`],
-/// [`Cpu::matmul_add`], [`Cpu::matmul_silu_mul`], [`Cpu::store_kv`], [`Cpu::attention`], [`Cpu::dot`].
+/// What runs the kernels. The kernels are methods, defined beside their code.
 pub struct Cpu {
     isa: Isa,
     pool: Pool,

@@ -1,10 +1,11 @@
 //! Element-wise passes and reductions over slices: whole vectors, then one partial vector for the tail.
 //!
 //! Reductions add in a fixed order that depends on the length alone. Called by the other kernels, inside
-//! [`crate::isa::Isa::dispatch`].
+//! [`crate::dispatch::Isa::dispatch`].
 
 use crate::cpu::Cpu;
-use crate::isa::{Kernel, Simd};
+use crate::dispatch::{Arch, Kernel};
+use crate::isa::Simd;
 
 impl Cpu {
     /// `sum_i a[i] * b[i]`; the lengths are equal.
@@ -13,7 +14,7 @@ impl Cpu {
         impl Kernel for Dot<'_> {
             type Output = f32;
             #[inline(always)]
-            fn run<S: Simd>(self, s: S) -> f32 {
+            fn run<S: Arch>(self, s: S) -> f32 {
                 dot(s, self.0, self.1)
             }
         }

@@ -1,14 +1,16 @@
 //! SIMD kernels of a transformer's forward pass in f32, chosen at run time.
 //!
 //! [`Cpu`] is an [`Isa`] (what the instructions are) and a [`Pool`] (which threads run them); every kernel is one of
-//! its methods. A kernel is written once against the `Simd` trait (in `isa`), compiled for each ISA, and entered
-//! through `Isa::dispatch`: once per call and thread.
+//! its methods. A kernel is written once against `Simd` (in `isa`: vectors) and `Tile` (in `tile`: register tiles of
+//! vectors), compiled for each ISA, and entered through `Isa::dispatch`: once per call and thread. Files import
+//! downwards only: `buffer`; `isa`, `activation`; `tile`; `dispatch`; `pool`, `cpu`, `lanes`; `matmul`; `norm`, `rope`,
+//! `attention`.
 //!
 //! Letters: `m` rows or tokens, `n` outputs, `k` depth, `h` heads, `d` channels of a head; tiles of `MR` x `NR`,
 //! blocks of `MC` rows and `KC` depth.
 //!
-//! Wrong shapes are bugs of the caller and panic. `unsafe` is denied except in the modules marked below and in
-//! `matmul::tile`, which are the list to audit.
+//! Wrong shapes are bugs of the caller and panic. `unsafe` is denied except in the modules marked below, which are the
+//! list to audit.
 #![deny(unsafe_code)]
 
 mod activation;
@@ -16,9 +18,11 @@ mod attention;
 #[allow(unsafe_code)] // memory maps
 mod buffer;
 mod cpu;
+#[allow(unsafe_code)] // functions compiled for what detection has proven
+mod dispatch;
 #[allow(unsafe_code)] // a signal handler
 mod fault;
-#[allow(unsafe_code)] // intrinsics, guarded by detection
+#[allow(unsafe_code)] // intrinsics, licensed by detection
 mod isa;
 mod lanes;
 mod matmul;
@@ -28,15 +32,18 @@ mod peak;
 mod pool;
 pub mod reference;
 mod rope;
+#[allow(unsafe_code)] // the innermost loops read and write through pointers
+mod tile;
 
 pub use attention::{AttentionShape, Heads, KV_BLOCK, KvBlocks, KvPiece, QkNormRope, Run};
 pub use buffer::{Buffer, MappedFile};
 pub use cpu::Cpu;
+pub use dispatch::{Isa, UnavailableIsa};
 pub use fault::explain_bus_errors;
-pub use isa::{Isa, UnavailableIsa};
+
 pub use matmul::lhs::Lhs;
-pub use matmul::tile::NR;
 pub use matmul::weights::Weights;
 pub use norm::RmsNorm;
 pub use pool::{Machine, Pool, PoolError};
 pub use rope::Rope;
+pub use tile::NR;

@@ -4,10 +4,13 @@
 //! Source: Zhang and Sennrich, "Root Mean Square Layer Normalization".
 
 use crate::cpu::Cpu;
-use crate::isa::{Kernel, Simd};
+use crate::dispatch::{Arch, Kernel};
+use crate::isa::Simd;
 use crate::lanes;
 use crate::matmul::lhs::{Lhs, LhsBlocks};
 use crate::pool::Job;
+use crate::tile::Tile;
+use crate::tile::float32::F32;
 
 /// Weight and epsilon of one RMSNorm.
 #[derive(Clone, Copy)]
@@ -48,7 +51,7 @@ impl Cpu {
         impl Kernel for Vector<'_> {
             type Output = ();
             #[inline(always)]
-            fn run<S: Simd>(self, s: S) {
+            fn run<S: Arch>(self, s: S) {
                 self.1.apply(s, self.0, 1.0, self.2);
             }
         }
@@ -65,10 +68,10 @@ struct NormTiles<'a> {
 
 impl Job for NormTiles<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, s: S, t: usize, scratch: &mut [f32]) {
-        let k = self.norm.weight.len();
-        let x = &self.x[t * S::MR * k..];
-        let x = &x[..x.len().min(S::MR * k)];
+    fn run<S: Arch>(&self, s: S, t: usize, scratch: &mut [f32]) {
+        let (mr, k) = (<S as Tile<F32>>::MR, self.norm.weight.len());
+        let x = &self.x[t * mr * k..];
+        let x = &x[..x.len().min(mr * k)];
         for (x, y) in x.chunks_exact(k).zip(scratch.chunks_exact_mut(k)) {
             self.norm.apply(s, x, 1.0, y);
         }

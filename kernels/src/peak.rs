@@ -2,7 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::cpu::Cpu;
-use crate::isa::{Kernel, Simd};
+use crate::dispatch::{Arch, Kernel};
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
@@ -67,7 +67,7 @@ impl Kernel for Chains {
     type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> usize {
+    fn run<S: Arch>(self, s: S) -> usize {
         let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
         let mut sums = [s.splat(1.0); CHAINS];
         for _ in 0..self.0 {
@@ -89,7 +89,7 @@ impl Kernel for Sum<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
+    fn run<S: Arch>(self, s: S) -> f32 {
         let mut sums = [s.splat(0.0); 8];
         for group in self.0.chunks_exact(8 * S::LANES) {
             for (sum, x) in sums.iter_mut().zip(group.chunks_exact(S::LANES)) {

@@ -1,12 +1,14 @@
 //! Keys and values, stored as the left operands of attention's two products.
 
 use super::heads::{Heads, QkNormRope};
-use super::{AttentionShape, Run};
+use super::shape::{AttentionShape, Run};
 use crate::buffer::{Buffer, size};
 use crate::cpu::Cpu;
-use crate::isa::{Isa, Simd};
+use crate::dispatch::{Arch, Isa};
 use crate::matmul::transpose::transpose;
 use crate::pool::{Blocks, Job};
+use crate::tile::Tile;
+use crate::tile::float32::F32;
 use std::ops::Range;
 
 /// Positions of a block of keys and values: whole tiles of every ISA, 48 KiB of keys at 128 channels.
@@ -145,7 +147,8 @@ struct StoreKv<'a> {
 
 impl Job for StoreKv<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, s: S, task: usize, scratch: &mut [f32]) {
+    fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]) {
+        let mr = <S as Tile<F32>>::MR;
         let (pieces, head, d) = (self.blocks[task / self.heads], task % self.heads, self.d);
         let panel = pieces[0].block as usize * self.heads + head;
         let (mut keys, mut values) = (self.key_panels.take(panel, 0), self.value_panels.take(panel, 0));
@@ -158,16 +161,16 @@ impl Job for StoreKv<'_> {
                     Some(prepare) => prepare.apply(s, key, piece.position + i, 1.0, out),
                     None => out.copy_from_slice(key),
                 }
-                let value = self.values.head(row, head, d).chunks(S::MR);
-                for (value, tile) in value.zip(values.chunks_exact_mut(S::MR * KV_BLOCK)) {
-                    tile[(slot + i) * S::MR..][..value.len()].copy_from_slice(value);
+                let value = self.values.head(row, head, d).chunks(mr);
+                for (value, tile) in value.zip(values.chunks_exact_mut(mr * KV_BLOCK)) {
+                    tile[(slot + i) * mr..][..value.len()].copy_from_slice(value);
                 }
             }
             let end = slot + piece.rows.len();
-            for tile in slot / S::MR..end.div_ceil(S::MR) {
-                let (from, to) = (slot.max(tile * S::MR), end.min((tile + 1) * S::MR));
-                let tile = &mut keys[tile * S::MR * d..][..S::MR * d];
-                transpose(s, &scratch[(from - slot) * d..], d, d, to - from, &mut tile[from % S::MR..], S::MR);
+            for tile in slot / mr..end.div_ceil(mr) {
+                let (from, to) = (slot.max(tile * mr), end.min((tile + 1) * mr));
+                let tile = &mut keys[tile * mr * d..][..mr * d];
+                transpose(s, &scratch[(from - slot) * d..], d, d, to - from, &mut tile[from % mr..], mr);
             }
         }
     }

@@ -1,15 +1,15 @@
 //! Causal grouped-query attention over ragged runs of tokens, shaped as two matrix products.
 //!
-//! Queries stand in lanes: a panel is up to 32 (token, head) pairs that share a key head, `[channel][lane]`, of as few
-//! tokens as possible, since all its lanes meet every key that its last token sees. Scores
-//! of a block of keys are then `S[key][lane] = K[key] . Q[lane]`, a tile product whose left operand is the stored
-//! block of keys; softmax runs down the columns, so that no lane is ever reduced; and
-//! `O[channel][lane] = sum_key V[key][channel] * P[key][lane]` is a tile product whose left operand is the stored block of
-//! values. Softmax is online (running maximum, sum and rescaled output): memory is one block of scores.
+//! Queries stand in columns: a panel is up to 32 (token, head) pairs that share a key head, `[channel][column]`, of as few
+//! tokens as possible, since all its columns meet every key that its last token sees. Scores
+//! of a block of keys are then `S[key][column] = K[key] . Q[column]`, a tile product whose left operand is the stored
+//! block of keys; softmax runs down the columns, so that no vector is ever reduced; and
+//! `O[channel][column] = sum_key V[key][channel] * P[key][column]` is a tile product whose left operand is the stored
+//! block of values. Softmax is online (running maximum, sum and rescaled output): memory is one block of scores.
 //!
 //! Keys and values stand in blocks of [`KV_BLOCK`] absolute positions, found through a run's block table, laid out as
 //! the left operands that they are ([`KvBlocks`]): read with a stride, they took 8 % longer at 8192 positions. Key blocks
-//! therefore begin at the same positions whatever the batch, and a lane's sums do not depend on other lanes, so a
+//! therefore begin at the same positions whatever the batch, and a column's sums do not depend on other columns, so a
 //! token's result is the same bits in every batch.
 //!
 //! Cost: `4 d` FLOP for each query-key pair, rounded up to whole tiles at the diagonal, and one exponential.
@@ -18,51 +18,26 @@
 
 mod heads;
 mod kv;
+mod shape;
 
 pub use heads::{Heads, QkNormRope};
 pub use kv::{KV_BLOCK, KvBlocks, KvPiece};
+pub use shape::{AttentionShape, Run};
 
 use crate::activation::exp;
 use crate::buffer::size;
 use crate::cpu::Cpu;
+use crate::dispatch::Arch;
 use crate::isa::Simd;
 use crate::matmul::lhs::{Lhs, LhsBlock, LhsBlocks};
-use crate::matmul::tile::{NR, TileArgs, Write, tile};
 use crate::matmul::transpose::transpose;
 use crate::pool::Job;
+use crate::tile::float32::F32;
+use crate::tile::{NR, Tile, TileArgs, Write, tile};
 use std::ops::Range;
 
 /// Query rows of a task: whole tiles of every ISA, and with two heads to a key head three full panels.
 const ROWS: usize = 48;
-
-/// Heads of one attention layer. `heads` is a multiple of `kv_heads`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttentionShape {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads.
-    pub kv_heads: usize,
-    /// Channels of a head.
-    pub head_dim: usize,
-}
-
-impl AttentionShape {
-    /// Query heads that share a key head.
-    fn group(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-}
-
-/// Consecutive tokens of one sequence: rows of the projections, and where their sequence's keys are.
-#[derive(Debug, Clone)]
-pub struct Run<'a> {
-    /// Rows of the projections.
-    pub rows: Range<usize>,
-    /// Position of the first row in its sequence.
-    pub start: usize,
-    /// Block table: block `b` of the sequence (positions from `b * KV_BLOCK`) is block `blocks[b]` of [`KvBlocks`].
-    pub blocks: &'a [u32],
-}
 
 impl Cpu {
     /// `out[token][head] = sum_key softmax(q . k / sqrt(d)) * v` over the keys at or before each token's position,
@@ -90,7 +65,7 @@ impl Cpu {
         let group = shape.group();
         let rows = runs.last().map_or(0, |run| run.rows.end);
         let out = out.blocks(rows, shape.heads * d, ROWS, group * d);
-        let scratch = Lanes::panels(ROWS, group) * Panel::len(d) + (KV_BLOCK + d) * NR;
+        let scratch = Columns::panels(ROWS, group) * Panel::len(d) + (KV_BLOCK + d) * NR;
         let tasks = rows.div_ceil(ROWS) * kv_heads;
         self.run(tasks, scratch, &Attention { queries, prepare, runs, kv, out, tasks, kv_heads, group, d });
     }
@@ -111,7 +86,7 @@ struct Attention<'a> {
 
 impl Job for Attention<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, s: S, task: usize, scratch: &mut [f32]) {
+    fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]) {
         // Last rows first: they have the most keys.
         let task = self.tasks - 1 - task;
         let (i, head) = (task / self.kv_heads, task % self.kv_heads);
@@ -132,13 +107,13 @@ struct Segment<'a> {
     run: &'a Run<'a>,
 }
 
-/// What a panel's lanes are: some tokens of a segment under some heads of the group, head after head.
-struct Lanes {
+/// What a panel's columns are: some tokens of a segment under some heads of the group, head after head.
+struct Columns {
     tokens: Range<usize>,
     heads: Range<usize>,
 }
 
-impl Lanes {
+impl Columns {
     /// Heads of a panel, and its tokens.
     fn split(group: usize) -> (usize, usize) {
         let heads = group.min(NR);
@@ -158,17 +133,17 @@ impl Lanes {
         Self { tokens: t..tokens.min(t + width), heads: g..group.min(g + heads) }
     }
 
-    /// The lane of a head's first token; the others follow.
+    /// The column of a head's first token; the others follow.
     fn first(&self, head: usize) -> usize {
         (head - self.heads.start) * self.tokens.len()
     }
 }
 
-/// Up to [`NR`] lanes of queries with their softmax state.
+/// Up to [`NR`] columns of queries with their softmax state.
 struct Panel<'a> {
-    /// `[channel][lane]`
+    /// `[channel][column]`
     queries: &'a mut [f32],
-    /// `[channel][lane]`, not yet divided by `sums`
+    /// `[channel][column]`, not yet divided by `sums`
     outputs: &'a mut [f32],
     maxima: &'a mut [f32; NR],
     sums: &'a mut [f32; NR],
@@ -192,32 +167,32 @@ impl<'a> Panel<'a> {
 
 impl Attention<'_> {
     #[inline(always)]
-    fn attend<S: Simd>(&self, s: S, segment: &Segment, origin: usize, scratch: &mut [f32], out: &mut LhsBlock) {
+    fn attend<S: Tile<F32>>(&self, s: S, segment: &Segment, origin: usize, scratch: &mut [f32], out: &mut LhsBlock) {
         let Self { d, group, .. } = *self;
         let Segment { rows, head, run } = segment;
         let tokens = rows.len();
         let start = run.start + rows.start - run.rows.start;
         let (shared, panels) = scratch.split_at_mut((KV_BLOCK + d) * NR);
         let (scores, staging) = shared.split_at_mut(KV_BLOCK * NR);
-        let panels = &mut panels[..Lanes::panels(tokens, group) * Panel::len(d)];
+        let panels = &mut panels[..Columns::panels(tokens, group) * Panel::len(d)];
 
         for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
             let panel = Panel::new(memory, d);
-            let lanes = Lanes::of_panel(p, tokens, group);
+            let columns = Columns::of_panel(p, tokens, group);
             panel.maxima.fill(f32::NEG_INFINITY);
             panel.sums.fill(0.0);
-            panel.positions.fill((start + lanes.tokens.start) as f32);
+            panel.positions.fill((start + columns.tokens.start) as f32);
             panel.outputs.fill(0.0);
-            for g in lanes.heads.clone() {
-                for (i, t) in lanes.tokens.clone().enumerate() {
-                    let lane = lanes.first(g) + i;
-                    let q = &mut staging[lane * d..][..d];
+            for g in columns.heads.clone() {
+                for (i, t) in columns.tokens.clone().enumerate() {
+                    let column = columns.first(g) + i;
+                    let q = &mut staging[column * d..][..d];
                     let x = self.queries.head(rows.start + t, head * group + g, d);
                     self.prepare.apply(s, x, start + t, 1.0 / (d as f32).sqrt(), q);
-                    panel.positions[lane] = (start + t) as f32;
+                    panel.positions[column] = (start + t) as f32;
                 }
             }
-            staging[lanes.first(lanes.heads.end) * d..].fill(0.0);
+            staging[columns.first(columns.heads.end) * d..].fill(0.0);
             transpose(s, staging, d, d, NR, panel.queries, NR);
         }
 
@@ -226,15 +201,15 @@ impl Attention<'_> {
             let (block_keys, block_values) = (self.kv.keys(block, *head), self.kv.values(block, *head));
             for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
                 let panel = Panel::new(memory, d);
-                let lanes = Lanes::of_panel(p, tokens, group);
-                let visible = (start + lanes.tokens.end).saturating_sub(b * KV_BLOCK).min(KV_BLOCK);
+                let columns = Columns::of_panel(p, tokens, group);
+                let visible = (start + columns.tokens.end).saturating_sub(b * KV_BLOCK).min(KV_BLOCK);
                 if visible == 0 {
                     continue;
                 }
                 for key in (0..visible).step_by(S::MR) {
                     tile(
                         s,
-                        TileArgs {
+                        TileArgs::<F32> {
                             rows: S::MR.min(visible - key),
                             depth: d,
                             a: &block_keys[key * d..],
@@ -249,7 +224,7 @@ impl Attention<'_> {
                     );
                 }
                 let scores = &mut scores[..visible * NR];
-                if b * KV_BLOCK + visible - 1 > start + lanes.tokens.start {
+                if b * KV_BLOCK + visible - 1 > start + columns.tokens.start {
                     mask::<S>(s, scores, b * KV_BLOCK, panel.positions);
                 }
                 let mut scale = [0.0; NR];
@@ -257,7 +232,7 @@ impl Attention<'_> {
                 for channel in (0..d).step_by(S::MR) {
                     tile(
                         s,
-                        TileArgs {
+                        TileArgs::<F32> {
                             rows: S::MR.min(d - channel),
                             depth: visible,
                             a: &block_values[channel * KV_BLOCK..],
@@ -276,18 +251,18 @@ impl Attention<'_> {
 
         for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
             let panel = Panel::new(memory, d);
-            let lanes = Lanes::of_panel(p, tokens, group);
+            let columns = Columns::of_panel(p, tokens, group);
             for sum in panel.sums.iter_mut() {
                 *sum = 1.0 / *sum;
             }
-            for g in lanes.heads.clone() {
-                let mut t = lanes.tokens.start;
-                while t < lanes.tokens.end {
-                    let (row, lane) = (rows.start + t - origin, lanes.first(g) + t - lanes.tokens.start);
-                    let count = (S::MR - row % S::MR).min(lanes.tokens.end - t);
+            for g in columns.heads.clone() {
+                let mut t = columns.tokens.start;
+                while t < columns.tokens.end {
+                    let (row, column) = (rows.start + t - origin, columns.first(g) + t - columns.tokens.start);
+                    let count = (S::MR - row % S::MR).min(columns.tokens.end - t);
                     let tile = &mut out.tile_mut(row / S::MR)[g * d * S::MR..][..d * S::MR];
-                    let inverse = &panel.sums[lane..lane + count];
-                    let outputs = panel.outputs.chunks_exact(NR).map(|row| &row[lane..lane + count]);
+                    let inverse = &panel.sums[column..column + count];
+                    let outputs = panel.outputs.chunks_exact(NR).map(|row| &row[column..column + count]);
                     for (outputs, tile) in outputs.zip(tile.chunks_exact_mut(S::MR)) {
                         if count == S::MR {
                             // A known length: the compiler makes vectors of it.
@@ -307,7 +282,7 @@ impl Attention<'_> {
     }
 }
 
-/// Scores of keys past a lane's position become minus infinity. The first key stands at position `first`.
+/// Scores of keys past a column's position become minus infinity. The first key stands at position `first`.
 #[inline(always)]
 fn mask<S: Simd>(s: S, scores: &mut [f32], first: usize, positions: &[f32; NR]) {
     for (key, row) in scores.chunks_exact_mut(NR).enumerate() {
@@ -319,25 +294,25 @@ fn mask<S: Simd>(s: S, scores: &mut [f32], first: usize, positions: &[f32; NR]) 
     }
 }
 
-/// Turns scores `[key][lane]` into probabilities relative to the new maximum, and updates maximum and sum; `scale` is
+/// Turns scores `[key][column]` into probabilities relative to the new maximum, and updates maximum and sum; `scale` is
 /// what earlier sums and outputs are to be multiplied by.
 #[inline(always)]
 fn softmax<S: Simd>(s: S, scores: &mut [f32], maxima: &mut [f32; NR], sums: &mut [f32; NR], scale: &mut [f32; NR]) {
-    for lane in (0..NR).step_by(S::LANES) {
-        let before = s.load(&maxima[lane..]);
+    for column in (0..NR).step_by(S::LANES) {
+        let before = s.load(&maxima[column..]);
         let mut maximum = before;
         for row in scores.chunks_exact(NR) {
-            maximum = s.max(s.load(&row[lane..]), maximum);
+            maximum = s.max(s.load(&row[column..]), maximum);
         }
         let shrink = exp(s, s.sub(before, maximum));
-        let mut sum = s.mul(s.load(&sums[lane..]), shrink);
+        let mut sum = s.mul(s.load(&sums[column..]), shrink);
         for row in scores.chunks_exact_mut(NR) {
-            let p = exp(s, s.sub(s.load(&row[lane..]), maximum));
-            s.store(p, &mut row[lane..]);
+            let p = exp(s, s.sub(s.load(&row[column..]), maximum));
+            s.store(p, &mut row[column..]);
             sum = s.add(sum, p);
         }
-        s.store(maximum, &mut maxima[lane..]);
-        s.store(sum, &mut sums[lane..]);
-        s.store(shrink, &mut scale[lane..]);
+        s.store(maximum, &mut maxima[column..]);
+        s.store(sum, &mut sums[column..]);
+        s.store(shrink, &mut scale[column..]);
     }
 }

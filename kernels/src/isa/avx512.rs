@@ -1,7 +1,6 @@
-//! AVX-512: 16 lanes, 32 registers, a 12x32 tile (24 accumulators, 2 columns, broadcasts from memory).
+//! AVX-512: 16 lanes, 32 registers.
 
-use super::{Kernel, Simd};
-use crate::matmul::tile::{TileArgs, tile_rows};
+use super::Simd;
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512 F, BW, DQ and VL.
@@ -9,7 +8,7 @@ use std::arch::x86_64::*;
 pub struct Avx512(());
 
 impl Avx512 {
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
@@ -18,25 +17,12 @@ impl Avx512 {
             && is_x86_feature_detected!("fma");
         has.then_some(Self(()))
     }
-
-    #[inline]
-    pub(super) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        fn run<K: Kernel>(s: Avx512, kernel: K) -> K::Output {
-            kernel.run(s)
-        }
-        // SAFETY: `self` exists only where `detect` found these features.
-        unsafe { run(self, kernel) }
-    }
 }
 
 impl Simd for Avx512 {
-    const MR: usize = 12;
-    const KC: usize = 384;
-
     register!(__m512: splat = _mm512_set1_ps, load = _mm512_loadu_ps, store = _mm512_storeu_ps,
         add = _mm512_add_ps, sub = _mm512_sub_ps, mul = _mm512_mul_ps, div = _mm512_div_ps, max = _mm512_max_ps);
-    prefetch!();
+    sse!();
 
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
@@ -55,10 +41,5 @@ impl Simd for Avx512 {
             let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(t));
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), n))
         }
-    }
-    #[inline(always)]
-    unsafe fn tile(self, args: &mut TileArgs) {
-        // SAFETY: the caller's promise.
-        unsafe { tile_rows::<Self, 2>(self, args) }
     }
 }

@@ -1,10 +1,6 @@
-//! NEON, the baseline of aarch64: 4 lanes, 32 registers, a 12x8 tile (24 accumulators, 2 columns, 3 registers of rows,
-//! of which FMLA takes a lane). Four steps of its loop are 110 instructions: 96 FMLA, 10 loads of 5 registers a step, 4 of
-//! the loop's own, none of them a spill. A splat of each row in its place is too long for the compiler to unroll over 12
-//! rows: the accumulators then stand in memory.
+//! NEON, the baseline of aarch64: 4 lanes, 32 registers.
 
 use super::Simd;
-use crate::matmul::tile::{TileArgs, tile_rows};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -13,13 +9,10 @@ use std::arch::asm;
 pub struct Neon(());
 
 impl Neon {
-    pub(super) const BASELINE: Self = Self(());
+    pub(crate) const BASELINE: Self = Self(());
 }
 
 impl Simd for Neon {
-    const MR: usize = 12;
-    const KC: usize = 256;
-
     register!(float32x4_t: splat = vdupq_n_f32, load = vld1q_f32, store = vst1q_f32,
         add = vaddq_f32, sub = vsubq_f32, mul = vmulq_f32, div = vdivq_f32);
 
@@ -48,14 +41,14 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
+    fn prefetch(self, p: *const u8) {
         // The intrinsic is not stable.
         // SAFETY: part of aarch64; any address may be asked for.
         unsafe { asm!("prfm pldl1keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags)) }
     }
     #[inline(always)]
-    fn prefetch_l2(self, p: *const f32) {
-        // SAFETY: as above.
+    fn prefetch_l2(self, p: *const u8) {
+        // SAFETY: part of aarch64; any address may be asked for.
         unsafe { asm!("prfm pldl2keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags)) }
     }
     #[inline(always)]
@@ -77,38 +70,5 @@ impl Simd for Neon {
                 vst1q_f32(out.add(q * width), vreinterpretq_f32_f64(column));
             }
         }
-    }
-    // Four rows a load. Written out by lanes, which are constants of the instruction.
-    #[inline(always)]
-    unsafe fn outer_product<const R: usize, const NV: usize>(
-        self,
-        a: *const f32,
-        columns: [float32x4_t; NV],
-        acc: &mut [[float32x4_t; NV]; R],
-    ) {
-        let (fours, rest) = acc.as_chunks_mut::<4>();
-        let tail = a.wrapping_add(4 * fours.len());
-        // SAFETY: NEON is part of aarch64; the caller's promise covers `R` values at `a`.
-        unsafe {
-            for (i, rows) in fours.iter_mut().enumerate() {
-                let x = vld1q_f32(a.add(4 * i));
-                for (j, column) in columns.into_iter().enumerate() {
-                    rows[0][j] = vfmaq_laneq_f32::<0>(rows[0][j], column, x);
-                    rows[1][j] = vfmaq_laneq_f32::<1>(rows[1][j], column, x);
-                    rows[2][j] = vfmaq_laneq_f32::<2>(rows[2][j], column, x);
-                    rows[3][j] = vfmaq_laneq_f32::<3>(rows[3][j], column, x);
-                }
-            }
-            for (i, row) in rest.iter_mut().enumerate() {
-                for (sum, column) in row.iter_mut().zip(columns) {
-                    *sum = vfmaq_n_f32(*sum, column, *tail.add(i));
-                }
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn tile(self, args: &mut TileArgs) {
-        // SAFETY: the caller's promise.
-        unsafe { tile_rows::<Self, 2>(self, args) }
     }
 }

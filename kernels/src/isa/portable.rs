@@ -1,7 +1,6 @@
 //! Plain Rust, 4 lanes as an array, for every target without an ISA of its own, and for Miri.
 
 use super::Simd;
-use crate::matmul::tile::{TileArgs, tile_rows};
 use std::array::from_fn;
 
 /// No instructions to prove.
@@ -13,8 +12,6 @@ type V = [f32; 4];
 impl Simd for Portable {
     type V = V;
     const LANES: usize = 4;
-    const MR: usize = 4;
-    const KC: usize = 256;
 
     #[inline(always)]
     fn splat(self, x: f32) -> V {
@@ -62,17 +59,12 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_ptr(self, p: *const f32) -> V {
-        // SAFETY: the caller's promise; an array of f32 has f32's alignment.
+        // SAFETY: the caller promises four values; an array of f32 has f32's alignment.
         unsafe { p.cast::<V>().read() }
     }
     #[inline(always)]
     unsafe fn store_ptr(self, v: V, p: *mut f32) {
-        // SAFETY: the caller's promise; an array of f32 has f32's alignment.
+        // SAFETY: the caller promises room for four values; an array of f32 has f32's alignment.
         unsafe { p.cast::<V>().write(v) }
-    }
-    #[inline(always)]
-    unsafe fn tile(self, args: &mut TileArgs) {
-        // SAFETY: the caller's promise.
-        unsafe { tile_rows::<Self, 2>(self, args) }
     }
 }

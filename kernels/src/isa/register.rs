@@ -27,12 +27,12 @@ macro_rules! register {
         }
         #[inline(always)]
         unsafe fn load_ptr(self, p: *const f32) -> $v {
-            // SAFETY: `self` proves the instructions; the caller's promise covers what is read.
+            // SAFETY: `self` proves the instructions; the caller promises `LANES` values to read.
             unsafe { $load(p) }
         }
         #[inline(always)]
         unsafe fn store_ptr(self, v: $v, p: *mut f32) {
-            // SAFETY: `self` proves the instructions; the caller's promise covers what is written.
+            // SAFETY: `self` proves the instructions; the caller promises room for `LANES` values.
             unsafe { $store(p, v) }
         }
         $(
@@ -45,19 +45,38 @@ macro_rules! register {
     };
 }
 
-/// Prefetches, which are SSE's and so part of every x86-64 CPU.
+/// The methods that are SSE's on every x86 ISA, and so part of every x86-64 CPU: prefetches and the 4 x 4 transposition.
 #[cfg(target_arch = "x86_64")]
-macro_rules! prefetch {
+macro_rules! sse {
     () => {
         #[inline(always)]
-        fn prefetch(self, p: *const f32) {
+        fn prefetch(self, p: *const u8) {
             // SAFETY: part of x86-64; any address may be asked for.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
         #[inline(always)]
-        fn prefetch_l2(self, p: *const f32) {
-            // SAFETY: as above.
+        fn prefetch_l2(self, p: *const u8) {
+            // SAFETY: part of x86-64; any address may be asked for.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+        }
+        #[inline(always)]
+        fn transpose_4x4(self, rows: &[f32], stride: usize, out: &mut [f32], width: usize) {
+            assert!(
+                rows.len() >= 3 * stride + 4 && out.len() >= 3 * width + 4,
+                "four rows and columns do not lie within"
+            );
+            let (rows, out) = (rows.as_ptr(), out.as_mut_ptr());
+            // SAFETY: four values from each of four rows, in and out, lie within the slices, as asserted; SSE is part
+            // of x86-64.
+            unsafe {
+                let (mut a, mut b) = (_mm_loadu_ps(rows), _mm_loadu_ps(rows.add(stride)));
+                let (mut c, mut d) = (_mm_loadu_ps(rows.add(2 * stride)), _mm_loadu_ps(rows.add(3 * stride)));
+                _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+                _mm_storeu_ps(out, a);
+                _mm_storeu_ps(out.add(width), b);
+                _mm_storeu_ps(out.add(2 * width), c);
+                _mm_storeu_ps(out.add(3 * width), d);
+            }
         }
     };
 }

@@ -4,8 +4,10 @@
 use super::transpose::transpose;
 use crate::buffer::{Buffer, size};
 use crate::cpu::Cpu;
-use crate::isa::{Isa, Simd};
+use crate::dispatch::{Arch, Isa};
 use crate::pool::{Block, Blocks, Job};
+use crate::tile::Tile;
+use crate::tile::float32::F32;
 
 /// The left operand of a product: `rows` by `k` activations in tiles of `MR` rows, each `k` steps of `MR` values.
 /// Rows past the last are never read.
@@ -89,7 +91,7 @@ impl LhsBlock<'_> {
 
     /// Fills it with `rows`, of whose `stride` columns the first `k` count.
     #[inline(always)]
-    pub(crate) fn pack<S: Simd>(&mut self, s: S, rows: &[f32], stride: usize, k: usize) {
+    pub(crate) fn pack<S: Tile<F32>>(&mut self, s: S, rows: &[f32], stride: usize, k: usize) {
         for (t, rows) in rows.chunks(S::MR * stride).enumerate() {
             transpose(s, rows, stride, k, rows.len() / stride, self.tile_mut(t), S::MR);
         }
@@ -117,8 +119,9 @@ struct PackTiles<'a> {
 
 impl Job for PackTiles<'_> {
     #[inline(always)]
-    fn run<S: Simd>(&self, s: S, t: usize, _: &mut [f32]) {
-        let x = &self.x[t * S::MR * self.k..];
-        self.out.take(t, 0).pack(s, &x[..x.len().min(S::MR * self.k)], self.k, self.k);
+    fn run<S: Arch>(&self, s: S, t: usize, _: &mut [f32]) {
+        let mr = <S as Tile<F32>>::MR;
+        let x = &self.x[t * mr * self.k..];
+        self.out.take(t, 0).pack(s, &x[..x.len().min(mr * self.k)], self.k, self.k);
     }
 }

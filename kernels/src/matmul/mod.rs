@@ -4,27 +4,27 @@
 //! panel of the group meets every row tile while that stretch of the panel is in cache. The block of `C` stands in
 //! the worker's scratch memory until the depth is done, then the [`Epilogue`] takes it to its place.
 //!
-//! Numerics: an element is a sum of per-`KC`-block chains (see [`tile`]), added in order. Blocks of the depth depend
+//! Numerics: an element is a sum of per-`KC`-block chains (see [`crate::tile`]), added in order. Blocks of the depth depend
 //! on the ISA and `k` alone, so an element does not depend on other rows, on the row's place, or on threads.
 //! Error: at most `(KC + k / KC) * eps * sum |a * w|`, eps = 2^-24; typically the square root of that factor.
 //! Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"; Van Zee, "BLIS".
 
 pub mod lhs;
-#[allow(unsafe_code)] // the innermost loop reads through pointers
-pub mod tile;
 pub mod transpose;
 pub mod weights;
 
 use crate::cpu::Cpu;
-use crate::isa::Simd;
+use crate::dispatch::Arch;
 use crate::pool::{Blocks, Job};
+use crate::tile::float32::F32;
+use crate::tile::{NR, Tile, TileArgs, Write, tile};
 use crate::{activation, lanes};
 use lhs::{Lhs, LhsBlocks};
 use std::ops::Range;
-use tile::{NR, TileArgs, Write};
 use weights::Weights;
 
-/// Rows of a task: a multiple of every ISA's MR, and at KC = 384 a block of A of 288 KiB, which fits an L2 of 512 KiB.
+/// Rows of a task: a multiple of every ISA's MR, and at AVX-512's KC of 384 a block of A of 288 KiB, which fits an L2 of
+/// 512 KiB. At AVX2's 1024 it is 768 KiB and does not; 96 and 384 rows were no faster there.
 const MC: usize = 192;
 
 /// Panels of a task at most: each reads the block of A again, from L2. 4, 8, 16 panels: 83 %, 87 %, 91 % of the peak
@@ -112,7 +112,7 @@ impl Plan {
 /// Takes a finished block of `C` from scratch memory to its place.
 trait Epilogue: Sync {
     /// Block (`i`, `j`) of the output; `c` has `width` columns a row.
-    fn finish<S: Simd>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize);
+    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize);
 }
 
 struct Multiply<'a, E> {
@@ -125,7 +125,8 @@ struct Multiply<'a, E> {
 
 impl<E: Epilogue> Job for Multiply<'_, E> {
     #[inline(always)]
-    fn run<S: Simd>(&self, s: S, task: usize, c: &mut [f32]) {
+    fn run<S: Arch>(&self, s: S, task: usize, c: &mut [f32]) {
+        let (mr, kc) = (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC);
         // Neighbouring tasks share panels and differ in rows, so that threads read a weight from memory once.
         let (i, j) = (task % self.row_blocks, task / self.row_blocks);
         let rows = i * self.plan.rows..self.lhs.rows().min((i + 1) * self.plan.rows);
@@ -136,8 +137,8 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
         if k == 0 {
             c[..rows.len() * width].fill(0.0);
         }
-        for p in (0..k).step_by(S::KC) {
-            let depth = S::KC.min(k - p);
+        for p in (0..k).step_by(kc) {
+            let depth = kc.min(k - p);
             let write = if p == 0 { Write::Set } else { Write::Add };
             // Panel by panel, so that a panel stays in cache; one or two rows, which take several at a time, all at once.
             let count = if rows.len() > 2 { 1 } else { panels.len() };
@@ -146,15 +147,15 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
                 // What comes after this panel is fetched meanwhile, a part of it during each row tile.
                 let next = match panel + count {
                     next if next < panels.end => self.weights.stretch(next, p, depth),
-                    _ if p + depth < k => self.weights.stretch(panels.start, p + depth, S::KC.min(k - p - depth)),
+                    _ if p + depth < k => self.weights.stretch(panels.start, p + depth, kc.min(k - p - depth)),
                     _ => &[],
                 };
-                let mut ahead = next.chunks(next.len().div_ceil(rows.len().div_ceil(S::MR)).max(1));
-                for row in rows.clone().step_by(S::MR) {
-                    let args = TileArgs {
-                        rows: S::MR.min(rows.end - row),
+                let mut ahead = next.chunks(next.len().div_ceil(rows.len().div_ceil(mr)).max(1));
+                for row in rows.clone().step_by(mr) {
+                    let args = TileArgs::<F32> {
+                        rows: mr.min(rows.end - row),
                         depth,
-                        a: &self.lhs.tile(row / S::MR)[p * S::MR..][..depth * S::MR],
+                        a: &self.lhs.tile(row / mr)[p * mr..][..depth * mr],
                         b,
                         panels: count,
                         b_stride: k * NR,
@@ -163,7 +164,7 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
                         write,
                         ahead: ahead.next().unwrap_or_default(),
                     };
-                    tile::tile(s, args);
+                    tile(s, args);
                 }
             }
         }
@@ -177,7 +178,7 @@ struct Store<'a> {
 
 impl Epilogue for Store<'_> {
     #[inline(always)]
-    fn finish<S: Simd>(&self, _: S, i: usize, j: usize, c: &mut [f32], width: usize) {
+    fn finish<S: Arch>(&self, _: S, i: usize, j: usize, c: &mut [f32], width: usize) {
         let mut block = self.out.take(i, j);
         for (r, c) in c.chunks_exact(width).enumerate() {
             let out = block.row_mut(r);
@@ -192,7 +193,7 @@ struct Accumulate<'a> {
 
 impl Epilogue for Accumulate<'_> {
     #[inline(always)]
-    fn finish<S: Simd>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
+    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
         let mut block = self.out.take(i, j);
         for (r, c) in c.chunks_exact(width).enumerate() {
             let out = block.row_mut(r);
@@ -207,7 +208,7 @@ struct SiluMul<'a> {
 
 impl Epilogue for SiluMul<'_> {
     #[inline(always)]
-    fn finish<S: Simd>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
+    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
         let half = width / 2;
         for c in c.chunks_exact_mut(width) {
             // Pairs of panels: gate then up. Pair p's product moves to the front half, which pair p has left.

@@ -1,12 +1,12 @@
 //! The right operand of a product: [`Weights`] in panels of [`NR`] columns, packed once, in one layout for every
 //! instruction set. Called by the model, which makes them or maps a file of them, and by [`super`], which reads them.
 
-use super::tile::NR;
 use super::transpose::transpose;
 use crate::buffer::{Buffer, Floats, MappedFile, size};
 use crate::cpu::Cpu;
-use crate::isa::Simd;
+use crate::dispatch::Arch;
 use crate::pool::{Blocks, Job};
+use crate::tile::NR;
 use std::sync::Arc;
 
 /// A weight matrix of `n` outputs and depth `k`, packed: panel after panel, each `k` rows of [`NR`] columns.
@@ -112,7 +112,7 @@ struct PackPanels<'a, F> {
 
 impl<F: Fn(usize, &mut [f32]) + Sync> Job for PackPanels<'_, F> {
     #[inline(always)]
-    fn run<S: Simd>(&self, s: S, p: usize, rows: &mut [f32]) {
+    fn run<S: Arch>(&self, s: S, p: usize, rows: &mut [f32]) {
         let columns = NR.min(self.n - p * NR);
         for (i, row) in rows.chunks_exact_mut(self.k).take(columns).enumerate() {
             (self.read)(p * NR + i, row);

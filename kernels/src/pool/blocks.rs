@@ -17,7 +17,7 @@ pub(crate) struct Blocks<'a> {
 
 // SAFETY: the pointer stands for a unique borrow of the matrix; `take` gives each part of it to one caller only.
 unsafe impl Sync for Blocks<'_> {}
-// SAFETY: as for Sync; f32 may be written from any thread.
+// SAFETY: the pointer stands for a unique borrow of the matrix, whose f32 may be written from any thread.
 unsafe impl Send for Blocks<'_> {}
 
 impl<'a> Blocks<'a> {

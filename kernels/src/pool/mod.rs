@@ -12,7 +12,7 @@ pub(crate) use blocks::{Block, Blocks};
 pub use machine::Machine;
 
 use crate::buffer::Buffer;
-use crate::isa::{Isa, Kernel, Simd};
+use crate::dispatch::{Arch, Isa, Kernel};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 /// A kernel cut into tasks that may run in any order and at the same time.
 pub(crate) trait Job: Sync {
     /// Runs one task; `scratch` holds anything. Implementations are `inline(always)`.
-    fn run<S: Simd>(&self, s: S, task: usize, scratch: &mut [f32]);
+    fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]);
 }
 
 /// Why there is no pool.
@@ -180,7 +180,7 @@ impl<J: Job> Kernel for Worker<'_, J> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Arch>(self, s: S) {
         loop {
             let task = self.next.fetch_add(1, Ordering::Relaxed);
             if task >= self.tasks {

@@ -1,0 +1,168 @@
+//! Which instruction sets this CPU has ([`Isa`]), and the one place where a kernel crosses from "chosen at run time" to
+//! "compiled for it" ([`Isa::dispatch`]).
+//!
+//! Invariant: an `Isa` exists only by detection, as the proof that it carries. It is a plain value passed down inside
+//! [`crate::Cpu`]; nothing is looked up again, and nothing falls back by itself.
+
+#[cfg(target_arch = "aarch64")]
+use crate::isa::neon::Neon;
+use crate::isa::portable::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{
+    avx::{Avx, Avx2},
+    avx512::Avx512,
+    sse2::Sse2,
+};
+use crate::tile::Tile;
+use crate::tile::float32::F32;
+use std::fmt;
+
+/// All that a kernel may ask of an instruction set: its vectors, and a tile of every product.
+pub trait Arch: Tile<F32> {}
+
+impl<S: Tile<F32>> Arch for S {}
+
+/// A computation written once for every ISA.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// Runs it; implementations are `inline(always)`.
+    fn run<S: Arch>(self, s: S) -> Self::Output;
+}
+
+/// An instruction set that this CPU has: a variant exists only by detection.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Isa {
+    /// AVX-512 F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    /// AVX2 with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// AVX without FMA: Sandy Bridge, Ivy Bridge.
+    #[cfg(target_arch = "x86_64")]
+    Avx(Avx),
+    /// The baseline of x86-64.
+    #[cfg(target_arch = "x86_64")]
+    Sse2(Sse2),
+    /// The baseline of aarch64.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// Plain Rust, for every other target.
+    Portable(Portable),
+}
+
+impl Isa {
+    /// All that this CPU has, best first.
+    pub fn available() -> Vec<Isa> {
+        let found = [
+            #[cfg(target_arch = "x86_64")]
+            Avx512::detect().map(Isa::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Avx2::detect().map(Isa::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Avx::detect().map(Isa::Avx),
+            #[cfg(target_arch = "x86_64")]
+            Some(Isa::Sse2(Sse2::BASELINE)),
+            #[cfg(target_arch = "aarch64")]
+            Some(Isa::Neon(Neon::BASELINE)),
+            Some(Isa::Portable(Portable)),
+        ];
+        found.into_iter().flatten().collect()
+    }
+
+    /// The best this CPU has.
+    pub fn best() -> Isa {
+        Self::available()[0]
+    }
+
+    /// The ISA called `name`; the error lists the available ones.
+    pub fn named(name: &str) -> Result<Isa, UnavailableIsa> {
+        Self::available()
+            .into_iter()
+            .find(|isa| isa.name() == name)
+            .ok_or_else(|| UnavailableIsa { asked: name.to_owned() })
+    }
+
+    /// The name that `--isa` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx(_) => "avx",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Sse2(_) => "sse2",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => "neon",
+            Isa::Portable(_) => "portable",
+        }
+    }
+
+    /// Rows of this ISA's register tile: the row interleaving of [`crate::Lhs`].
+    pub fn mr(self) -> usize {
+        struct Mr;
+        impl Kernel for Mr {
+            type Output = usize;
+            #[inline(always)]
+            fn run<S: Arch>(self, _: S) -> usize {
+                <S as Tile<F32>>::MR
+            }
+        }
+        self.dispatch(Mr)
+    }
+
+    /// Runs `kernel` compiled for this ISA. Called once per kernel call and thread, never per vector.
+    #[inline]
+    pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        // Runs it in a function with these features, which are those that the proof's `detect` asks for.
+        #[cfg(target_arch = "x86_64")]
+        macro_rules! with {
+            ($features:literal, $proof:ident: $isa:ident) => {{
+                #[target_feature(enable = $features)]
+                fn run<K: Kernel>(s: $isa, kernel: K) -> K::Output {
+                    kernel.run(s)
+                }
+                // SAFETY: the proof exists only where `detect` found these features.
+                unsafe { run($proof, kernel) }
+            }};
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(s) => with!("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", s: Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(s) => with!("avx2,fma", s: Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx(s) => with!("avx", s: Avx),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Sse2(s) => kernel.run(s),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(s) => kernel.run(s),
+            Isa::Portable(s) => kernel.run(s),
+        }
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The answer to a name that is unknown or not available on this CPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnavailableIsa {
+    asked: String,
+}
+
+impl fmt::Display for UnavailableIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
+        write!(f, "The instruction set '{}' is not available on this CPU; available: {}.", self.asked, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnavailableIsa {}

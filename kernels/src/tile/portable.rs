@@ -1,0 +1,12 @@
+//! The f32 tile of plain Rust: 4x8, as the compiler makes it.
+
+use super::Tile;
+use super::float32::F32;
+use crate::isa::portable::Portable;
+
+impl Tile<F32> for Portable {
+    const MR: usize = 4;
+    const NV: usize = 2;
+    // As with SSE2, which the compiler makes of it on x86: a stretch of a panel is 32 KiB. Measured nowhere.
+    const KC: usize = 256;
+}

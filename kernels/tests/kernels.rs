@@ -5,53 +5,62 @@ mod checks;
 use checks::*;
 use ironrank_kernels::*;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-/// Every available ISA, after checking that those named in `REQUIRE_ISA` (comma-separated) are among them.
+/// The ISAs to test: those named in `ONLY_ISA` (comma-separated) or, without it, all of this CPU. Those named in `REQUIRE_ISA`
+/// must be among this CPU's too: what is asked for is tested or an error.
 fn isas() -> Vec<Isa> {
     let found = Isa::available();
-    for name in std::env::var("REQUIRE_ISA").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
-        assert!(found.iter().any(|isa| isa.name() == name), "REQUIRE_ISA names {name}, this CPU has {found:?}");
-    }
-    found
+    let named = |variable: &str| -> Vec<Isa> {
+        let names = std::env::var(variable).unwrap_or_default();
+        let isa = |name: &str| found.iter().copied().find(|isa| isa.name() == name);
+        let isa = |name| isa(name).unwrap_or_else(|| panic!("{variable} names {name}, this CPU has {found:?}"));
+        names.split(',').filter(|name| !name.is_empty()).map(isa).collect()
+    };
+    named("REQUIRE_ISA");
+    Some(named("ONLY_ISA")).filter(|only| !only.is_empty()).unwrap_or(found)
+}
+
+/// Every ISA with each of these numbers of threads.
+fn cpus(threads: &[usize]) -> Vec<Cpu> {
+    let cpu = |isa, &threads: &usize| Cpu::new(isa, Pool::new(Some(threads), false).expect("threads"));
+    isas().into_iter().flat_map(|isa| threads.iter().map(move |threads| cpu(isa, threads))).collect()
 }
 
 /// Runs `case` on every ISA, with one thread and with three.
 fn on_every_cpu(case: impl Fn(&Cpu)) {
-    for isa in isas() {
-        for threads in [1, 3] {
-            case(&Cpu::new(isa, Pool::new(Some(threads), false).expect("threads")));
-        }
-    }
+    cpus(&[1, 3]).iter().for_each(case);
 }
 
-fn matmul_of_noise(cpu: &Cpu, m: usize, n: usize, k: usize) {
-    check_matmul(cpu, &noise(1, m * k), &noise(2, n * k), m, n, k);
+fn matmul_of_noise(cpus: &[Cpu], m: usize, n: usize, k: usize) {
+    check_matmul(cpus, &noise(1, m * k), &noise(2, n * k), m, n, k);
 }
 
 #[test]
 fn matmul_agrees_with_f64_at_corner_sizes() {
-    on_every_cpu(|cpu| {
-        let mr = cpu.isa().mr();
-        for m in [1, 2, mr - 1, mr, mr + 1, 191, 192, 193] {
-            for n in [1, 31, 32, 33, 200] {
-                for k in [1, 7, 64] {
-                    matmul_of_noise(cpu, m, n, k);
-                }
+    let cpus = cpus(&[1, 3]);
+    // Around every ISA's tile, and around the block of rows.
+    let tiles = cpus.iter().map(|cpu| cpu.isa().mr()).flat_map(|mr| [mr - 1, mr, mr + 1]);
+    let rows: BTreeSet<usize> = tiles.chain([1, 2, 191, 192, 193]).collect();
+    for m in rows {
+        for n in [1, 31, 32, 33, 200] {
+            for k in [1, 7, 64] {
+                matmul_of_noise(&cpus, m, n, k);
             }
         }
-        // Around every ISA's depth block: 128, 256, 384, 1024.
-        for k in [127, 128, 129, 255, 256, 257, 383, 384, 385, 1023, 1024, 1025, 2049] {
-            matmul_of_noise(cpu, 13, 70, k);
-        }
-    });
+    }
+    // Around every ISA's depth block: 128, 256, 384, 1024.
+    for k in [127, 128, 129, 255, 256, 257, 383, 384, 385, 1023, 1024, 1025, 2049] {
+        matmul_of_noise(&cpus, 13, 70, k);
+    }
 }
 
 #[test]
 fn matmul_of_nothing_is_nothing() {
-    on_every_cpu(|cpu| {
-        matmul_of_noise(cpu, 0, 5, 5);
-        matmul_of_noise(cpu, 5, 0, 5);
-    });
+    let cpus = cpus(&[1, 3]);
+    matmul_of_noise(&cpus, 0, 5, 5);
+    matmul_of_noise(&cpus, 5, 0, 5);
 }
 
 #[test]
@@ -88,12 +97,11 @@ fn some_columns_of_a_product_have_the_bits_of_all_columns() {
 
 #[test]
 fn gated_product_agrees_with_f64() {
-    on_every_cpu(|cpu| {
-        for (m, f, k) in [(1, 1, 1), (5, 31, 20), (13, 32, 96), (40, 200, 33), (7, 352, 128)] {
-            let (x, gate, up) = (noise(1, m * k), noise(2, f * k), noise(3, f * k));
-            check_gated(cpu, &x, &gate, &up, [m, f, k]);
-        }
-    });
+    let cpus = cpus(&[1, 3]);
+    for (m, f, k) in [(1, 1, 1), (5, 31, 20), (13, 32, 96), (40, 200, 33), (7, 352, 128)] {
+        let (x, gate, up) = (noise(1, m * k), noise(2, f * k), noise(3, f * k));
+        check_gated(&cpus, &x, &gate, &up, [m, f, k]);
+    }
 }
 
 #[test]
@@ -122,11 +130,10 @@ fn silu_mul_holds_from_minus_to_plus_infinity() {
 
 #[test]
 fn rms_norm_agrees_with_f64() {
-    on_every_cpu(|cpu| {
-        for (m, k) in [(0, 4), (1, 1), (3, 15), (12, 16), (13, 17), (5, 96), (50, 1024)] {
-            check_rms_norm(cpu, &noise(1, m * k), &noise(2, k), m);
-        }
-    });
+    let cpus = cpus(&[1, 3]);
+    for (m, k) in [(0, 4), (1, 1), (3, 15), (12, 16), (13, 17), (5, 96), (50, 1024)] {
+        check_rms_norm(&cpus, &noise(1, m * k), &noise(2, k), m);
+    }
 }
 
 fn sequence(shape: AttentionShape, seed: u64, len: usize) -> Sequence {
@@ -137,16 +144,14 @@ fn sequence(shape: AttentionShape, seed: u64, len: usize) -> Sequence {
 #[test]
 fn attention_agrees_with_f64_over_shapes_and_lengths() {
     let shapes = [(4, 2, 32), (6, 2, 16), (4, 4, 64), (16, 8, 128), (3, 1, 20), (32, 2, 6)];
-    for isa in isas() {
-        let cpu = &Cpu::new(isa, Pool::new(Some(2), false).expect("threads"));
-        for (heads, kv_heads, head_dim) in shapes {
-            let shape = AttentionShape { heads, kv_heads, head_dim };
-            // Norm weights of 3 make the softmax peaked, as a trained model's is.
-            let norm: Vec<f32> = noise(9, head_dim).iter().map(|x| 3.0 + x).collect();
-            let lengths: &[usize] = if heads == 16 { &[200] } else { &[1, 31, 33, 48, 95, 96, 97, 250] };
-            for &len in lengths {
-                check_attention(cpu, shape, &sequence(shape, len as u64, len), &norm);
-            }
+    let cpus = cpus(&[2]);
+    for (heads, kv_heads, head_dim) in shapes {
+        let shape = AttentionShape { heads, kv_heads, head_dim };
+        // Norm weights of 3 make the softmax peaked, as a trained model's is.
+        let norm: Vec<f32> = noise(9, head_dim).iter().map(|x| 3.0 + x).collect();
+        let lengths: &[usize] = if heads == 16 { &[200] } else { &[1, 31, 33, 48, 95, 96, 97, 250] };
+        for &len in lengths {
+            check_attention(&cpus, shape, &sequence(shape, len as u64, len), &norm);
         }
     }
 }
@@ -228,8 +233,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn matmul_agrees_with_f64_at_any_size(m in 1usize..70, n in 1usize..150, k in 1usize..600) {
-        for isa in isas() {
-            matmul_of_noise(&Cpu::new(isa, Pool::new(Some(2), false).expect("threads")), m, n, k);
-        }
+        static CPUS: LazyLock<Vec<Cpu>> = LazyLock::new(|| cpus(&[2]));
+        matmul_of_noise(&CPUS, m, n, k);
     }
 }

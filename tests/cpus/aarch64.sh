@@ -6,8 +6,8 @@
 #
 # cortex-a53 has NEON and nothing besides, max has all that qemu knows: atomics of its own, dot products, SVE. None of our
 # kernels differs between them, so that the second runs one of the kernels' tests and the server. What is left out, since
-# emulation takes 10 to 20 times as long as a CPU: goldens of the 0.6B shape, and those of tests/it/golden.rs on tiny models
-# but for the ones that are asked of the server here.
+# emulation takes 10 to 20 times as long as a CPU: goldens of the 0.6B shape, and those of tests/it/golden.rs on tiny
+# models but for the ones that are asked of the server here.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=aarch64-unknown-linux-gnu
@@ -44,10 +44,10 @@ serves() { # MODEL: scores that are the other CPU's
 }
 on=(qemu-aarch64-static -L /usr/aarch64-linux-gnu)
 old=("${on[@]}" -cpu cortex-a53)
-check "cortex-a53: the kernels" some_pass env REQUIRE_ISA=neon "${old[@]}" "$kernels"
+check "cortex-a53: the kernels" some_pass env ONLY_ISA=neon,portable "${old[@]}" "$kernels"
 serves cortex-a53
 check "max: products of every size" \
-  some_pass env REQUIRE_ISA=neon "${on[@]}" -cpu max "$kernels" --exact matmul_agrees_with_f64_at_any_size
+  some_pass env ONLY_ISA=neon "${on[@]}" -cpu max "$kernels" --exact matmul_agrees_with_f64_at_any_size
 serves max
 check "scores are the same bits on both" cmp "$work/cortex-a53.scores" "$work/max.scores"
 check "REQUIRE_ISA fails where the instruction set is missing" \

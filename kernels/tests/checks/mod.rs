@@ -1,4 +1,5 @@
-//! Kernels against their f64 twins on given values: what the tests beside this and the fuzz target `kernels` share.
+//! Kernels against their f64 twins on given values: what the tests beside this and the fuzz target `kernels` share. The twin
+//! is computed once for all CPUs that are checked against it: it takes most of the time, the more so where it is emulated.
 //!
 //! Invariant: padding is NaN wherever a kernel could read it, and outputs are before they are written, so that what
 //! strays shows. Values are in [-1, 1], which the tolerances count on.
@@ -41,53 +42,61 @@ pub fn assert_close(what: &str, cpu: &Cpu, got: f32, want: f64, tolerance: f64) 
 }
 
 /// Product, and product onto a residual: `a` (m, k), `w` (n, k).
-pub fn check_matmul(cpu: &Cpu, a: &[f32], w: &[f32], m: usize, n: usize, k: usize) {
+pub fn check_matmul(cpus: &[Cpu], a: &[f32], w: &[f32], m: usize, n: usize, k: usize) {
     let want = reference::matmul(a, w, m, n, k);
-    let (a, w) = (lhs(cpu, a, m, k), weights(cpu, w, n, k));
     // Terms are below 1: k terms err by at most k^2 / 2 ulp, in practice by the square root.
     let tolerance = 1e-7 * (k as f64 + 1.0);
-    let mut out = vec![f32::NAN; m * n];
-    cpu.matmul(&a, &w, &mut out);
-    for (&got, &want) in out.iter().zip(&want) {
-        assert_close(&format!("matmul {m}x{k}x{n}"), cpu, got, want, tolerance);
-    }
-    let mut sum = noise(3, m * n);
-    let before = sum.clone();
-    cpu.matmul_add(&a, &w, &mut sum);
-    for ((sum, before), product) in sum.iter().zip(before).zip(out) {
-        assert_eq!(*sum, before + product, "the residual is the product plus what stood there");
+    for cpu in cpus {
+        let (a, w) = (lhs(cpu, a, m, k), weights(cpu, w, n, k));
+        let mut out = vec![f32::NAN; m * n];
+        cpu.matmul(&a, &w, &mut out);
+        for (&got, &want) in out.iter().zip(&want) {
+            assert_close(&format!("matmul {m}x{k}x{n}"), cpu, got, want, tolerance);
+        }
+        let mut sum = noise(3, m * n);
+        let before = sum.clone();
+        cpu.matmul_add(&a, &w, &mut sum);
+        for ((sum, before), product) in sum.iter().zip(before).zip(out) {
+            assert_eq!(*sum, before + product, "the residual is the product plus what stood there");
+        }
     }
 }
 
 /// The gated product of `x` (m, k) with `gate` and `up` (f, k), its padding included.
-pub fn check_gated(cpu: &Cpu, x: &[f32], gate: &[f32], up: &[f32], [m, f, k]: [usize; 3]) {
-    let read = |w: &[f32], row: usize, out: &mut [f32]| out.copy_from_slice(&w[row * k..][..k]);
-    let w = Weights::pack_gated(cpu, k, f, |r, out| read(gate, r, out), |r, out| read(up, r, out));
-    let mut out = Lhs::new(cpu.isa(), m, f.next_multiple_of(NR));
-    cpu.matmul_silu_mul(&lhs(cpu, x, m, k), &w, &mut out);
+pub fn check_gated(cpus: &[Cpu], x: &[f32], gate: &[f32], up: &[f32], [m, f, k]: [usize; 3]) {
     let (g, u) = (reference::matmul(x, gate, m, f, k), reference::matmul(x, up, m, f, k));
-    for i in 0..m {
-        for j in 0..f.next_multiple_of(NR) {
-            let want = if j < f { reference::silu_mul(g[i * f + j], u[i * f + j]) } else { 0.0 };
-            let tolerance = 1e-6 * (1.0 + want.abs()) * (k as f64).sqrt();
-            assert_close("silu(gate) * up", cpu, out.get(i, j), want, tolerance);
+    let want: Vec<f64> = g.into_iter().zip(u).map(|(g, u)| reference::silu_mul(g, u)).collect();
+    let read = |w: &[f32], row: usize, out: &mut [f32]| out.copy_from_slice(&w[row * k..][..k]);
+    for cpu in cpus {
+        let w = Weights::pack_gated(cpu, k, f, |r, out| read(gate, r, out), |r, out| read(up, r, out));
+        let mut out = Lhs::new(cpu.isa(), m, f.next_multiple_of(NR));
+        cpu.matmul_silu_mul(&lhs(cpu, x, m, k), &w, &mut out);
+        for i in 0..m {
+            for j in 0..f.next_multiple_of(NR) {
+                let want = if j < f { want[i * f + j] } else { 0.0 };
+                let tolerance = 1e-6 * (1.0 + want.abs()) * (k as f64).sqrt();
+                assert_close("silu(gate) * up", cpu, out.get(i, j), want, tolerance);
+            }
         }
     }
 }
 
 /// RMSNorm of the rows of `x` (m, k), as a matrix and one by one.
-pub fn check_rms_norm(cpu: &Cpu, x: &[f32], weight: &[f32], m: usize) {
+pub fn check_rms_norm(cpus: &[Cpu], x: &[f32], weight: &[f32], m: usize) {
     let k = weight.len();
-    let mut out = Lhs::new(cpu.isa(), m, k);
+    let twin = |row: &[f32]| reference::rms_norm(&row.iter().map(|&x| x.into()).collect::<Vec<_>>(), weight, 1e-6);
+    let want: Vec<Vec<f64>> = x.chunks_exact(k).map(twin).collect();
     let norm = RmsNorm { weight, eps: 1e-6 };
-    cpu.rms_norm(x, norm, &mut out);
-    for (i, row) in x.chunks_exact(k).enumerate() {
-        let want = reference::rms_norm(&row.iter().map(|&x| x.into()).collect::<Vec<_>>(), weight, 1e-6);
-        let mut vector = vec![f32::NAN; k];
-        cpu.rms_norm_vector(row, norm, &mut vector);
-        for p in 0..k {
-            assert_close("rms_norm", cpu, out.get(i, p), want[p], 1e-6 * (1.0 + want[p].abs()));
-            assert_eq!(vector[p], out.get(i, p), "one vector and a matrix of rows agree");
+    for cpu in cpus {
+        let mut out = Lhs::new(cpu.isa(), m, k);
+        cpu.rms_norm(x, norm, &mut out);
+        for (i, (row, want)) in x.chunks_exact(k).zip(&want).enumerate() {
+            let mut vector = vec![f32::NAN; k];
+            cpu.rms_norm_vector(row, norm, &mut vector);
+            for p in 0..k {
+                assert_close("rms_norm", cpu, out.get(i, p), want[p], 1e-6 * (1.0 + want[p].abs()));
+                assert_eq!(vector[p], out.get(i, p), "one vector and a matrix of rows agree");
+            }
         }
     }
 }
@@ -180,10 +189,12 @@ fn poison(cpu: &Cpu, shape: AttentionShape, blocks: u32, kv: &mut KvBlocks) {
 }
 
 /// Attention of one sequence, in one run.
-pub fn check_attention(cpu: &Cpu, shape: AttentionShape, x: &Sequence, norm: &[f32]) {
+pub fn check_attention(cpus: &[Cpu], shape: AttentionShape, x: &Sequence, norm: &[f32]) {
     let want = attention_reference(shape, x, norm, norm);
-    let got = attention_batch(cpu, shape, &[x], norm, norm, usize::MAX / 2);
-    for (got, want) in got[0].iter().flatten().zip(want.iter().flatten()) {
-        assert_close(&format!("attention {shape:?}, {} tokens", x.len), cpu, *got, *want, 3e-5);
+    for cpu in cpus {
+        let got = attention_batch(cpu, shape, &[x], norm, norm, usize::MAX / 2);
+        for (got, want) in got[0].iter().flatten().zip(want.iter().flatten()) {
+            assert_close(&format!("attention {shape:?}, {} tokens", x.len), cpu, *got, *want, 3e-5);
+        }
     }
 }

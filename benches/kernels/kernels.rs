@@ -1,8 +1,8 @@
 //! GFLOP/s of the kernels and their share of the FMA peak, per ISA, on the shapes of Qwen3-Reranker-0.6B.
 //!
-//! One thread. The peak of an ISA ([`Cpu::fma_peak`]) is measured right before and after every kernel. The `gemm` crate, with
-//! AVX-512 where the CPU has it, stands beside.
-//! `cargo bench -p ironrank-kernels -- avx2` runs what has `avx2` in its name.
+//! One thread. The peak of an ISA ([`Cpu::fma_peak`]) is measured right before and after every kernel. The `gemm` crate,
+//! with AVX-512 where the CPU has it, stands beside.
+//! `cargo bench --manifest-path benches/kernels/Cargo.toml -- avx2` runs what has `avx2` in its name.
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

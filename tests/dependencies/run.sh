@@ -26,7 +26,7 @@ echo "$("$deny" --version), $(cargo tree --edges normal --prefix none | sed 's/ 
 
 check "the licences of what is shipped are allowed" "$deny" --exclude-dev check licenses
 check "no crate is there twice but those that deny.toml names" "$deny" --exclude-dev check bans
-for manifest in Cargo.toml fuzz/Cargo.toml; do
+for manifest in Cargo.toml fuzz/Cargo.toml benches/kernels/Cargo.toml; do
   check "all crates of $manifest come from the one registry" "$deny" --manifest-path "$manifest" --config deny.toml check sources
 done
 if "$deny" fetch db >/dev/null 2>&1; then

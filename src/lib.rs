@@ -7,7 +7,7 @@
 //! ```
 //!
 //! and three nouns that pass between them: a [`prompt::Prompt`] is the token ids of one query-document pair, a
-//! [`batch::Batch`] packs the prompts of one forward pass, and scores come back.
+//! [`batch::Batch`] packs the prompts of one forward pass, and [`model::Rows`] of numbers come back.
 //!
 //! - [`options`]: command line and environment, validated into one plain struct; every default.
 //! - [`checkpoint`]: a model directory as typed tensors, checked when it is opened.
@@ -17,6 +17,7 @@
 //! - [`prefix_cache`]: keys and values of beginnings that come again.
 //! - [`model`]: the registry of architectures and their forward passes.
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
+//! - [`rerank`]: what the numbers of a reranker mean.
 //! - [`memory`]: whether a model fits this machine, said before it is loaded.
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`mod@score`]: the pairs of a file, scored without a server.
@@ -58,6 +59,7 @@ pub mod prefix_cache;
 pub mod progress;
 pub mod prompt;
 mod python_json;
+pub mod rerank;
 pub mod score;
 pub mod server;
 pub mod signals;

@@ -1,7 +1,7 @@
 //! From options to a model that is ready to score: what `serve`, `score` and `bench` have in common, and `check` looks at.
 
 use crate::checkpoint::{Activation, Checkpoint, Config, packed};
-use crate::engine::{Engine, Limits};
+use crate::engine::{BatchLimits, Engine, QueueLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::head::Resolved;
 use crate::memory::{self, Need};
@@ -68,8 +68,8 @@ impl Prompts {
     }
 }
 
-/// Reads the model, packs or maps its weights and starts the engine, with the limits that `options` add to `queue`.
-pub fn load(options: &EngineOptions, prompts: Prompts, queue: Limits) -> Result<Loaded> {
+/// Reads the model, packs or maps its weights and starts the engine, whose queue keeps within `queue`.
+pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Result<Loaded> {
     let start = Instant::now();
     explain_bus_errors();
     let machine = Machine::here();
@@ -124,13 +124,12 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: Limits) -> Result<
         start.elapsed().as_secs_f64(),
         model.bytes() as f64 / 1e9,
     );
-    let limits = Limits {
+    let batch = BatchLimits {
         tokens: options.max_num_batched_tokens,
         sequences: options.max_num_seqs.unwrap_or(usize::MAX),
         prefix_cache_bytes,
-        ..queue
     };
-    let engine = Engine::start(model, limits)?;
+    let engine = Engine::start(model, batch, queue)?;
     let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
     Ok(Loaded { engine, encoder, config, activation: checkpoint.activation(), digest, max_model_len })
 }

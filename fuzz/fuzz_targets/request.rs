@@ -14,7 +14,7 @@ use actix_web::web::{Bytes, Data};
 use flate2::Compression;
 use flate2::read::GzEncoder;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
-use ironrank::engine::{Engine, Limits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::head::Resolved;
 use ironrank::model;
 use ironrank::options::{Cors, Overflow, Pooling};
@@ -126,7 +126,7 @@ fn state() -> State {
     let packed = model::pack(&cpu, &checkpoint, None).expect("the weights are packed");
     let head = Resolved::of(&checkpoint, &encoder).expect("the tokenizer belongs to the model").head;
     let model = model::load(cpu, &checkpoint, packed, head, MAX_MODEL_LEN).expect("the model loads");
-    let limits = Limits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20, ..Limits::default() };
+    let limits = BatchLimits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20 };
     let settings = Settings {
         receive_timeout: std::time::Duration::from_secs(20),
         served_model_names: vec!["tiny".to_owned()],
@@ -153,6 +153,6 @@ fn state() -> State {
         tokenizer_info: None,
         server_info: None,
     };
-    State::new(settings, Engine::start(model, limits).expect("threads"), Arc::new(encoder))
-        .expect("the metrics can be set up")
+    let engine = Engine::start(model, limits, QueueLimits::default()).expect("threads");
+    State::new(settings, engine, Arc::new(encoder)).expect("the metrics can be set up")
 }

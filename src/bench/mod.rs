@@ -12,7 +12,7 @@ pub use report::{Limits, Passages, Report};
 
 use crate::busy::{Busy, Counts};
 use crate::checkpoint::Config;
-use crate::engine::{self, Engine, Work};
+use crate::engine::{Engine, QueueLimits, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Resident;
 use crate::options::{BenchOptions, EngineOptions};
@@ -39,7 +39,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     let before = limits(options)?;
     let counts = Counts::now();
     let start = Instant::now();
-    let Loaded { engine, encoder, config, .. } = startup::load(options, Prompts::default(), engine::Limits::default())?;
+    let Loaded { engine, encoder, config, .. } = startup::load(options, Prompts::default(), QueueLimits::default())?;
     let ready = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -58,7 +58,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
         .collect::<Result<_>>()?;
     let measured = runtime.block_on(async {
         // One document is enough to touch every weight.
-        engine.margins(warm_up[..1].to_vec(), 0).await?;
+        engine.answers(warm_up[..1].to_vec(), 0).await?;
         measure(&engine, &timed, workload.name()).await
     })?;
     let passages = passages(&engine, &encoder, &measured, &mut source, &runtime)?;
@@ -113,7 +113,7 @@ async fn measure(engine: &Engine, requests: &[Vec<Prompt>], name: &str) -> Resul
     let mut latencies = Vec::with_capacity(requests.len());
     for request in requests {
         let start = Instant::now();
-        let mut answer = pin!(engine.margins(request.clone(), 0));
+        let mut answer = pin!(engine.answers(request.clone(), 0));
         loop {
             if let Ok(answer) = tokio::time::timeout(TICK, &mut answer).await {
                 answer?;

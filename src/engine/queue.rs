@@ -5,9 +5,11 @@
 //! priority shifts it by [`PRIORITY_TOKENS`]: a lower priority value goes first, and a higher one has its turn once
 //! the others have been served that many tokens more, so that nothing starves. Owned by [`super::worker`].
 
-use super::{Answer, Pending, Request};
+use super::admission::Admission;
+use super::request::{Answer, Request, failed};
 use crate::batch::{BatchBuilder, Cost};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Rows;
 use crate::prefix_cache::PrefixCache;
 use crate::prompt::Prompt;
 use std::collections::BTreeMap;
@@ -33,30 +35,30 @@ pub(super) type Ticket = (u64, usize);
 struct Waiting {
     prompts: Vec<Prompt>,
     arrival: Instant,
-    /// Made up where the prompt has not been taken, its margin where it is not done.
+    /// Made up where the prompt has not been taken; without a row where it is not done.
     answers: Vec<Answer>,
     /// The next prompt to take.
     next: usize,
-    /// Prompts that have their margin.
+    /// Prompts that have their row.
     done: usize,
     time: i64,
     /// Tokens to compute for all prompts together, if it counts as small.
     small: Option<usize>,
     reply: oneshot::Sender<Result<Vec<Answer>>>,
-    pending: Pending,
+    admission: Admission,
 }
 
 impl Queue {
     /// Takes a request in. It counts as small if its prompts cost at most `small` tokens together; one of low priority
     /// never does, since it would overtake what it should wait for.
     pub fn push(&mut self, request: Request, small: usize, cache: &PrefixCache) {
-        let Request { prompts, priority, arrival, reply, pending } = request;
+        let Request { prompts, priority, arrival, reply, admission } = request;
         let time = self.now.saturating_add(priority.saturating_mul(PRIORITY_TOKENS));
         let small = small_cost(&prompts, small, cache).filter(|_| priority <= 0);
-        let none = Answer { margin: f32::NAN, queued: Duration::ZERO, computed: Duration::ZERO, computed_tokens: 0 };
+        let none = Answer { row: Box::default(), queued: Duration::ZERO, computed: Duration::ZERO, computed_tokens: 0 };
         let answers = vec![none; prompts.len()];
         self.arrivals += 1;
-        let waiting = Waiting { prompts, arrival, answers, next: 0, done: 0, time, small, reply, pending };
+        let waiting = Waiting { prompts, arrival, answers, next: 0, done: 0, time, small, reply, admission };
         self.requests.insert(self.arrivals, waiting);
     }
 
@@ -127,14 +129,14 @@ impl Queue {
     }
 
     /// Gives results to the requests they belong to, and answers those that are complete.
-    pub fn give(&mut self, tickets: &[Ticket], margins: &[f32]) {
-        for (&(id, index), &margin) in tickets.iter().zip(margins) {
+    pub fn give(&mut self, tickets: &[Ticket], rows: &Rows) {
+        for (&(id, index), row) in tickets.iter().zip(rows.iter()) {
             let Some(request) = self.requests.get_mut(&id) else { continue };
             let answer = &mut request.answers[index];
-            answer.margin = margin;
+            answer.row = row.into();
             answer.computed = request.arrival.elapsed().saturating_sub(answer.queued);
             request.done += 1;
-            request.pending.done(1);
+            request.admission.done(1);
             if request.done == request.prompts.len()
                 && let Some(request) = self.requests.remove(&id)
             {
@@ -147,7 +149,7 @@ impl Queue {
     /// Fails everything.
     pub fn fail(self) {
         for request in self.requests.into_values() {
-            let _ = request.reply.send(Err(super::failed()));
+            let _ = request.reply.send(Err(failed()));
         }
     }
 }
@@ -173,7 +175,7 @@ fn small_cost(prompts: &[Prompt], limit: usize, cache: &PrefixCache) -> Option<u
 }
 
 fn finite(answers: Vec<Answer>) -> Result<Vec<Answer>> {
-    match answers.iter().all(|answer| answer.margin.is_finite()) {
+    match answers.iter().flat_map(|answer| &answer.row).all(|number| number.is_finite()) {
         true => Ok(answers),
         false => Err(Error::new(
             ErrorKind::Internal,
@@ -184,7 +186,7 @@ fn finite(answers: Vec<Answer>) -> Result<Vec<Answer>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Limits;
+    use super::super::admission::QueueLimits;
     use super::*;
     use std::sync::Arc;
 
@@ -197,8 +199,8 @@ mod tests {
             })
             .collect();
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { pairs: 0, tokens: 0, limits: Limits::default(), state: Arc::default() };
-        (Request { prompts, priority: 0, arrival: Instant::now(), reply, pending }, answer)
+        let admission = Admission::new(0, QueueLimits::default(), &Arc::default()).unwrap();
+        (Request { prompts, priority: 0, arrival: Instant::now(), reply, admission }, answer)
     }
 
     #[test]

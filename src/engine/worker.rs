@@ -5,14 +5,15 @@
 //! at least, whatever comes by express.
 
 use super::queue::{Queue, Ticket};
-use super::{BATCH_SIZES, Limits, Request, State};
+use super::request::Request;
+use super::status::Status;
 use crate::batch::Cost;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Model, Outcome, Progress, Slot};
 use crate::prefix_cache::PrefixCache;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -27,13 +28,31 @@ const TOKENS_PER_BLOCK: usize = 24;
 /// Blocks that a batch may have in any case.
 const LEAST_BLOCKS: usize = 64;
 
+/// What a batch may hold, one prompt always fitting, however long; and what is kept between batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Tokens to compute.
+    pub tokens: usize,
+    /// Sequences.
+    pub sequences: usize,
+    /// Bytes of the prefix cache; 0 turns it off.
+    pub prefix_cache_bytes: usize,
+}
+
+impl Default for BatchLimits {
+    /// Nothing limited, nothing kept.
+    fn default() -> Self {
+        Self { tokens: usize::MAX, sequences: usize::MAX, prefix_cache_bytes: 0 }
+    }
+}
+
 pub(super) struct Worker {
     model: Box<dyn Model>,
     receiver: mpsc::UnboundedReceiver<Request>,
     queue: Queue,
     cache: PrefixCache,
-    limits: Limits,
-    state: Arc<State>,
+    limits: BatchLimits,
+    status: Arc<Status>,
     /// What each slot's batch is made of; empty if the slot is free.
     tickets: [Vec<Ticket>; 2],
     /// Tokens whose keys and values each slot's batch uses.
@@ -46,12 +65,12 @@ impl Worker {
     pub fn new(
         model: Box<dyn Model>,
         receiver: mpsc::UnboundedReceiver<Request>,
-        limits: Limits,
-        state: Arc<State>,
+        limits: BatchLimits,
+        status: Arc<Status>,
     ) -> Self {
         let cache = PrefixCache::new(limits.prefix_cache_bytes / model.kv_bytes().max(1));
         let (queue, tickets) = (Queue::default(), [Vec::new(), Vec::new()]);
-        Self { model, receiver, queue, cache, limits, state, tickets, tokens: [0; 2], express_from: usize::MAX }
+        Self { model, receiver, queue, cache, limits, status, tickets, tokens: [0; 2], express_from: usize::MAX }
     }
 
     pub fn run(mut self) {
@@ -65,14 +84,14 @@ impl Worker {
     fn serve(&mut self) -> Result<()> {
         while self.receive() {
             self.begin();
-            *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner) = self.queue.oldest();
+            *self.status.oldest.lock().unwrap_or_else(PoisonError::into_inner) = self.queue.oldest();
             let slot = if self.is_free(Slot::Express) { Slot::Bulk } else { Slot::Express };
             if self.is_free(slot) {
                 continue;
             }
             let started = Instant::now();
             let progress = self.model.advance(slot);
-            self.state.model_nanos.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            self.status.model_nanos.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
             match progress {
                 Progress::Chunk => {}
                 Progress::Layer => self.drop_unwanted(slot),
@@ -106,7 +125,7 @@ impl Worker {
 
     /// Gives free slots something to do.
     fn begin(&mut self) {
-        let Limits { tokens, sequences, .. } = self.limits;
+        let BatchLimits { tokens, sequences, .. } = self.limits;
         if self.is_free(Slot::Bulk) && self.is_free(Slot::Express) {
             self.form(Slot::Bulk, tokens, sequences);
             self.express_from = usize::MAX;
@@ -130,16 +149,16 @@ impl Worker {
             return;
         }
         let batch = batch.finish(&mut self.cache);
-        let count = |counter: &std::sync::atomic::AtomicU64, value: usize| {
+        let count = |counter: &AtomicU64, value: usize| {
             counter.fetch_add(value as u64, Ordering::Relaxed);
         };
-        count(&self.state.tokens, batch.tokens());
-        count(&self.state.computed_tokens, batch.rows());
-        count(&self.state.cached_tokens, batch.cached_tokens());
-        count(&self.state.batches[BATCH_SIZES.partition_point(|&size| size < batch.tokens())], 1);
-        self.state.running.fetch_add(tickets.len(), Ordering::Relaxed);
+        count(&self.status.tokens, batch.tokens());
+        count(&self.status.computed_tokens, batch.rows());
+        count(&self.status.cached_tokens, batch.cached_tokens());
+        self.status.count_batch(batch.tokens());
+        self.status.running.fetch_add(tickets.len(), Ordering::Relaxed);
         self.tokens[slot as usize] = batch.rows() + batch.cached_tokens();
-        self.state.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
+        self.status.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
         self.tickets[slot as usize] = tickets;
         self.model.begin(slot, batch);
     }
@@ -153,31 +172,31 @@ impl Worker {
             self.model.retain(slot, &wanted);
             let before = tickets.len();
             tickets.retain(|ticket| self.queue.wants(ticket));
-            self.state.running.fetch_sub(before - tickets.len(), Ordering::Relaxed);
+            self.status.running.fetch_sub(before - tickets.len(), Ordering::Relaxed);
         }
     }
 
     fn finish(&mut self, slot: Slot, outcome: Outcome) {
         let tickets = std::mem::take(&mut self.tickets[slot as usize]);
-        assert_eq!(outcome.margins.len(), tickets.len(), "a model answers every sequence");
+        assert_eq!(outcome.rows.len(), tickets.len(), "a model answers every sequence");
         for (keep, kv) in outcome.kept {
             self.cache.insert(&keep.token_ids, keep.from, kv);
         }
-        self.state.flop.fetch_add(outcome.flop, Ordering::Relaxed);
-        self.state.prefix_cache_tokens.store(self.cache.tokens(), Ordering::Relaxed);
+        self.status.flop.fetch_add(outcome.flop, Ordering::Relaxed);
+        self.status.prefix_cache_tokens.store(self.cache.tokens(), Ordering::Relaxed);
         // Before the answers go out: who has one finds the engine idle.
-        self.state.running.fetch_sub(tickets.len(), Ordering::Relaxed);
+        self.status.running.fetch_sub(tickets.len(), Ordering::Relaxed);
         self.tokens[slot as usize] = 0;
-        self.state.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
-        self.queue.give(&tickets, &outcome.margins);
+        self.status.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
+        self.queue.give(&tickets, &outcome.rows);
     }
 
     fn fail(mut self, error: Error) {
         // First, so that nobody who has an error finds the engine well.
-        self.state.failure.send_replace(Some(error));
-        self.state.running.store(0, Ordering::Relaxed);
-        self.state.running_tokens.store(0, Ordering::Relaxed);
-        *self.state.oldest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.status.failure.send_replace(Some(error));
+        self.status.running.store(0, Ordering::Relaxed);
+        self.status.running_tokens.store(0, Ordering::Relaxed);
+        *self.status.oldest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.receiver.close();
         while let Ok(request) = self.receiver.try_recv() {
             self.queue.push(request, 0, &self.cache);

@@ -1,6 +1,6 @@
 //! The registry of architectures: a checkpoint becomes a [`Model`].
 //!
-//! Every architecture takes a [`Batch`] through its layers step by step and answers one number a sequence. Called by
+//! Every architecture takes a [`Batch`] through its layers step by step and answers a row of numbers a sequence. Called by
 //! [`crate::engine`] (forward) and by the start-up code (load). A new architecture is a file here and an arm in [`load`].
 
 mod head;
@@ -37,10 +37,36 @@ pub enum Progress {
     Done(Outcome),
 }
 
+/// A row of `width` numbers for each of some sequences, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// Numbers in a row.
+    pub width: usize,
+    /// (sequences, width)
+    pub values: Vec<f32>,
+}
+
+impl Rows {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The rows in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.width)
+    }
+}
+
 /// What comes out of a batch.
 pub struct Outcome {
-    /// What the head makes of every sequence, in order: `logit(yes) - logit(no)`, as a rule.
-    pub margins: Vec<f32>,
+    /// What the head makes of every sequence, in order: of a reranker one number, as a rule `logit(yes) - logit(no)`.
+    pub rows: Rows,
     /// What was worth keeping.
     pub kept: Vec<(Keep, KvRows)>,
     /// Floating-point operations done, without what pads tiles.
@@ -49,7 +75,7 @@ pub struct Outcome {
 
 /// A loaded model.
 ///
-/// A sequence's margin does not depend on its neighbours, their order, what they share, what was cached, steps of the
+/// A sequence's row does not depend on its neighbours, their order, what they share, what was cached, steps of the
 /// other slot or the number of threads, bit for bit.
 pub trait Model: Send {
     /// Puts a batch of at least one sequence into a free slot.
@@ -66,16 +92,16 @@ pub trait Model: Send {
     fn remaining(&self, slot: Slot) -> usize;
 
     /// Runs a batch from start to end.
-    fn margins(&mut self, batch: Batch) -> Vec<f32> {
+    fn run(&mut self, batch: Batch) -> Rows {
         self.begin(Slot::Bulk, batch);
         loop {
             if let Progress::Done(outcome) = self.advance(Slot::Bulk) {
-                return outcome.margins;
+                return outcome.rows;
             }
         }
     }
 
-    /// An error if what the model reads of files has changed under it since it was loaded: margins that were computed
+    /// An error if what the model reads of files has changed under it since it was loaded: rows that were computed
     /// since the last check can't be trusted then. Cheap enough to be asked once a batch.
     fn check(&self) -> Result<()> {
         Ok(())

@@ -73,7 +73,7 @@ impl Flight {
                 let tokens = prompt.len();
                 self.tokens += tokens;
                 let engine = self.engine.clone();
-                let answer = async move { engine.answers(vec![prompt], PRIORITY).await.map(|answers| answers[0]) };
+                let answer = async move { engine.answers(vec![prompt], PRIORITY).await.map(|mut one| one.remove(0)) };
                 Entry::Pair { answer: tokio::spawn(answer), tokens }
             }
             Item::Row { place, id, many, truncated } => {
@@ -159,7 +159,7 @@ async fn answered(answer: &mut JoinHandle<Result<Answer>>) -> Result<Answer> {
 mod tests {
     use super::*;
     use crate::batch::Batch;
-    use crate::engine::Limits;
+    use crate::engine::{BatchLimits, QueueLimits};
     use crate::model::{Model, Progress, Slot};
     use crate::score::lines::Mark;
 
@@ -186,7 +186,8 @@ mod tests {
 
     #[tokio::test]
     async fn rows_without_pairs_fill_it_too_until_they_leave() {
-        let mut flight = Flight::new(Engine::start(Box::new(Idle), Limits::default()).unwrap());
+        let mut flight =
+            Flight::new(Engine::start(Box::new(Idle), BatchLimits::default(), QueueLimits::default()).unwrap());
         let place = |line| Place { line, bytes: 0, mark: Mark { lines: line, xxh3: String::new() } };
         let empty = |line| Item::Row { place: place(line), id: None, many: true, truncated: 0 };
         let bad = |line| Item::Rejected { place: place(line), reason: String::new(), row: "x".repeat(4000) };

@@ -21,10 +21,11 @@ mod table;
 mod texts;
 
 use crate::checkpoint::Activation;
-use crate::engine::{Engine, Limits};
+use crate::engine::{Engine, QueueLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{EngineOptions, Overflow, ScoreOptions};
 use crate::prompt::{PromptEncoder, PromptOptions, Template, tokenizer_json};
+use crate::rerank;
 use crate::signals::{Signals, Stop};
 use crate::startup::{self, Loaded, Prompts};
 use crate::threads;
@@ -105,7 +106,7 @@ impl<'a> Scorer<'a> {
     pub fn load(options: &'a ScoreOptions) -> Result<Self> {
         let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
         let prompts = Prompts { template, instruction: options.instruction.clone() };
-        let loaded = startup::load(&options.engine, prompts, Limits::default())?;
+        let loaded = startup::load(&options.engine, prompts, QueueLimits::default())?;
         let job = job(options, &loaded, &tokenizer(&options.engine)?);
         let activation = options.pooling.use_activation.then_some(loaded.activation);
         Ok(Self { options, engine: loaded.engine, encoder: Arc::new(loaded.encoder), activation, job })
@@ -210,7 +211,9 @@ impl<'a> Scorer<'a> {
         let pooling = &self.options.pooling;
         match landed {
             Landed::Scored { place, id, many, truncated, answers } => {
-                let mut scores = answers.iter().map(|answer| f64::from(answer.score(pooling, self.activation)));
+                let mut scores = answers
+                    .iter()
+                    .map(|answer| f64::from(rerank::score(rerank::margin(answer), pooling, self.activation)));
                 let (score, scores) = match many {
                     true => (None, Some(scores.collect())),
                     false => (scores.next(), None),

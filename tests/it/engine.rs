@@ -1,10 +1,11 @@
 //! What the engine promises, with a model that tests hold in their hands.
 
 use ironrank::batch::Batch;
-use ironrank::engine::{Engine, Limits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::error::{ErrorKind, Result};
-use ironrank::model::{Model, Outcome, Progress, Slot};
+use ironrank::model::{Model, Outcome, Progress, Rows, Slot};
 use ironrank::prompt::Prompt;
+use ironrank::rerank;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -54,9 +55,9 @@ impl Model for Held {
             }
             Step::Layer => Progress::Layer,
             Step::Done(margin) => {
-                let margins = ends.iter().map(|&id| margin + id as f32).collect();
+                let rows = Rows { width: 1, values: ends.iter().map(|&id| margin + id as f32).collect() };
                 *held = None;
-                Progress::Done(Outcome { margins, kept: Vec::new(), flop: 1 })
+                Progress::Done(Outcome { rows, kept: Vec::new(), flop: 1 })
             }
         }
     }
@@ -89,20 +90,21 @@ struct Bench {
 
 /// An engine over a held model; batches of at most `tokens` tokens.
 fn bench(tokens: usize) -> Bench {
-    bench_within(Limits { tokens, ..Limits::default() })
+    bench_within(tokens, QueueLimits::default())
 }
 
-fn bench_within(limits: Limits) -> Bench {
+fn bench_within(tokens: usize, queue: QueueLimits) -> Bench {
     let (call_sender, calls) = channel();
     let (steps, step_receiver) = channel();
     let model = Box::new(Held { calls: call_sender, steps: step_receiver, slots: [None, None] });
-    Bench { engine: Engine::start(model, limits).unwrap(), calls, steps }
+    let batch = BatchLimits { tokens, ..BatchLimits::default() };
+    Bench { engine: Engine::start(model, batch, queue).unwrap(), calls, steps }
 }
 
 impl Bench {
     fn request(&self, prompts: Vec<Prompt>, priority: i64) -> JoinHandle<Result<Vec<f32>>> {
         let engine = self.engine.clone();
-        tokio::spawn(async move { engine.margins(prompts, priority).await })
+        tokio::spawn(async move { margins(&engine, prompts, priority).await })
     }
 
     /// Lets the running step end in `step`; the answer is the call that follows.
@@ -116,6 +118,10 @@ impl Bench {
             tokio::task::yield_now().await;
         }
     }
+}
+
+async fn margins(engine: &Engine, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<f32>> {
+    Ok(engine.answers(prompts, priority).await?.iter().map(rerank::margin).collect())
 }
 
 /// Prompts of one token each.
@@ -261,10 +267,10 @@ async fn a_request_whose_client_left_is_not_computed_any_further() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_until_there_is_a_place_again() {
     for (limits, named) in [
-        (Limits { queued_pairs: 4, ..Limits::default() }, "4 pairs wait or run"),
-        (Limits { queued_tokens: 8, ..Limits::default() }, "8 tokens wait or run"),
+        (QueueLimits { sequences: 4, ..QueueLimits::default() }, "4 pairs wait or run"),
+        (QueueLimits { tokens: 8, ..QueueLimits::default() }, "8 tokens wait or run"),
     ] {
-        let bench = bench_within(Limits { tokens: 3, ..limits });
+        let bench = bench_within(3, limits);
         // The last one in may pass the limit by itself.
         let first = bench.request(long_prompts([1, 2, 3, 4], 2), 0);
         assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1], 2));
@@ -284,7 +290,7 @@ async fn a_full_queue_refuses_until_there_is_a_place_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_before_prompts_are_made_and_while_they_are() {
-    let bench = bench_within(Limits { tokens: 3, queued_pairs: 6, queued_tokens: 8, ..Limits::default() });
+    let bench = bench_within(3, QueueLimits { sequences: 6, tokens: 8 });
     let mut first = bench.engine.admit(5).unwrap();
     let mut second = bench.engine.admit(1).unwrap();
     let said = bench.engine.admit(1).err().unwrap().to_string();
@@ -309,16 +315,16 @@ async fn a_bug_in_the_model_fails_what_is_pending_and_shows_in_health() {
     drop(steps);
     assert_eq!(pending.await.unwrap().unwrap_err().kind(), ErrorKind::Internal);
     assert!(!engine.is_alive());
-    assert_eq!(engine.margins(prompts([1]), 0).await.unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(margins(&engine, prompts([1]), 0).await.unwrap_err().kind(), ErrorKind::Busy);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_margin_that_is_not_a_number_is_an_error_and_not_an_answer() {
     let Bench { engine, steps, calls } = bench(3);
     steps.send(Step::Done(f32::NAN)).unwrap();
-    assert_eq!(engine.margins(prompts([1]), 0).await.unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(margins(&engine, prompts([1]), 0).await.unwrap_err().kind(), ErrorKind::Internal);
     steps.send(Step::Done(1.0)).unwrap();
-    assert_eq!(engine.margins(prompts([1]), 0).await.unwrap(), [2.0], "the next request is unhurt");
+    assert_eq!(margins(&engine, prompts([1]), 0).await.unwrap(), [2.0], "the next request is unhurt");
     assert_eq!(calls.iter().take(2).count(), 2);
 }
 
@@ -349,7 +355,7 @@ async fn an_answer_says_how_long_a_prompt_waited_and_ran_and_the_queue_how_old_i
     assert!(second[0].queued + second[0].computed <= start.elapsed());
     let work = bench.engine.work();
     assert!(work.model_time > Duration::ZERO && work.model_time < start.elapsed());
-    assert_eq!((work.batches[0], work.batches[1], work.batches.iter().sum()), (1, 1, 2));
+    assert_eq!((work.batches[0], work.batches[2], work.batches.iter().sum()), (1, 1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,10 +370,10 @@ async fn a_batch_is_counted_by_all_tokens_of_its_prompts_and_uses_the_memory_of_
     assert_eq!(bench.engine.kv_usage(), 0.0, "nothing runs");
     let work = bench.engine.work();
     assert_eq!((work.tokens, work.computed_tokens), (12, 4));
-    assert_eq!((work.batches[2], work.batches.iter().sum()), (1, 1), "12 tokens are more than 8 and at most 16");
+    assert_eq!((work.batches[4], work.batches.iter().sum()), (1, 1), "12 tokens are more than 8 and at most 16");
 }
 
 #[tokio::test]
 async fn no_prompts_are_no_work() {
-    assert_eq!(bench(3).engine.margins(Vec::new(), 0).await.unwrap(), [0.0_f32; 0]);
+    assert_eq!(margins(&bench(3).engine, Vec::new(), 0).await.unwrap(), [0.0_f32; 0]);
 }

@@ -4,9 +4,10 @@
 use crate::support::{Golden, config, goldens, head, write_checkpoint};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
-use ironrank::engine::{Engine, Limits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::model::{self, Model, Qwen3};
 use ironrank::prompt::{Prompt, PromptEncoder, PromptOptions};
+use ironrank::rerank;
 use ironrank_kernels::{Cpu, Isa, Pool};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -61,7 +62,7 @@ fn check_scores(shape: &str, isa: Isa, floor: f64) {
         let prompt = ENCODER.encode(&case.query, &case.document, &options).unwrap();
         assert_eq!(*prompt.token_ids(), case.token_ids, "token ids of '{}'", case.query);
     }
-    let margins = model.margins(Batch::of(&prompts(&cases)));
+    let margins = model.run(Batch::of(&prompts(&cases))).values;
     for (case, margin) in cases.iter().zip(margins) {
         let error = (f64::from(margin) - (case.logit_yes - case.logit_no)).abs();
         let tolerance = (2.0 * case.float32_margin_error).max(4.0 * floor);
@@ -115,12 +116,12 @@ fn score_does_not_depend_on_neighbours_order_threads_or_batching() {
         for shape in TINY {
             let prompts = prompts(&cases(shape));
             let mut model = load(shape, isa, 1);
-            let alone: Vec<f32> = prompts.iter().map(|prompt| model.margins(Batch::of([prompt]))[0]).collect();
+            let alone: Vec<f32> = prompts.iter().map(|prompt| model.run(Batch::of([prompt])).values[0]).collect();
             for threads in [1, 2, 3] {
                 let mut model = load(shape, isa, threads);
-                let all = model.margins(Batch::of(&prompts));
+                let all = model.run(Batch::of(&prompts)).values;
                 assert_eq!(all, alone, "{shape} on {isa:?}, {threads} threads, all together");
-                let mut reversed = model.margins(Batch::of(prompts.iter().rev()));
+                let mut reversed = model.run(Batch::of(prompts.iter().rev())).values;
                 reversed.reverse();
                 assert_eq!(reversed, alone, "{shape} on {isa:?}, {threads} threads, in reverse order");
             }
@@ -132,22 +133,21 @@ fn score_does_not_depend_on_neighbours_order_threads_or_batching() {
 async fn score_does_not_depend_on_the_token_budget_or_the_prefix_cache() {
     let prompts: Vec<Prompt> = prompts(&cases("tiny")).into_iter().cycle().take(40).collect();
     let mut model = load("tiny", Isa::best(), 1);
-    let alone: Vec<f32> = prompts.iter().map(|prompt| model.margins(Batch::of([prompt]))[0]).collect();
+    let alone: Vec<f32> = prompts.iter().map(|prompt| model.run(Batch::of([prompt])).values[0]).collect();
     for (tokens, sequences, cache) in
         [(1, 9, 0), (64, 9, 1 << 20), (500, 3, 150_000), (2048, 128, 0), (2048, 128, 1 << 30), (1 << 20, usize::MAX, 4)]
     {
         let model = load("tiny", Isa::best(), 2);
-        let engine = Engine::start(
-            Box::new(model),
-            Limits { tokens, sequences, prefix_cache_bytes: cache, ..Limits::default() },
-        )
-        .unwrap();
+        let limits = BatchLimits { tokens, sequences, prefix_cache_bytes: cache };
+        let engine = Engine::start(Box::new(model), limits, QueueLimits::default()).unwrap();
+        let margins = async |prompts, priority| -> Vec<f32> {
+            engine.answers(prompts, priority).await.unwrap().iter().map(rerank::margin).collect()
+        };
         // Two requests at once, so that batches also mix requests, and once more with what the cache has kept.
         for _ in 0..2 {
-            let (first, second) =
-                tokio::join!(engine.margins(prompts.clone(), 0), engine.margins(prompts[..7].to_vec(), -1));
-            assert_eq!(first.unwrap(), alone, "{tokens} tokens, {sequences} sequences, {cache} bytes");
-            assert_eq!(second.unwrap(), alone[..7]);
+            let (first, second) = tokio::join!(margins(prompts.clone(), 0), margins(prompts[..7].to_vec(), -1));
+            assert_eq!(first, alone, "{tokens} tokens, {sequences} sequences, {cache} bytes");
+            assert_eq!(second, alone[..7]);
         }
         let work = engine.work();
         assert_eq!(work.computed_tokens < work.tokens, tokens > 1 || cache > 0, "equal pairs cost nothing: {work:?}");

@@ -35,7 +35,7 @@ fn margins_of(model: &mut dyn Model) -> Vec<u32> {
             Prompt::new(ids[..5].into(), &ids[5..])
         })
         .collect();
-    model.margins(Batch::of(&prompts)).into_iter().map(f32::to_bits).collect()
+    model.run(Batch::of(&prompts)).values.into_iter().map(f32::to_bits).collect()
 }
 
 /// The only packed file in `cache`.

@@ -7,7 +7,7 @@
 mod weights;
 
 use super::workspace::{LayerBuffers, Widths, Workspace, expected_bytes};
-use super::{LinearHead, Model, Outcome, Progress, Slot};
+use super::{LinearHead, Model, Outcome, Progress, Rows, Slot};
 use crate::batch::{Batch, Chunk};
 use crate::checkpoint::packed::Packed;
 use crate::checkpoint::{Checkpoint, Config};
@@ -127,9 +127,9 @@ impl Model for Qwen3 {
                 *held = Some(pass);
                 return Progress::Layer;
             }
-            let (margins, flop) = weights.finish(cpu, workspace, &pass.batch);
+            let (rows, flop) = weights.finish(cpu, workspace, &pass.batch);
             Progress::Done(Outcome {
-                margins,
+                rows,
                 flop: pass.flop + flop,
                 kept: pass.batch.into_keeps().into_iter().zip(pass.kept).collect(),
             })
@@ -236,7 +236,7 @@ impl ModelWeights {
     }
 
     /// Takes the last tokens through the rest of the last layer and to their margins; also the work in FLOP.
-    fn finish(&self, cpu: &Cpu, ws: &mut Workspace, batch: &Batch) -> (Vec<f32>, u64) {
+    fn finish(&self, cpu: &Cpu, ws: &mut Workspace, batch: &Batch) -> (Rows, u64) {
         let Widths { hidden, .. } = self.widths;
         let last = batch.last_tokens();
         let Workspace { residual, last: x, layer: ws, .. } = ws;
@@ -253,7 +253,7 @@ impl ModelWeights {
         }
         let margins: Vec<f32> = (0..last.rows.len()).map(|i| self.margin(cpu, self.row(x, i))).collect();
         let flop = last.rows.len() as u64 * self.flop_of_rest() + attended_keys(&last.runs) * self.flop_of_attention();
-        (last.of_sequence.into_iter().map(|i| margins[i]).collect(), flop)
+        (Rows { width: 1, values: last.of_sequence.into_iter().map(|i| margins[i]).collect() }, flop)
     }
 
     /// A token's keys and values.

@@ -4,8 +4,11 @@
 //! tiers of cache) is a true 0. What describes a cache describes the prefix cache, whose blocks are single tokens. Called by `metrics`.
 
 use super::family::{Sample, family};
-use crate::engine::{BATCH_SIZES, Engine};
+use crate::engine::Engine;
 use prometheus::proto::MetricFamily;
+
+/// vLLM's upper bounds of a batch's tokens: 2 to the power of these, by which the engine counts.
+const BATCH_SIZES: [usize; 13] = [0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 
 /// The engine's metrics now.
 pub(super) fn families(engine: &Engine, model_name: &str) -> Vec<MetricFamily> {
@@ -47,7 +50,8 @@ pub(super) fn families(engine: &Engine, model_name: &str) -> Vec<MetricFamily> {
     let help = "Tokens that were not computed, by the memory that had them.";
     all.counter("prompt_tokens_cached_by_source", help, "source", &tiers);
 
-    let refused = [("max_num_queued_reqs", work.refused_by_pairs), ("max_num_queued_tokens", work.refused_by_tokens)];
+    let refused =
+        [("max_num_queued_reqs", work.refused_by_sequences), ("max_num_queued_tokens", work.refused_by_tokens)];
     let refused = refused.map(|(reason, value)| {
         // vLLM's front end counts these, which knows no engine.
         let labels = vec![("model_name", model_name.to_owned()), ("reason", reason.to_owned())];
@@ -59,12 +63,7 @@ pub(super) fn families(engine: &Engine, model_name: &str) -> Vec<MetricFamily> {
         refused,
     ));
 
-    let mut seen = 0;
-    let cumulative = BATCH_SIZES.iter().zip(work.batches).map(|(&size, count)| {
-        seen += count;
-        (size as f64, seen)
-    });
-    let cumulative = cumulative.collect();
+    let cumulative = BATCH_SIZES.map(|log| (f64::from(1 << log), work.batches[..=log].iter().sum())).into();
     let (count, sum) = (work.batches.iter().sum(), work.tokens as f64);
     let sample = Sample::Histogram { cumulative, count, sum };
     all.push("iteration_tokens_total", "Tokens of the pairs in a batch, shared or not.", vec![(vec![], sample)]);

@@ -33,19 +33,19 @@ const NEXT_TOKEN: [f64; 19] =
     [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
 const PREEMPTIONS: [f64; 7] = [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
 
-/// A pair that was scored.
+/// A sequence that was run.
 #[derive(Debug, Clone, Copy)]
-pub struct Pair {
+pub struct Sequence<'a> {
     /// Tokens of its prompt.
     pub tokens: usize,
     /// From the arrival of its request until the engine had it.
     pub before: Duration,
     /// What the engine said.
-    pub answer: Answer,
+    pub answer: &'a Answer,
 }
 
-/// What vLLM's histogram of a name observes of a pair; `None` if nothing.
-type Observation = fn(&Pair) -> Option<f64>;
+/// What vLLM's histogram of a name observes of a sequence; `None` if nothing.
+type Observation = fn(&Sequence) -> Option<f64>;
 
 /// All metrics of one server.
 pub struct Metrics {
@@ -107,10 +107,10 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Counts how `pairs` end: finished, failed, or aborted because the client left and the guard was dropped.
-    pub fn pairs_begin(&self, pairs: usize) -> PairsGuard<'_> {
-        self.request_pairs.observe(pairs as f64);
-        PairsGuard { metrics: self, pairs, reason: Cell::new("abort") }
+    /// Counts how `sequences` end: finished, failed, or aborted because the client left and the guard was dropped.
+    pub fn sequences_begin(&self, sequences: usize) -> SequencesGuard<'_> {
+        self.request_pairs.observe(sequences as f64);
+        SequencesGuard { metrics: self, sequences, reason: Cell::new("abort") }
     }
 
     /// Counts documents that were shortened to fit.
@@ -175,20 +175,20 @@ fn histograms_of_pairs(max_model_len: usize) -> Vec<(&'static str, &'static str,
     ]
 }
 
-/// The pairs of one request while they are computed; `abort` unless told otherwise.
-pub struct PairsGuard<'a> {
+/// The sequences of one request while they are computed; `abort` unless told otherwise.
+pub struct SequencesGuard<'a> {
     metrics: &'a Metrics,
-    pairs: usize,
+    sequences: usize,
     reason: Cell<&'static str>,
 }
 
-impl PairsGuard<'_> {
-    /// The pairs were scored.
-    pub fn finished(&self, pairs: impl IntoIterator<Item = Pair>) {
+impl SequencesGuard<'_> {
+    /// The engine has answered.
+    pub fn finished<'b>(&self, sequences: impl IntoIterator<Item = Sequence<'b>>) {
         self.reason.set("stop");
-        for pair in pairs {
+        for sequence in sequences {
             for (histogram, observation) in &self.metrics.histograms {
-                if let Some(value) = observation(&pair) {
+                if let Some(value) = observation(&sequence) {
                     histogram.observe(value);
                 }
             }
@@ -201,9 +201,9 @@ impl PairsGuard<'_> {
     }
 }
 
-impl Drop for PairsGuard<'_> {
+impl Drop for SequencesGuard<'_> {
     fn drop(&mut self) {
-        self.metrics.finished.with_label_values(&[self.reason.get()]).inc_by(self.pairs as u64);
+        self.metrics.finished.with_label_values(&[self.reason.get()]).inc_by(self.sequences as u64);
     }
 }
 

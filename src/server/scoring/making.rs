@@ -93,7 +93,7 @@ impl<'a> Making<'a> {
     }
 
     fn refused(&self, err: Error) -> ApiError {
-        self.state.metrics.pairs_begin(self.pairs).failed();
+        self.state.metrics.sequences_begin(self.pairs).failed();
         err.into()
     }
 }

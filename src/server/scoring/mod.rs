@@ -14,13 +14,14 @@ use super::http::budget::Share;
 use super::http::error::{ApiError, ErrorForm};
 use super::http::intake::Body;
 use super::http::{request_id, request_log};
-use super::metrics::Pair;
+use super::metrics::Sequence;
 use super::state::State;
 use super::wire::body;
 use super::wire::pairs::Common;
 use crate::engine::Admission;
 use crate::options::Overflow;
 use crate::prompt::{Encoded, Prompt, PromptOptions};
+use crate::rerank;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,20 +66,20 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
 
     let lengths: Vec<usize> = prompts.iter().map(Prompt::len).collect();
     request_log::note(|work| (work.documents, work.tokens) = (lengths.len(), lengths.iter().sum()));
-    let pairs = state.metrics.pairs_begin(lengths.len());
+    let sequences = state.metrics.sequences_begin(lengths.len());
     let priority = request.common().priority;
     let before = started.elapsed();
     let answers = state.engine.answers_to(admission, prompts, priority).await.map_err(|err| {
-        pairs.failed();
+        sequences.failed();
         ApiError::from(err).in_form(error_form)
     })?;
     request_log::note(|work| work.queued = answers.iter().map(|answer| answer.queued).max());
-    pairs.finished(lengths.iter().zip(&answers).map(|(&tokens, &answer)| Pair { tokens, before, answer }));
+    sequences.finished(lengths.iter().zip(&answers).map(|(&tokens, answer)| Sequence { tokens, before, answer }));
     let pooling = &state.settings.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
     let activation = use_activation.then_some(state.settings.activation);
-    let scores = answers.iter().map(|answer| answer.score(pooling, activation)).collect();
-    let margins = answers.iter().map(|answer| answer.margin).collect();
+    let margins: Vec<f32> = answers.iter().map(rerank::margin).collect();
+    let scores = margins.iter().map(|&margin| rerank::score(margin, pooling, activation)).collect();
     Ok(Scored { share, request, scores, margins, prompt_tokens: lengths.iter().sum(), shortened })
 }
 

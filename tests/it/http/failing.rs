@@ -4,9 +4,9 @@ use super::contract::{JSON, send as send_to};
 use super::{state_over, subject_over};
 use actix_web::http::Method;
 use ironrank::batch::Batch;
-use ironrank::engine::{Engine, Limits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::error::{Error, ErrorKind, Result};
-use ironrank::model::{Model, Outcome, Progress, Slot};
+use ironrank::model::{Model, Outcome, Progress, Rows, Slot};
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{self, Lifecycle};
 use std::sync::Arc;
@@ -43,7 +43,8 @@ impl Model for Failing {
     fn advance(&mut self, _: Slot) -> Progress {
         self.go_on.recv().expect("the test answers");
         assert!(self.fault != Fault::Panic, "a bug of this test");
-        Progress::Done(Outcome { margins: vec![0.5; self.sequences], kept: Vec::new(), flop: 0 })
+        let rows = Rows { width: 1, values: vec![0.5; self.sequences] };
+        Progress::Done(Outcome { rows, kept: Vec::new(), flop: 0 })
     }
 
     fn retain(&mut self, _: Slot, _: &[bool]) {}
@@ -80,7 +81,7 @@ async fn a_failure(fault: Fault) -> Error {
     let (begun, is_begun) = channel();
     let (go_on, goes_on) = channel();
     let model = Failing { fault, begun, go_on: goes_on, sequences: 0 };
-    let engine = Engine::start(Box::new(model), Limits::default()).unwrap();
+    let engine = Engine::start(Box::new(model), BatchLimits::default(), QueueLimits::default()).unwrap();
     let encoder = Arc::new(PromptEncoder::builtin(512).expect("the tokenizer opens"));
     let reserved = server::reserve("127.0.0.1", 0).expect("a free port");
     let port = reserved.address().expect("a TCP address").port();
@@ -131,7 +132,7 @@ async fn health_says_503_from_the_failure_on() {
     let (begun, _is_begun) = channel();
     let (go_on, goes_on) = channel();
     let model = Failing { fault: Fault::Panic, begun, go_on: goes_on, sequences: 0 };
-    let engine = Engine::start(Box::new(model), Limits::default()).unwrap();
+    let engine = Engine::start(Box::new(model), BatchLimits::default(), QueueLimits::default()).unwrap();
     let encoder = Arc::new(PromptEncoder::builtin(512).expect("the tokenizer opens"));
     let subject = subject_over((engine.clone(), encoder), |_| {});
     go_on.send(()).expect("the model is there");

@@ -20,7 +20,7 @@ mod words;
 use crate::support;
 use actix_web::web::Data;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
-use ironrank::engine::{Engine, Limits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::model;
 use ironrank::options::{Cors, Overflow, Pooling};
 use ironrank::prompt::{PromptEncoder, Template};
@@ -40,7 +40,7 @@ pub fn subject(api_keys: &[&str]) -> Data<State> {
 /// The server as it was recorded, with other settings.
 pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
     static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
-    subject_over(SHARED.get_or_init(|| engine(Limits::default())).clone(), change)
+    subject_over(SHARED.get_or_init(|| engine(QueueLimits::default())).clone(), change)
 }
 
 /// The same with vLLM's score template, as `template` and `api-key` were recorded.
@@ -55,19 +55,19 @@ pub fn subject_with_encoder(
     change: impl FnOnce(&mut Settings),
 ) -> Data<State> {
     static SHARED: OnceLock<Engine> = OnceLock::new();
-    let engine = SHARED.get_or_init(|| engine(Limits::default()).0).clone();
+    let engine = SHARED.get_or_init(|| engine(QueueLimits::default()).0).clone();
     let builtin = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
     subject_over((engine, Arc::new(encoder(builtin))), change)
 }
 
 /// The server as it was recorded, with an engine that no other test uses.
 pub fn subject_alone() -> Data<State> {
-    subject_over(engine(Limits::default()), |_| {})
+    subject_over(engine(QueueLimits::default()), |_| {})
 }
 
 /// The server as it was recorded, with an engine whose queue has no place left.
 pub fn subject_that_is_full() -> Data<State> {
-    subject_over(engine(Limits { queued_pairs: 0, ..Limits::default() }), |_| {})
+    subject_over(engine(QueueLimits { sequences: 0, ..QueueLimits::default() }), |_| {})
 }
 
 fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> Data<State> {
@@ -76,13 +76,13 @@ fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut S
 
 /// The server as it was recorded, not yet shared between threads.
 pub fn state_alone() -> State {
-    state_over(engine(Limits::default()), |_| {})
+    state_over(engine(QueueLimits::default()), |_| {})
 }
 
 /// The same with other settings, over an engine that several tests use.
 pub fn state_with(change: impl FnOnce(&mut Settings)) -> State {
     static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
-    state_over(SHARED.get_or_init(|| engine(Limits::default())).clone(), change)
+    state_over(SHARED.get_or_init(|| engine(QueueLimits::default())).clone(), change)
 }
 
 fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> State {
@@ -117,7 +117,7 @@ fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Set
     State::new(settings, engine, encoder).expect("the metrics can be set up")
 }
 
-fn engine(queue: Limits) -> (Engine, Arc<PromptEncoder>) {
+fn engine(queue: QueueLimits) -> (Engine, Arc<PromptEncoder>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
@@ -126,8 +126,6 @@ fn engine(queue: Limits) -> (Engine, Arc<PromptEncoder>) {
     let packed = model::pack(&cpu, &checkpoint, None).expect("the weights are packed");
     let model = model::load(cpu, &checkpoint, packed, support::head(&checkpoint), MAX_MODEL_LEN);
     let model = model.expect("the model loads");
-    (
-        Engine::start(model, Limits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, ..queue }).unwrap(),
-        Arc::new(encoder),
-    )
+    let batch = BatchLimits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20 };
+    (Engine::start(model, batch, queue).unwrap(), Arc::new(encoder))
 }

@@ -8,10 +8,11 @@ mod tables;
 
 use crate::support;
 use ironrank::checkpoint::Activation;
-use ironrank::engine::Limits;
+use ironrank::engine::QueueLimits;
 use ironrank::error::Error;
 use ironrank::options::{self, Command, ScoreOptions};
 use ironrank::prompt::PromptOptions;
+use ironrank::rerank;
 use ironrank::score::{Files, Outcome, Scorer};
 use ironrank::startup::{self, Prompts};
 use serde_json::{Value, json};
@@ -118,14 +119,14 @@ fn rows_come_in_order_with_their_ids_and_the_bits_that_the_engine_gives() {
     assert_eq!((outcome.scored, outcome.rejected, outcome.stopped), (54, 6, None));
 
     let loaded =
-        startup::load(&place.options(&[]).engine, Prompts::default(), Limits::default()).expect("the model loads");
+        startup::load(&place.options(&[]).engine, Prompts::default(), QueueLimits::default()).expect("the model loads");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");
     let alone = |query: &str, document: &str, instruction: Option<&str>| {
         let options = PromptOptions { instruction: instruction.map(str::to_owned), ..PromptOptions::default() };
         let prompt = loaded.encoder.encode(query, document, &options).expect("the pair fits");
-        let margins = runtime.block_on(loaded.engine.margins(vec![prompt], 0)).expect("the engine answers");
+        let answers = runtime.block_on(loaded.engine.answers(vec![prompt], 0)).expect("the engine answers");
         // Read back as the output is: its digits are compared.
-        let score = json!(f64::from(Activation::Sigmoid.of(margins[0]))).to_string();
+        let score = json!(f64::from(Activation::Sigmoid.of(rerank::margin(&answers[0])))).to_string();
         serde_json::from_str::<Value>(&score).expect("a number")
     };
     let mut written = json_lines(&place.read("scores.jsonl")).into_iter();

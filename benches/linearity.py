@@ -13,13 +13,14 @@ further than 10 % from the common rate. Takes some 15 minutes on two old cores. 
 import argparse
 import json
 import math
-import re
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from harness import Server
+from harness.processes import end_when_told
 
 DOCUMENTS = [8, 16, 32, 64, 128, 256, 512, 1024]
 DOCUMENT_TOKENS = 24
@@ -34,16 +35,11 @@ def flop(tokens, before):
     return (tokens * 0.8808e9 + 229_376 * tokens * (before + (tokens + 1) / 2)) / 1e9
 
 
-class Server:
-    def __init__(self, binary, model):
-        self.log = tempfile.NamedTemporaryFile("r+")
-        command = [binary, "serve", *([model] if model else []), "--max-model-len", "8192", "--host", "127.0.0.1", "--port", "0"]
-        self.process = subprocess.Popen(command, stderr=self.log)
-        while not (ready := re.search(r"ready: serving .* on (http:\S+)", open(self.log.name).read())):
-            if self.process.poll() is not None:
-                sys.exit(open(self.log.name).read())
-            time.sleep(0.1)
-        self.url, self.queries = ready[1], 0
+class Subject:
+    """Requests to a server, every query a new one."""
+
+    def __init__(self, server):
+        self.server, self.queries = server, 0
 
     def rerank(self, documents, tokens):
         """Seconds and prompt tokens of a request whose documents are cut to `tokens` tokens each."""
@@ -51,10 +47,12 @@ class Server:
         words = [WORDS[(i * i + 7 * self.queries + i) % len(WORDS)] for i in range(tokens + 1)]
         body = {"query": f"query number {self.queries:04}", "max_tokens_per_doc": tokens,
                 "documents": [" ".join([str(1000 + d), *words]) for d in range(documents)]}
-        request = urllib.request.Request(f"{self.url}/v1/rerank", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        text = json.dumps(body)
         start = time.monotonic()
-        with urllib.request.urlopen(request, timeout=3600) as answer:
-            return json.load(answer)["usage"]["total_tokens"], time.monotonic() - start
+        status, _, answer = self.server.ask("POST", "/v1/rerank", text, timeout=3600)
+        seconds = time.monotonic() - start
+        assert status == 200, f"{status}: {answer[:300]}"
+        return json.loads(answer)["usage"]["total_tokens"], seconds
 
     def median(self, documents, tokens):
         """The median of the seconds, and the prompt tokens."""
@@ -65,22 +63,22 @@ class Server:
         return used, statistics.median(times)
 
 
-def measure(server):
+def measure(subject):
     """Both series: (size, GFLOP, seconds)."""
-    server.rerank(1, 1)  # now the system prompt is in the prefix cache
-    around = server.rerank(1, 1)[0] - 1  # tokens of a prompt around its document
+    subject.rerank(1, 1)  # now the system prompt is in the prefix cache
+    around = subject.rerank(1, 1)[0] - 1  # tokens of a prompt around its document
     tail = 9  # what follows the document
     query = 12  # the query and what introduces it and the document: shared by a request's documents
     documents = []
     for count in DOCUMENTS:
-        used, seconds = server.median(count, DOCUMENT_TOKENS)
+        used, seconds = subject.median(count, DOCUMENT_TOKENS)
         own = used // count - around + tail
         work = flop(query, around - tail - query) + count * flop(own, around - tail)
         documents.append((count, work, seconds))
         print(f"{count:5} documents of {DOCUMENT_TOKENS} tokens: {seconds:8.2f} s, {work / seconds:6.1f} GFLOP/s", flush=True)
     lengths = []
     for length in LENGTHS:
-        used, seconds = server.median(1, length - around)
+        used, seconds = subject.median(1, length - around)
         cached = around - tail - query
         work = flop(used - cached, cached)
         lengths.append((used, work, seconds))
@@ -127,12 +125,11 @@ def main():
     arguments.add_argument("--model")
     arguments.add_argument("--svg")
     options = arguments.parse_args()
-    server = Server(options.binary, options.model)
-    try:
-        documents, lengths = measure(server)
-    finally:
-        server.process.terminate()
-        server.process.wait()
+    end_when_told()
+    flags = ["--max-model-len", "8192"]
+    with Server(options.binary, options.model, *flags, name=None, threads=None, cache=None, dummy=False, ready=600) as server:
+        documents, lengths = measure(Subject(server))
+        server.stop()
     furthest = 0
     for name, series in ("documents", documents), ("one document", lengths):
         common = rate(series)

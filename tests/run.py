@@ -25,6 +25,8 @@ from harness.processes import ROOT, end_when_told, show_logs
 
 # A suite is a module with `run`, whose parameters are its options, and perhaps `prepare`.
 SUITES = {
+    "dependencies": "dependencies.crates",
+    "deploy": "deploy.files",
     "scale": "scale.replicas",
     "proxies": "scale.proxies",
     "faults": "faults.all",
@@ -37,6 +39,13 @@ SUITES = {
     "threads": "faults.threads",
     "load": "faults.load",
     "offline": "offline.workers",
+    "containers": "containers.image",
+    "clients": "clients.libraries",
+    "java": "clients.jdk",
+    "schemathesis": "clients.openapi_cases",
+    "odd": "cpus.odd",
+    "x86": "cpus.x86",
+    "aarch64": "cpus.aarch64",
 }
 
 def suite(name):

@@ -1,7 +1,7 @@
 """What the checks of a client library share: the server under test, texts, and what it says about them over plain HTTP.
 
-A script imports this module and its library, and registers a claim with @check(...), which runs at once. run.sh counts
-the lines: "ok" and "FAILED", and "END" from a script that came to its end.
+A script imports this module and its library, and registers a claim with @check(...), which runs at once. The suite `clients` starts
+it, in an environment that has the library; what it counts, and that it came to its end, it tells as every suite does.
 """
 
 import atexit
@@ -13,6 +13,10 @@ import sys
 import time
 import traceback
 import urllib.request
+
+# Behind the environment's own: it alone has what is tested here.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import checks
 
 # The server of most checks; the same behind KEY; and one that shortens documents and takes one request at a time.
 URL = os.environ["SUBJECT_URL"]
@@ -50,14 +54,13 @@ def check(claim):
     """Runs a function now; what it raises fails the claim."""
 
     def run(test):
-        started = time.monotonic()
+        began = time.monotonic()
+        said = ""
         try:
             test()
-            word = "ok     "
         except Exception:
-            traceback.print_exc()
-            word = "FAILED "
-        print(f"{word} {_library}: {claim} ({time.monotonic() - started:.1f} s)", flush=True)
+            said = traceback.format_exc()
+        checks.check(f"{_library}: {claim} ({time.monotonic() - began:.1f} s)", not said, said)
 
     return run
 
@@ -108,4 +111,4 @@ def same(found, expected):
 def _end():
     # After an exception that nobody caught, a script has not come to its end.
     if not hasattr(sys, "last_type"):
-        print("END", flush=True)
+        checks.leave_counts()

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import http.client
 import itertools
-import json
 import threading
 import time
 

@@ -6,11 +6,10 @@ import random
 import re
 import select
 import ssl
-import subprocess
 import threading
 import time
 
-from harness import Server, check, tiny_model, work
+from harness import Server, certificate, check, tiny_model
 
 from .raw import HEAD, status
 
@@ -80,16 +79,9 @@ def ends(server):
 
 
 def over_tls(binary, model, *flags):
-    key, certificate = (work() / name for name in ("key.pem", "certificate.pem"))
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    flags += ("--ssl-certfile", certificate, "--ssl-keyfile", key)
-    with Server(binary, model, *flags, env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(TOLD)}) as server:
-        context = ssl.create_default_context(cafile=certificate)
+    over, trusted = certificate("DNS:localhost")
+    with Server(binary, model, *flags, *over, env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(TOLD)}) as server:
+        context = ssl.create_default_context(cafile=trusted)
         wish = POST.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", 1)
         options = {"server_hostname": "localhost", "suppress_ragged_eofs": False}
         with server.connect() as plain, context.wrap_socket(plain, **options) as stream:

@@ -5,7 +5,6 @@ Called by suites and by `server`.
 """
 
 import atexit
-import contextlib
 import functools
 import os
 import shutil
@@ -25,7 +24,11 @@ _logs = []
 
 
 class Refused(AssertionError):
-    """A command ended otherwise than it should."""
+    """A command ended otherwise than it should; `printed` is what it said."""
+
+    def __init__(self, command, code, wanted, printed):
+        super().__init__(f"{command}: exit code {code}, not {wanted}:\n{printed}")
+        self.printed = printed
 
 
 @functools.lru_cache(None)
@@ -64,7 +67,7 @@ def output(*command, code=0, **options):
     options = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, **options}
     ended = subprocess.run(words, stdout=subprocess.PIPE, universal_newlines=True, errors="replace", **options)
     if code is not None and ended.returncode != code:
-        raise Refused(f"{' '.join(words)}: exit code {ended.returncode}, not {code}:\n{ended.stdout}")
+        raise Refused(" ".join(words), ended.returncode, code, ended.stdout)
     return ended.stdout
 
 
@@ -92,8 +95,8 @@ def show_logs(lines=10):
             print(f"==> {log} <==", *said, sep="\n", file=sys.stderr)
 
 
-@atexit.register
-def _end_all():
+def end_all():
+    """Ends what was started: in order, so that it can do the same with what it has started, or else by force."""
     left = [process for process in _started if process.poll() is None]
     for process in left:
         process.terminate()
@@ -102,6 +105,11 @@ def _end_all():
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+@atexit.register
+def _end():
+    end_all()
     if work.cache_info().currsize:
         shutil.rmtree(work(), ignore_errors=True)
 

@@ -18,7 +18,7 @@ import subprocess
 import urllib.parse
 from pathlib import Path
 
-from .processes import ROOT, eventually, start, work
+from .processes import ROOT, Refused, eventually, output, start, work
 
 # Seconds: longer than anything takes on a busy machine; only a failing check waits for it.
 PATIENCE = 60
@@ -53,12 +53,12 @@ class Server:
 
     def __init__(self, binary, model, *flags, name="tiny", threads=1, cache="off", dummy=True, port=0, wrap=(), env=None,
                  ready=2 * PATIENCE):
-        self.log_path = work() / f"server-{next(_numbers)}.log"
+        self.binary, self.log_path = binary, work() / f"server-{next(_numbers)}.log"
         command = [*wrap, binary, "serve", *([model] if model else []), "--host", "127.0.0.1", "--port", port]
-        command += ["--weight-cache", cache, *(["--load-format", "dummy"] if dummy else [])]
+        command += [*(["--weight-cache", cache] if cache else []), *(["--load-format", "dummy"] if dummy else [])]
         command += [*(["--served-model-name", name] if name else []), *(["--threads", threads] if threads else []), *flags]
         self.process = start(command, self.log_path, env={**os.environ, **(env or {})})
-        self.pid, self.url, self.port = self.process.pid, None, None
+        self.pid, self.url, self.port = self.process.pid, None, port
         eventually(lambda: self.is_ready() or self.process.poll() is not None, ready)
 
     def is_ready(self):
@@ -104,7 +104,11 @@ class Server:
         return json.loads(self.ask("GET", "/load")[2])["server_load"]
 
     def is_well(self):
-        return self.ask("GET", "/health")[0] == 200
+        """Whether the health command finds it so."""
+        try:
+            return output(self.binary, "health", "--port", self.port) != ""
+        except Refused:
+            return False
 
     def ends(self, seconds=PATIENCE):
         """The exit code; None if it goes on."""
@@ -133,6 +137,16 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+def certificate(subject):
+    """Flags of a server that speaks TLS, and the file of its new certificate, for a `subject` such as "DNS:localhost"."""
+    key, file = (work() / name for name in ("key.pem", "certificate.pem"))
+    output(
+        *["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
+        *["-subj", "/CN=localhost", "-addext", f"subjectAltName={subject}", "-keyout", key, "-out", file],
+    )
+    return ["--ssl-certfile", file, "--ssl-keyfile", key], file
 
 
 def ask(url, method, path, body=None, headers=None, timeout=PATIENCE):

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from harness import Refused, Server, check, eventually, free_port, need, note, output, succeeds, tiny_model, work
+from harness import Server, check, eventually, free_port, need, note, output, succeeds, tiny_model, work
 
 from .haproxy import HAProxy
 
@@ -85,13 +85,6 @@ class Replicas:
         self.servers[number] = server
         self.all.append(server)
 
-    def is_well(self, number):
-        """As the health command says."""
-        try:
-            return output(self.binary, "health", "--port", self.ports[number]) != ""
-        except Refused:
-            return False
-
     def stat(self, number, field):
         return self.balancer.stat(f"replica{number}", field)
 
@@ -106,7 +99,7 @@ class Replicas:
         return int(self.stat(number, "scur")) > 0
 
     def is_up(self, number):
-        return self.is_well(number) and self.state_is(number, "UP")
+        return self.servers[number].is_well() and self.state_is(number, "UP")
 
 
 def run(binary, pause=6.0):
@@ -169,6 +162,6 @@ def one_is_drained(replicas, pause):
     check("replica 3 gets no more requests", replicas.had(3) == had, (had, replicas.had(3)))
     replicas.servers[3].kill()
     replicas.start(3)
-    check("replica 3 is well again", eventually(lambda: replicas.is_well(3), 30))
+    check("replica 3 is well again", eventually(lambda: replicas.servers[3].is_well(), 30))
     replicas.balancer.admin("set server replicas/replica3 state ready")
     check("replica 3 gets requests again", eventually(lambda: replicas.had(3) > had, 20))

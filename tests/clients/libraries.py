@@ -1,0 +1,60 @@
+"""The client libraries of other rerankers, from PyPI, against the program: each does what its users do, and must give the scores, the
+order and the errors that plain HTTP gives. Needs Python 3.10. A library that cannot be installed has failed.
+"""
+
+import concurrent.futures
+import os
+import re
+
+from harness import ROOT, Program, Refused, Server, check, environment, tiny_model, together
+
+MODEL, KEY = "qwen3-reranker-tiny", "second-key"
+# Which scripts run in which environment: requirements/ENVIRONMENT.txt.
+SCRIPTS = {
+    "ragflow": ["cohere_5_6_2", "huggingface_inference_client"],
+    "frameworks": ["langchain_rerankers", "llama_index_rerankers", "infinity_client_rerank", "huggingface_inference_client"],
+    "newest": ["cohere_newest", "haystack_rankers", "litellm_rerank", "xinference_client_rerank", "openai_models",
+               "huggingface_inference_client"],
+}  # fmt: skip
+# What a script may take, in seconds, and how many run at a time.
+LIMIT, AT_A_TIME = 300, 2
+
+
+def packages(name):
+    """The environment NAME of requirements/NAME.txt, or why it cannot be had."""
+    requirements = (ROOT / f"tests/clients/requirements/{name}.txt").read_text()
+    try:
+        return environment(f"clients-{name}", requirements, "--no-deps", "--no-compile")
+    except Refused as refused:
+        return refused
+
+
+def prepare():
+    """The environments, by name."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(zip(SCRIPTS, pool.map(packages, SCRIPTS)))
+
+
+def run(binary):
+    def subject(*flags):
+        return Server(binary, tiny_model(), "--max-model-len", "8192", *flags, name=MODEL)
+
+    environments = prepare()
+    with subject() as open_, subject("--api-key", "first-key", KEY) as keyed, subject("--overflow", "truncate", "--max-num-queued-reqs", "1") as small:
+        # No keys or addresses of the caller's.
+        env = {"SUBJECT_MODEL": MODEL, "SUBJECT_KEY": KEY, "SUBJECT_URL": open_.url, "SUBJECT_KEYED_URL": keyed.url,
+               "SUBJECT_SMALL_URL": small.url, "PYTHONWARNINGS": "ignore"}
+        for name in "CO_API_KEY", "CO_API_URL", "HF_TOKEN":
+            os.environ.pop(name, None)
+        programs = []
+        for name, scripts in SCRIPTS.items():
+            for script in scripts:
+                if isinstance(environments[name], Refused):
+                    check(f"{script}: requirements/{name}.txt cannot be installed", False, environments[name])
+                else:
+                    command = [environments[name] / "bin/python", ROOT / f"tests/clients/{script}.py"]
+                    programs.append(Program(f"{script}, {name}", command, env, LIMIT))
+        together(programs, AT_A_TIME)
+        for name, server in {"open": open_, "keyed": keyed, "small": small}.items():
+            faults = [line for line in server.log().splitlines() if re.search("panicked|ERROR 500", line)]
+            check(f"the server '{name}' is well and has logged no fault of its own", server.is_well() and not faults, faults)

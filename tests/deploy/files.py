@@ -1,0 +1,46 @@
+"""What stands in deploy/ is what its readers accept: Kubernetes' own schemas, HAProxy, Prometheus, Compose."""
+
+import os
+
+from harness import ROOT, environment, is_there, need, not_run, output, succeeds
+
+REQUIREMENTS = "kubernetes-validate==1.37.0\npyyaml==6.0.3\n"
+
+
+def prepare():
+    """The environment of its packages."""
+    return environment("deploy", REQUIREMENTS)
+
+
+def compose():
+    """The command of Docker's compose; None where there is none."""
+    for command in ["docker", "compose"], ["docker-compose"]:
+        if is_there(command[0]):
+            try:
+                output(*command, "version")
+            except AssertionError:
+                continue
+            return command
+    return None
+
+
+def run():
+    need("apt-get install haproxy prometheus", "haproxy", "promtool")
+    packages = prepare() / "bin"
+
+    def accepts(claim, *command, **env):
+        succeeds(claim, output, *command, cwd=ROOT, env={**os.environ, **env})
+
+    for version in "1.30", "1.37":
+        validate = [packages / "kubernetes-validate", "--strict", "-k", version, "deploy/kubernetes.yaml"]
+        accepts(f"kubernetes.yaml is valid in Kubernetes {version}", *validate)
+    accepts("the deployments fit together", packages / "python", "tests/deploy/consistent.py")
+    for at in "replica:8000", "ironrank-replicas:8000":
+        accepts(f"haproxy.cfg is valid, replicas at {at}", "haproxy", "-q", "-c", "-f", "deploy/haproxy.cfg", REPLICAS_AT=at)
+    accepts("the alerts are valid", "promtool", "check", "rules", "deploy/alert-rules.yaml")
+    accepts("each is raised by what it names, and by nothing else", "promtool", "test", "rules", "tests/deploy/alerts.yaml")
+    if command := compose():
+        for profile, words in ("", ""), ("scale", " with the profile scale"):
+            accepts(f"compose.yaml is valid{words}", *command, "config", "-q", COMPOSE_PROFILES=profile)
+    else:
+        not_run("compose.yaml", "no docker compose")

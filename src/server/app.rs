@@ -5,19 +5,17 @@
 //! with it the engine's work. Called by `life` and by tests.
 
 use super::http::error::{ApiError, Refusal};
-use super::http::intake::{self, Body};
+use super::http::intake;
 use super::http::request_log::Record;
 use super::http::shown::shown;
 use super::http::{access, connections, cors, request_id};
 use super::metrics::Exchange;
-use super::route::Resource;
-use super::routes::rerank::{self, Documents};
-use super::routes::{classify, info, invocations, openapi, pooling, score, tokenize};
+use super::route::{Call, Found, Handler, meant, no_route};
+use super::routes::ROUTES;
 use super::state::State;
-use super::wire::{body, fields};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_LENGTH, HeaderName};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use std::sync::Arc;
@@ -58,14 +56,14 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
         return finished(&state, &request, preflight);
     }
     let path = state.settings.local_path(request.path());
-    let resource = Resource::at(path).filter(|resource| state.settings.has(resource));
-    let (mut response, refused) = match record.of(answer(&request, resource.as_ref(), payload, &state)).await {
+    let found = meant(ROUTES, path).filter(|found| found.route.is_on(&state));
+    let (mut response, refused) = match record.of(answer(&request, found.as_ref(), payload, &state)).await {
         Ok(response) => (response, None),
         Err(refused) => (refused.response(), Some(refused)),
     };
     // Also to who has no key, as vLLM does not: without these a page cannot even read that it needs one.
     cors::apply(&state.settings.cors, request.headers(), response.headers_mut());
-    let handler = resource.as_ref().map_or(Some("none"), |resource| resource.label(path));
+    let handler = found.as_ref().map_or(Some("none"), |found| found.route.label(path));
     if let Some(handler) = handler {
         state.metrics.http(exchange(handler, &request, &response, record.elapsed()));
     }
@@ -96,66 +94,26 @@ fn finished(state: &State, request: &HttpRequest, mut response: HttpResponse) ->
 
 async fn answer(
     request: &HttpRequest,
-    resource: Option<&Resource>,
+    found: Option<&Found>,
     payload: web::Payload,
     state: &web::Data<State>,
-) -> std::result::Result<HttpResponse, ApiError> {
-    if !resource.is_some_and(Resource::is_open) && request.method() != Method::OPTIONS {
+) -> Result<HttpResponse, ApiError> {
+    if !found.is_some_and(|found| found.route.open) && request.method() != Method::OPTIONS {
         access::check(&state.settings.api_keys, request.headers())?;
     }
-    let Some(resource) = resource else {
-        return Err(no_route(request));
+    let Some(Found { route, id }) = found else {
+        return Err(no_route(ROUTES, request));
     };
-    if !resource.allows(request.method()) {
-        let (path, method) = (shown(request.path()), shown(request.method().as_str()));
-        let sentence = format!("{path} takes {}, not {method}.", resource.methods());
-        return Err(ApiError::new(Refusal::Method(resource.methods()), sentence).with_detail("Method Not Allowed"));
-    }
-    let request_id = request_id::of(request.headers());
-    let _at_work = (resource.is_work() && request.method() == Method::POST).then(|| AtWork::begin(state));
-    match resource {
-        Resource::Rerank => {
-            let ollama = request.path().trim_end_matches('/').ends_with("/api/rerank");
-            let documents = if ollama { Documents::LeftOut } else { Documents::Returned };
-            rerank::answer(state, request_id, documents, read_json(state, request, payload).await?).await
-        }
-        Resource::Score => score::answer(state, request_id, read_json(state, request, payload).await?).await,
-        Resource::Classify => classify::answer(state, request_id, read_json(state, request, payload).await?).await,
-        Resource::Pooling => pooling::answer(state, request_id, read_json(state, request, payload).await?).await,
-        Resource::Invocations => {
-            let body = read_json(state, request, payload).await?;
-            invocations::answer(state, request.headers(), request_id, body).await
-        }
-        Resource::Tokenize => tokenize::tokenize(state, read_json(state, request, payload).await?).await,
-        Resource::Detokenize => tokenize::detokenize(state, read_json(state, request, payload).await?).await,
-        Resource::Root if request.method() == Method::POST => {
-            let body = intake::body(state.limits(), request, payload).await?;
-            match body::read(&body) {
-                Ok(map) if ["query", "input"].into_iter().any(|name| fields::given(&map, name).is_some()) => {
-                    rerank::answer(state, request_id, Documents::Returned, body).await
-                }
-                _ => Err(no_route(request)),
-            }
-        }
-        Resource::Models => Ok(info::models(state)),
-        Resource::Model(id) => info::model(state, id),
-        // HAProxy's plain `option httpchk`.
-        Resource::Root if request.method() == Method::OPTIONS => {
-            let mut well = info::health(state)?;
-            well.headers_mut().insert(ALLOW, HeaderValue::from_static(resource.methods()));
-            Ok(well)
-        }
-        Resource::Health | Resource::Ping | Resource::Root => info::health(state),
-        Resource::Version => Ok(info::version()),
-        Resource::Info => Ok(info::info(state)),
-        Resource::ClusterAuth => Ok(info::cluster_auth(state)),
-        Resource::Metrics => info::metrics(state),
-        Resource::Load => Ok(info::load(state.at_work.load(Ordering::Relaxed))),
-        Resource::KvEventSources => Ok(info::kv_event_sources()),
-        Resource::OpenApi => Ok(openapi::document(&state.settings)),
-        Resource::Docs => Ok(openapi::page()),
-        Resource::TokenizerInfo => Ok(info::tokenizer_info(state)),
-        Resource::ServerInfo => Ok(info::server_info(state, request.query_string())),
+    let Some(operation) = route.operation(request.method()) else {
+        let (path, method, allow) = (shown(request.path()), shown(request.method().as_str()), route.allow());
+        let sentence = format!("{path} takes {allow}, not {method}.");
+        return Err(ApiError::new(Refusal::Method, sentence).with_detail("Method Not Allowed").allowing(allow));
+    };
+    let _at_work = operation.is_work.then(|| AtWork::begin(state));
+    let call = Call { state, request, payload, id, route, table: ROUTES };
+    match operation.handler {
+        Handler::Tells(tells) => tells(&call),
+        Handler::Works(works) => works(call).await,
     }
 }
 
@@ -173,27 +131,6 @@ impl Drop for AtWork {
     fn drop(&mut self) {
         self.0.at_work.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-async fn read_json(
-    state: &web::Data<State>,
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> std::result::Result<Body, ApiError> {
-    body::check_content_type(request.headers())?;
-    intake::body(state.limits(), request, payload).await
-}
-
-fn no_route(request: &HttpRequest) -> ApiError {
-    let why = match request.path() {
-        "/tokenizer_info" => "--enable-tokenizer-info-endpoint adds it",
-        "/server_info" => "VLLM_SERVER_DEV_MODE=1 adds it",
-        "/docs" | "/redoc" | "/openapi.json" => "--disable-fastapi-docs has turned it off",
-        _ => "this server only reranks, with POST /v1/rerank and POST /v1/score",
-    };
-    let (method, path) = (shown(request.method().as_str()), shown(request.path()));
-    let sentence = format!("There is no {method} {path} here: {why}.");
-    ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
 }
 
 /// What the metrics count of an answered request.

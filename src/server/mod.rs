@@ -3,7 +3,8 @@
 //! Arrows go down in this list, never up:
 //!
 //! - `life` and `activity`: serve, tell of the work, stop in order; over `app`: what is done around every answer.
-//! - `routes`: what is answered, one file a resource, over `route`.
+//! - `routes`: what is answered, one file a resource, and the table of them; over `route`, what a row of it is, and
+//!   `describe`, what the description of the API says of it.
 //! - `scoring`: from a body to the scores of its pairs.
 //! - `state`: what the operator decided, the engine, the metrics.
 //! - `wire`: the words of bodies. `metrics`: what is counted.
@@ -13,6 +14,7 @@
 
 mod activity;
 mod app;
+mod describe;
 mod http;
 mod life;
 mod metrics;

@@ -1,210 +1,241 @@
-//! Which resource a path means. Clients glue paths together in many ways, so the last non-empty segment decides.
+//! A row of the table of routes: which paths mean it, who may ask, what is counted, what answers and how it is described.
 //!
-//! Invariant: never a redirect, because a redirected POST becomes a GET in common clients. Called by `server`.
+//! Clients glue paths together in many ways, so empty segments count nothing. Invariant: never a redirect, because a
+//! redirected POST becomes a GET in common clients. Filled in by each file of `routes`, read by `app` and `openapi`.
 
+use super::describe::Description;
+use super::http::error::{ApiError, Refusal};
+use super::http::intake::{self, Body};
+use super::http::request_id;
+use super::http::shown::shown;
+use super::state::State;
+use super::wire::body;
 use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
 use percent_encoding::percent_decode_str;
+use std::future::Future;
+use std::pin::Pin;
+
+/// All routes of a server.
+pub type Table = &'static [&'static Route];
 
 /// A resource of the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resource {
-    /// Ranks documents: every path that ends in `rerank`, or as DashScope's in `reranks` or `text-rerank`.
-    Rerank,
-    /// Scores pairs: every path that ends in `score`.
-    Score,
-    /// Classifies whole prompts.
-    Classify,
-    /// The same, with a choice of encodings.
-    Pooling,
-    /// Any of these, by the body.
-    Invocations,
-    /// Text to tokens.
-    Tokenize,
-    /// Tokens to text.
-    Detokenize,
-    /// The list of served names.
-    Models,
-    /// One served name, which may contain slashes.
-    Model(String),
-    /// Whether the server is up.
-    Health,
-    /// The same, for SageMaker.
-    Ping,
-    /// The version of this program.
-    Version,
-    /// What is served, as TEI says it.
-    Info,
-    /// Whether there are keys, which Xinference's clients ask before anything else.
-    ClusterAuth,
-    /// Prometheus metrics.
-    Metrics,
-    /// How many requests are at work.
-    Load,
-    /// Where vLLM would publish the events of its key-value cache.
-    KvEventSources,
-    /// How the tokenizer is configured, if the operator tells.
-    TokenizerInfo,
-    /// How the server was configured; for developers.
-    ServerInfo,
-    /// The description of the API.
-    OpenApi,
-    /// The same for people.
-    Docs,
-    /// `/`, `/v1` and the `*` of OPTIONS: health, but a POST ranks, for clients that never add a path.
-    Root,
-}
-
-impl Resource {
-    /// The resource at `path` (percent-encoded, without the query string).
-    pub fn at(path: &str) -> Option<Self> {
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        match segments.as_slice() {
-            [] | ["v1"] | ["*"] => Some(Self::Root),
-            ["models"] | ["v1", "models"] => Some(Self::Models),
-            ["models", id @ ..] | ["v1", "models", id @ ..] => {
-                Some(Self::Model(percent_decode_str(&id.join("/")).decode_utf8_lossy().into_owned()))
-            }
-            ["health"] => Some(Self::Health),
-            ["ping"] => Some(Self::Ping),
-            ["version"] => Some(Self::Version),
-            ["info"] => Some(Self::Info),
-            ["cluster", "auth"] | ["v1", "cluster", "auth"] => Some(Self::ClusterAuth),
-            ["metrics"] => Some(Self::Metrics),
-            ["load"] => Some(Self::Load),
-            ["kv_event_sources"] => Some(Self::KvEventSources),
-            ["openapi.json"] => Some(Self::OpenApi),
-            ["docs"] | ["redoc"] => Some(Self::Docs),
-            ["tokenizer_info"] => Some(Self::TokenizerInfo),
-            ["server_info"] => Some(Self::ServerInfo),
-            ["classify"] => Some(Self::Classify),
-            ["pooling"] => Some(Self::Pooling),
-            ["invocations"] => Some(Self::Invocations),
-            ["tokenize"] => Some(Self::Tokenize),
-            ["detokenize"] => Some(Self::Detokenize),
-            [.., "rerank" | "reranks" | "text-rerank"] => Some(Self::Rerank),
-            [.., "score"] => Some(Self::Score),
-            _ => None,
-        }
-    }
-
-    /// The methods it has, as in an `Allow` header.
-    pub fn methods(&self) -> &'static str {
-        match self {
-            Self::Rerank
-            | Self::Score
-            | Self::Classify
-            | Self::Pooling
-            | Self::Invocations
-            | Self::Tokenize
-            | Self::Detokenize => "POST",
-            Self::Ping => "GET, HEAD, POST",
-            Self::Root => "GET, HEAD, POST, OPTIONS",
-            Self::Models
-            | Self::Model(_)
-            | Self::Health
-            | Self::Version
-            | Self::Info
-            | Self::ClusterAuth
-            | Self::Metrics
-            | Self::Load
-            | Self::KvEventSources
-            | Self::TokenizerInfo
-            | Self::ServerInfo
-            | Self::OpenApi
-            | Self::Docs => "GET, HEAD",
-        }
-    }
-
-    /// Whether a POST to it is work for the engine, which `/load` counts.
-    pub fn is_work(&self) -> bool {
-        matches!(self, Self::Rerank | Self::Score | Self::Classify | Self::Pooling | Self::Invocations | Self::Root)
-    }
-
-    /// Whether it has `method`.
-    pub fn allows(&self, method: &Method) -> bool {
-        self.methods().split(", ").any(|name| name == method.as_str())
-    }
-
+#[derive(Clone, Copy)]
+pub struct Route {
+    /// Paths that mean it, where it is described and by which metrics call it: a request's own if it is among these,
+    /// else the first. `{id}` at the end is one segment or more.
+    pub paths: &'static [&'static str],
+    /// Paths that mean it as well; `**/x` is every path that ends in `x` and has no other meaning.
+    pub also: &'static [&'static str],
     /// Whether it is open to all, also when a key is configured: what tells nothing of anybody's texts and is asked by
     /// programs that know no key, such as a browser at the description of the API.
-    pub fn is_open(&self) -> bool {
-        matches!(
-            self,
-            Self::Health | Self::Ping | Self::Version | Self::ClusterAuth | Self::Metrics | Self::OpenApi | Self::Docs
-        )
+    pub open: bool,
+    /// Whether metrics and log count it; vLLM leaves out what asks whether the server is well.
+    pub counted: bool,
+    /// Where not every server has it.
+    pub switch: Option<Switch>,
+    /// What it does, by the method.
+    pub operations: &'static [Operation],
+}
+
+/// What an operator turns on or off.
+#[derive(Clone, Copy)]
+pub struct Switch {
+    /// Whether it is on.
+    pub is_on: fn(&State) -> bool,
+    /// What is said where it is off.
+    pub otherwise: &'static str,
+}
+
+/// One method of a route.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    /// Its method.
+    pub verb: Verb,
+    /// Whether it is work for the engine, which `/load` counts.
+    pub is_work: bool,
+    /// What answers.
+    pub handler: Handler,
+    /// How it is described, if it is.
+    pub description: Option<Description>,
+}
+
+/// A method that a route may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// GET, and HEAD.
+    Get,
+    /// POST.
+    Post,
+    /// OPTIONS, where it is no preflight.
+    Options,
+}
+
+/// What answers a request.
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// Says what is known.
+    Tells(fn(&Call<'_>) -> Result<HttpResponse, ApiError>),
+    /// Reads a body, or waits for something else.
+    Works(for<'a> fn(Call<'a>) -> Working<'a>),
+}
+
+/// An answer on its way.
+pub type Working<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, ApiError>> + 'a>>;
+
+/// A request that has found its route.
+pub struct Call<'a> {
+    /// What the server has.
+    pub state: &'a web::Data<State>,
+    /// The head of the request.
+    pub request: &'a HttpRequest,
+    /// Its body, still to come.
+    pub payload: web::Payload,
+    /// What the path has in the place of `{id}`.
+    pub id: &'a str,
+    /// The route.
+    pub route: &'static Route,
+    /// All routes.
+    pub table: Table,
+}
+
+/// What a path means.
+pub struct Found {
+    /// The route.
+    pub route: &'static Route,
+    /// What stands in the place of `{id}`, decoded.
+    pub id: String,
+}
+
+impl Route {
+    /// A route that needs a key, is counted and always there.
+    pub const fn at(paths: &'static [&'static str], operations: &'static [Operation]) -> Self {
+        Self { paths, also: &[], open: false, counted: true, switch: None, operations }
     }
 
-    /// The `handler` label of the HTTP metrics, from a bounded set whatever paths clients invent; `None` is not
-    /// counted, as in vLLM.
+    /// Whether the server has it.
+    pub fn is_on(&self, state: &State) -> bool {
+        self.switch.is_none_or(|switch| (switch.is_on)(state))
+    }
+
+    /// What it does with `method`.
+    pub fn operation(&self, method: &Method) -> Option<&'static Operation> {
+        self.operations.iter().find(|operation| operation.verb.methods().contains(&method.as_str()))
+    }
+
+    /// Its methods, as in an `Allow` header.
+    pub fn allow(&self) -> String {
+        self.operations.iter().flat_map(|operation| operation.verb.methods()).copied().collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a method needs no key.
+    pub fn is_open(&self, verb: Verb) -> bool {
+        self.open || verb == Verb::Options
+    }
+
+    /// The `handler` label of the HTTP metrics, from a bounded set whatever paths clients invent; `None` is not counted.
     pub fn label(&self, path: &str) -> Option<&'static str> {
+        let own = self.paths.iter().find(|own| **own == path);
+        own.or(self.paths.first()).copied().filter(|_| self.counted)
+    }
+}
+
+impl Operation {
+    /// A GET that tells of the server.
+    pub const fn get(tells: fn(&Call<'_>) -> Result<HttpResponse, ApiError>, description: Description) -> Self {
+        let (handler, description) = (Handler::Tells(tells), Some(description));
+        Self { verb: Verb::Get, is_work: false, handler, description }
+    }
+
+    /// A POST that reads a body.
+    pub const fn post(works: for<'a> fn(Call<'a>) -> Working<'a>, description: Description) -> Self {
+        let (handler, description) = (Handler::Works(works), Some(description));
+        Self { verb: Verb::Post, is_work: false, handler, description }
+    }
+
+    /// The same as work for the engine.
+    #[must_use]
+    pub const fn of_the_engine(self) -> Self {
+        Self { is_work: true, ..self }
+    }
+}
+
+impl Verb {
+    /// The names of its methods.
+    pub fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Rerank => match path {
-                "/v1/rerank" => Some("/v1/rerank"),
-                "/v2/rerank" => Some("/v2/rerank"),
-                _ => Some("/rerank"),
-            },
-            Self::Score if path == "/v1/score" => Some("/v1/score"),
-            Self::Score => Some("/score"),
-            Self::Classify => Some("/classify"),
-            Self::Pooling => Some("/pooling"),
-            Self::Invocations => Some("/invocations"),
-            Self::TokenizerInfo => Some("/tokenizer_info"),
-            Self::Tokenize => Some("/tokenize"),
-            Self::Detokenize => Some("/detokenize"),
-            Self::KvEventSources => Some("/kv_event_sources"),
-            Self::OpenApi => Some("/openapi.json"),
-            Self::Docs => Some("/docs"),
-            Self::Info => Some("/info"),
-            Self::ClusterAuth => Some("/v1/cluster/auth"),
-            Self::Models => Some("/v1/models"),
-            Self::Model(_) => Some("/v1/models/{id}"),
-            Self::Root => Some("/"),
-            Self::Health | Self::Ping | Self::Version | Self::Metrics | Self::Load | Self::ServerInfo => None,
+            Self::Get => &["GET", "HEAD"],
+            Self::Post => &["POST"],
+            Self::Options => &["OPTIONS"],
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Resource;
-
-    #[test]
-    fn the_last_segment_decides() {
-        for path in [
-            "/rerank",
-            "/rerank/",
-            "//rerank",
-            "/v1/rerank",
-            "/v2/rerank/",
-            "/v1//rerank",
-            "/v1/rerank/v1/rerank",
-            "/rerank/v1/rerank",
-            "/v1/v1/rerank",
-            "/api/rerank",
-            "/compatible-api/v1/reranks",
-            "/api/v1/services/rerank/text-rerank/text-rerank",
-            "/api/v1/services/rerank/text-rerank/text-rerank/",
-        ] {
-            assert_eq!(Resource::at(path), Some(Resource::Rerank), "{path}");
-        }
-        for path in ["/score", "/v1/score", "/v1/score/"] {
-            assert_eq!(Resource::at(path), Some(Resource::Score), "{path}");
-        }
+impl<'a> Call<'a> {
+    /// The client's name of the request, if its head has one.
+    pub fn request_id(&self) -> Option<&'a str> {
+        request_id::of(self.request.headers())
     }
 
-    #[test]
-    fn a_model_name_may_contain_slashes_and_even_end_in_rerank() {
-        for path in ["/v1/models/org/rerank", "/v1/models/org%2Frerank", "/models/org/rerank/"] {
-            assert_eq!(Resource::at(path), Some(Resource::Model("org/rerank".to_owned())), "{path}");
-        }
+    /// The body, if the head says that it is JSON or says nothing.
+    pub async fn json(self) -> Result<Body, ApiError> {
+        body::check_content_type(self.request.headers())?;
+        self.body().await
     }
 
-    #[test]
-    fn other_paths_mean_nothing() {
-        for path in
-            ["/nope", "/v1/embeddings", "/v1/chat/completions", "/x/health", "/rerankss", "/rerank/x", "/text-rerank/x"]
-        {
-            assert_eq!(Resource::at(path), None, "{path}");
-        }
+    /// The body, whatever it is.
+    pub async fn body(self) -> Result<Body, ApiError> {
+        intake::body(self.state.limits(), self.request, self.payload).await
     }
+}
+
+/// What `path` (percent-encoded, without the query string) means.
+pub fn meant(table: Table, path: &str) -> Option<Found> {
+    let segments = segments(path);
+    let meanings = table.iter().flat_map(|&route| {
+        let patterns = route.paths.iter().chain(route.also);
+        patterns.filter_map(|pattern| meaning(pattern, &segments)).map(move |meaning| (meaning, route))
+    });
+    let (meaning, route) = meanings.min_by_key(|(meaning, _)| *meaning)?;
+    let id = match meaning {
+        Meaning::Under(head) => percent_decode_str(&segments[head..].join("/")).decode_utf8_lossy().into_owned(),
+        Meaning::Itself | Meaning::EndsIn => String::new(),
+    };
+    Some(Found { route, id })
+}
+
+/// The refusal where a path means nothing.
+pub fn no_route(table: Table, request: &HttpRequest) -> ApiError {
+    let path = request.path();
+    let is_here = |route: &&Route| route.paths.iter().chain(route.also).any(|own| *own == path);
+    let switch = table.iter().copied().filter(is_here).find_map(|route| route.switch);
+    let why = switch.map_or("this server only reranks, with POST /v1/rerank and POST /v1/score", |off| off.otherwise);
+    let sentence = format!("There is no {} {} here: {why}.", shown(request.method().as_str()), shown(path));
+    ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
+}
+
+/// How a path means a route; the first counts most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Meaning {
+    /// It is the route's path.
+    Itself,
+    /// It goes on after so many segments of the route's, with the `{id}`.
+    Under(usize),
+    /// Its last segment is the route's.
+    EndsIn,
+}
+
+fn meaning(pattern: &str, path: &[&str]) -> Option<Meaning> {
+    if let Some(last) = pattern.strip_prefix("**/") {
+        return (path.last() == Some(&last)).then_some(Meaning::EndsIn);
+    }
+    if let Some(head) = pattern.strip_suffix("{id}") {
+        let head = segments(head);
+        return (path.len() > head.len() && path.starts_with(&head)).then_some(Meaning::Under(head.len()));
+    }
+    (segments(pattern) == path).then_some(Meaning::Itself)
+}
+
+fn segments(path: &str) -> Vec<&str> {
+    path.split('/').filter(|segment| !segment.is_empty()).collect()
 }

@@ -9,7 +9,6 @@ use super::http::request_log;
 use super::http::run::HTTP_THREADS;
 use super::http::shown::shown;
 use super::metrics::Metrics;
-use super::route::Resource;
 use super::wire::names;
 use crate::checkpoint::Activation;
 use crate::engine::Engine;
@@ -90,16 +89,6 @@ impl Settings {
     /// What answers about the model say of its weights: nothing where they are a model's.
     pub fn load_format(&self) -> Option<&'static str> {
         self.dummy.then_some("dummy")
-    }
-
-    /// Whether the operator wants this resource to be there.
-    pub fn has(&self, resource: &Resource) -> bool {
-        match resource {
-            Resource::ServerInfo => self.server_info.is_some(),
-            Resource::TokenizerInfo => self.tokenizer_info.is_some(),
-            Resource::OpenApi | Resource::Docs => self.docs,
-            _ => true,
-        }
     }
 
     /// `path` without the proxy's prefix; a path without it is taken as it is.

@@ -20,8 +20,8 @@ pub enum Refusal {
     Unauthorized,
     /// No resource has this path.
     NoRoute,
-    /// The resource has other methods, listed for the `Allow` header.
-    Method(&'static str),
+    /// The resource has other methods.
+    Method,
     /// The body exceeds the limit.
     TooLarge,
     /// The body does not come within its time.
@@ -35,7 +35,7 @@ pub const EVERY: [Refusal; 8] = [
     Refusal::Malformed,
     Refusal::Unauthorized,
     Refusal::NoRoute,
-    Refusal::Method(""),
+    Refusal::Method,
     Refusal::TooSlow,
     Refusal::TooLarge,
     Refusal::Kind(ErrorKind::Internal),
@@ -62,7 +62,7 @@ pub fn row(refusal: Refusal) -> Row {
             (StatusCode::UNAUTHORIZED, "Unauthorized", "A key is needed, and there is none or another")
         }
         Refusal::NoRoute => (StatusCode::NOT_FOUND, "NotFoundError", nothing),
-        Refusal::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", "The route has other methods"),
+        Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", "The route has other methods"),
         Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large", "The body exceeds the limit"),
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request Timeout", "The body does not come within its time"),
         Refusal::Kind(kind) => match kind {
@@ -89,6 +89,8 @@ pub struct ApiError {
     message: Cow<'static, str>,
     param: Option<String>,
     detail: Option<&'static str>,
+    /// The methods that there are.
+    allow: String,
     form: ErrorForm,
 }
 
@@ -104,7 +106,14 @@ pub enum ErrorForm {
 impl ApiError {
     /// A refusal in a sentence.
     pub fn new(refusal: Refusal, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { refusal, message: message.into(), param: None, detail: None, form: ErrorForm::Object }
+        Self {
+            refusal,
+            message: message.into(),
+            param: None,
+            detail: None,
+            allow: String::new(),
+            form: ErrorForm::Object,
+        }
     }
 
     /// A request that breaks a rule of the API (vLLM's `BadRequestError`).
@@ -132,6 +141,13 @@ impl ApiError {
     #[must_use]
     pub fn with_detail(mut self, detail: &'static str) -> Self {
         self.detail = Some(detail);
+        self
+    }
+
+    /// The same, with the methods that there are for the `Allow` header.
+    #[must_use]
+    pub fn allowing(mut self, methods: String) -> Self {
+        self.allow = methods;
         self
     }
 
@@ -182,8 +198,8 @@ impl ApiError {
         }
         let mut response = HttpResponseBuilder::new(status);
         match self.refusal {
-            Refusal::Method(allow) => {
-                response.insert_header((ALLOW, allow));
+            Refusal::Method => {
+                response.insert_header((ALLOW, self.allow.as_str()));
             }
             Refusal::Kind(ErrorKind::Busy) => {
                 response.insert_header((RETRY_AFTER, "1"));
@@ -221,6 +237,7 @@ impl From<Error> for ApiError {
             message: err.to_string().into(),
             param,
             detail: None,
+            allow: String::new(),
             form: ErrorForm::Object,
         }
     }

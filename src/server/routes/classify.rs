@@ -1,15 +1,37 @@
 //! `POST /classify`: whole prompts in, the probability of the one class of a reranker out.
 
+use crate::server::describe::schema::{Request, prompts, request, with_common};
+use crate::server::describe::{Content, Description, shape};
 use crate::server::http::budget::Answer;
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
+use crate::server::route::{Operation, Route};
 use crate::server::scoring::{self, PromptRequest, Scored};
 use crate::server::state::{State, unix_time};
 use crate::server::wire::input::InputRequest;
 use crate::server::wire::pairs::ScoreUsage;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
+
+/// One path.
+pub static ROUTE: Route = Route::at(
+    &["/classify"],
+    &[Operation::post(
+        |call| {
+            let (state, request_id) = (call.state, call.request_id());
+            Box::pin(async move { answer(state, request_id, call.json().await?).await })
+        },
+        Description::reads(
+            "Scores",
+            "Score whole prompts",
+            described,
+            Content::Json(&[shape::<ClassifyResponse<'static>>]),
+        ),
+    )
+    .of_the_engine()],
+);
 
 /// Answers a classification; `request_id` is the client's header, if it sent one.
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
@@ -56,4 +78,9 @@ pub struct Class<'a> {
     pub probs: [f64; 1],
     /// 1.
     pub num_classes: usize,
+}
+
+/// What clients should send.
+pub fn described() -> Request {
+    request("InputRequest", with_common(prompts()), json!({"input": ["The Danube flows through Vienna."]}))
 }

@@ -2,15 +2,169 @@
 
 use crate::error::ErrorKind;
 use crate::options::Overflow;
+use crate::server::describe::{Content, Description, shape};
 use crate::server::http::error::{ApiError, Refusal};
+use crate::server::route::{Operation, Route, Switch, Verb};
 use crate::server::state::{ServerInfo, Settings, State};
 use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 
 /// Texts that TEI's clients may send at once: they cut up what is more. There is no limit here, but on bytes.
 const MAX_TEXTS: usize = 1024;
+
+/// How whoever asks whether the server is well is answered.
+pub const WELL: Description =
+    Description::tells("Whether the model can score", Content::Empty, &[Refusal::Kind(ErrorKind::Busy)]);
+const IS_WELL: Operation = Operation::get(|call| health(call.state), WELL);
+
+/// Whether the server is up.
+pub static HEALTH: Route = Route { open: true, counted: false, ..Route::at(&["/health"], &[IS_WELL]) };
+
+/// Whether the server is up, for SageMaker.
+pub static PING: Route = Route {
+    open: true,
+    counted: false,
+    ..Route::at(&["/ping"], &[IS_WELL, Operation { verb: Verb::Post, ..IS_WELL }])
+};
+
+/// The list of served names.
+pub static MODELS: Route = Route {
+    also: &["/models"],
+    ..Route::at(
+        &["/v1/models"],
+        &[Operation::get(
+            |call| Ok(models(call.state)),
+            Description::tells("The served names", Content::Json(&[shape::<ModelList<'static>>]), &[]),
+        )],
+    )
+};
+
+/// One served name, which may contain slashes.
+pub static MODEL: Route = Route {
+    also: &["/models/{id}"],
+    ..Route::at(
+        &["/v1/models/{id}"],
+        &[Operation::get(
+            |call| model(call.state, call.id),
+            Description::tells(
+                "One served name",
+                Content::Json(&[shape::<ModelCard<'static>>]),
+                &[Refusal::Kind(ErrorKind::UnknownModel)],
+            ),
+        )],
+    )
+};
+
+/// The version of this program.
+pub static VERSION: Route = Route {
+    open: true,
+    counted: false,
+    ..Route::at(
+        &["/version"],
+        &[Operation::get(
+            |_| Ok(version()),
+            Description::tells("Version of this program", Content::Json(&[shape::<Version>]), &[]),
+        )],
+    )
+};
+
+/// What is served, as TEI says it.
+pub static INFO: Route = Route::at(
+    &["/info"],
+    &[Operation::get(
+        |call| Ok(info(call.state)),
+        Description::tells(
+            "What is served, as text-embeddings-inference says it",
+            Content::Json(&[shape::<Info<'static>>]),
+            &[],
+        ),
+    )],
+);
+
+/// Whether there are keys, which Xinference's clients ask before anything else.
+pub static CLUSTER_AUTH: Route = Route {
+    also: &["/cluster/auth"],
+    open: true,
+    ..Route::at(
+        &["/v1/cluster/auth"],
+        &[Operation::get(
+            |call| Ok(cluster_auth(call.state)),
+            Description::tells(
+                "Whether users log in, for Xinference's clients",
+                Content::Json(&[shape::<ClusterAuth>]),
+                &[],
+            ),
+        )],
+    )
+};
+
+/// Prometheus metrics.
+pub static METRICS: Route = Route {
+    open: true,
+    counted: false,
+    ..Route::at(
+        &["/metrics"],
+        &[Operation::get(
+            |call| metrics(call.state),
+            Description::tells("Prometheus metrics", Content::Metrics, &[Refusal::Kind(ErrorKind::Internal)]),
+        )],
+    )
+};
+
+/// How many requests are at work.
+pub static LOAD: Route = Route {
+    counted: false,
+    ..Route::at(
+        &["/load"],
+        &[Operation::get(
+            |call| Ok(load(call.state.at_work.load(Ordering::Relaxed))),
+            Description::tells("Requests at work", Content::Json(&[shape::<Load>]), &[]),
+        )],
+    )
+};
+
+/// Where vLLM would publish the events of its key-value cache.
+pub static KV_EVENT_SOURCES: Route = Route::at(
+    &["/kv_event_sources"],
+    &[Operation::get(
+        |_| Ok(kv_event_sources()),
+        Description::tells("Sources of cache events: none", Content::Object, &[]),
+    )],
+);
+
+/// How the tokenizer is configured, if the operator tells.
+pub static TOKENIZER_INFO: Route = Route {
+    switch: Some(Switch {
+        is_on: |state| state.settings.tokenizer_info.is_some(),
+        otherwise: "--enable-tokenizer-info-endpoint adds it",
+    }),
+    ..Route::at(
+        &["/tokenizer_info"],
+        &[Operation::get(
+            |call| Ok(tokenizer_info(call.state)),
+            Description { tag: "Tokens", ..Description::tells("The tokenizer's configuration", Content::Object, &[]) },
+        )],
+    )
+};
+
+/// How the server was configured; for developers.
+pub static SERVER_INFO: Route = Route {
+    counted: false,
+    switch: Some(Switch {
+        is_on: |state| state.settings.server_info.is_some(),
+        otherwise: "VLLM_SERVER_DEV_MODE=1 adds it",
+    }),
+    ..Route::at(
+        &["/server_info"],
+        &[Operation::get(
+            |call| Ok(server_info(call.state, call.request.query_string())),
+            Description::tells("Options and environment, for developers", Content::Object, &[]),
+        )],
+    )
+};
 
 /// `GET /v1/models`: one card per served name.
 pub fn models(state: &State) -> HttpResponse {

@@ -3,16 +3,23 @@
 //! Invariant: a body is tried as a classification, a reranking, a scoring and a pooling request, in this order, and is
 //! the first that it makes sense as. Called by `server`.
 
+use super::classify::ClassifyResponse;
 use super::pooling::PoolingRequest;
+use super::pooling::PoolingResponse;
+use super::rerank::{DataResponse, OutputResponse, RerankResponse, TextRanks};
 use super::rerank::{Documents, RerankRequest};
 use super::{classify, pooling, rerank, score};
+use crate::server::describe::schema::{Request, any};
+use crate::server::describe::{Content, Description, shape};
 use crate::server::http::aside::on_a_thread;
 use crate::server::http::error::{ApiError, Refusal};
 use crate::server::http::intake::Body;
+use crate::server::route::{Operation, Route};
 use crate::server::scoring::PromptRequest;
 use crate::server::state::State;
 use crate::server::wire::fields::given;
 use crate::server::wire::input::{self, InputRequest};
+use crate::server::wire::pairs::ScoreResponse;
 use crate::server::wire::pairs::{PairRequest, ScoreRequest};
 use crate::server::wire::{body, halves};
 use actix_web::http::header::HeaderMap;
@@ -21,6 +28,35 @@ use serde_json::{Map, Value};
 
 /// SageMaker's name of the model, which stands over the body's.
 const ADAPTER: &str = "x-amzn-sagemaker-adapter-identifier";
+
+/// One path.
+pub static ROUTE: Route = Route::at(
+    &["/invocations"],
+    &[Operation::post(
+        |call| {
+            let (state, headers, request_id) = (call.state, call.request.headers(), call.request_id());
+            Box::pin(async move { answer(state, headers, request_id, call.json().await?).await })
+        },
+        Description {
+            refuses_texts: true,
+            ..Description::reads(
+                "Scores",
+                "Any of these, by the body (SageMaker)",
+                described,
+                Content::JsonOrBytes(&[
+                    shape::<ClassifyResponse<'static>>,
+                    shape::<RerankResponse<'static>>,
+                    shape::<DataResponse<'static>>,
+                    shape::<TextRanks<'static>>,
+                    shape::<OutputResponse<'static>>,
+                    shape::<ScoreResponse<'static>>,
+                    shape::<PoolingResponse<'static>>,
+                ]),
+            )
+        },
+    )
+    .of_the_engine()],
+);
 
 enum Target {
     Classify,
@@ -85,4 +121,11 @@ fn no_target() -> ApiError {
          'RerankRequest' (query and documents), 'ScoreRequest' (queries and documents), 'PoolingRequest' (input or \
          messages)]",
     )
+}
+
+fn described() -> Request {
+    let ranks = [rerank::schema::documents(), rerank::schema::texts()];
+    let [documents, texts] = ranks;
+    let parts = vec![classify::described(), documents, texts, score::described(), pooling::described()];
+    Request { example: rerank::schema::documents().example, ..any("InvocationRequest", parts) }
 }

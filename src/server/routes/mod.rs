@@ -1,10 +1,106 @@
-//! What the server answers, one file a resource.
+//! What the server answers, one file a resource, and the table of them.
+//!
+//! A path, its methods, who may ask, what is counted, what answers and how it is described stand in the resource's row;
+//! dispatch, `Allow`, keys, `/load`, the metrics of requests and `/openapi.json` are made from the rows.
 
-pub mod classify;
-pub mod info;
-pub mod invocations;
-pub mod openapi;
-pub mod pooling;
-pub mod rerank;
-pub mod score;
-pub mod tokenize;
+mod classify;
+mod info;
+mod invocations;
+mod openapi;
+mod pooling;
+mod rerank;
+mod root;
+mod score;
+mod tokenize;
+
+use super::route::Table;
+
+/// All routes.
+pub static ROUTES: Table = &[
+    &rerank::ROUTE,
+    &score::ROUTE,
+    &classify::ROUTE,
+    &pooling::ROUTE,
+    &invocations::ROUTE,
+    &tokenize::TOKENIZE,
+    &tokenize::DETOKENIZE,
+    &root::ROUTE,
+    &info::MODELS,
+    &info::MODEL,
+    &info::HEALTH,
+    &info::PING,
+    &info::VERSION,
+    &info::INFO,
+    &info::CLUSTER_AUTH,
+    &info::METRICS,
+    &info::LOAD,
+    &info::KV_EVENT_SOURCES,
+    &info::TOKENIZER_INFO,
+    &info::SERVER_INFO,
+    &openapi::DOCUMENT,
+    &openapi::PAGE,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::route::{Found, Route, meant};
+    use super::*;
+
+    fn found(path: &str) -> Option<Found> {
+        meant(ROUTES, path)
+    }
+
+    fn is(path: &str, route: &'static Route) -> bool {
+        found(path).is_some_and(|found| std::ptr::eq(found.route, route))
+    }
+
+    #[test]
+    fn the_last_segment_decides() {
+        for path in [
+            "/rerank",
+            "/rerank/",
+            "//rerank",
+            "/v1/rerank",
+            "/v2/rerank/",
+            "/v1//rerank",
+            "/v1/rerank/v1/rerank",
+            "/rerank/v1/rerank",
+            "/v1/v1/rerank",
+            "/api/rerank",
+            "/compatible-api/v1/reranks",
+            "/api/v1/services/rerank/text-rerank/text-rerank",
+            "/api/v1/services/rerank/text-rerank/text-rerank/",
+        ] {
+            assert!(is(path, &rerank::ROUTE), "{path}");
+        }
+        for path in ["/score", "/v1/score", "/v1/score/"] {
+            assert!(is(path, &score::ROUTE), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_model_name_may_contain_slashes_and_even_end_in_rerank() {
+        for path in ["/v1/models/org/rerank", "/v1/models/org%2Frerank", "/models/org/rerank/"] {
+            assert!(is(path, &info::MODEL), "{path}");
+            assert_eq!(found(path).expect("a model").id, "org/rerank", "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_mean_nothing() {
+        for path in
+            ["/nope", "/v1/embeddings", "/v1/chat/completions", "/x/health", "/rerankss", "/rerank/x", "/text-rerank/x"]
+        {
+            assert!(found(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_path_of_a_row_means_that_row() {
+        for route in ROUTES {
+            for path in route.paths.iter().chain(route.also) {
+                assert!(is(&path.replace("**", "x").replace("{id}", "a/b"), route), "{path}");
+            }
+        }
+    }
+}

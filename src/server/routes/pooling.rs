@@ -2,9 +2,12 @@
 
 use super::rerank::RerankUsage;
 use crate::python_json::{self, NonAscii};
+use crate::server::describe::schema::{COMMON, Request, choice, described as field, object, prompts, request};
+use crate::server::describe::{Content, Description, shape};
 use crate::server::http::budget::{Answer, unwritable};
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
+use crate::server::route::{Operation, Route};
 use crate::server::scoring::{self, Making, PromptRequest, Scored};
 use crate::server::state::{State, unix_time};
 use crate::server::wire::encoding::{EncodingFormat, NumberFormat};
@@ -14,13 +17,34 @@ use crate::server::wire::pairs::{Common, ScoreUsage};
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use serde_json::json;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::Ref;
+use utoipa::openapi::schema::{AllOfBuilder, Schema};
 
 /// Where the description of a body of bytes stands.
 const METADATA: HeaderName = HeaderName::from_static("metadata");
 /// vLLM's tasks of pooling models.
 const TASKS: [&str; 6] = ["embed", "classify", "token_embed", "token_classify", "plugin", "embed&token_classify"];
+
+/// One path.
+pub static ROUTE: Route = Route::at(
+    &["/pooling"],
+    &[Operation::post(
+        |call| {
+            let (state, request_id) = (call.state, call.request_id());
+            Box::pin(async move { answer(state, request_id, call.json().await?).await })
+        },
+        Description::reads(
+            "Scores",
+            "Score whole prompts, as numbers or bytes",
+            described,
+            Content::JsonOrBytes(&[shape::<PoolingResponse<'static>>]),
+        ),
+    )
+    .of_the_engine()],
+);
 
 /// A body of `/pooling`.
 pub struct PoolingRequest {
@@ -182,4 +206,20 @@ impl ScoreBytes {
         let (width, embed_dtype, endianness) = (numbers.width(), numbers.dtype_name(), numbers.endianness_name());
         Self { index, embed_dtype, endianness, start: index * width, end: (index + 1) * width, shape: [1] }
     }
+}
+
+/// What clients should send.
+pub fn described() -> Request {
+    let own = object([
+        ("task", field(choice(&["classify"]), "The only one that a reranker has.")),
+        ("encoding_format", field(choice(&["float", "base64", "bytes", "bytes_only"]), "Form of the answer.")),
+        (
+            "embed_dtype",
+            field(choice(&["float32", "float16", "bfloat16", "fp8_e4m3", "fp8_e5m2"]), "Numbers in base64 and bytes."),
+        ),
+        ("endianness", field(choice(&["native", "big", "little"]), "Their byte order.")),
+    ]);
+    let all = AllOfBuilder::new().item(Ref::from_schema_name(COMMON)).item(prompts()).item(own);
+    let example = json!({"input": ["The Danube flows through Vienna."], "encoding_format": "float"});
+    request("PoolingRequest", Schema::AllOf(all.build()), example)
 }

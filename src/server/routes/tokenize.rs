@@ -4,23 +4,55 @@
 
 use crate::error::ErrorKind;
 use crate::prompt::{Message, PromptOptions};
+use crate::server::describe::schema::{
+    MESSAGE, Request, described, integer, list, list_of, nullable_boolean, nullable_string, object, request, string,
+};
+use crate::server::describe::{Content, Description, shape};
 use crate::server::http::aside::on_a_thread;
 use crate::server::http::budget::Answer;
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
+use crate::server::route::{Operation, Route};
 use crate::server::state::State;
 use crate::server::wire::fields::{self, Fields};
 use crate::server::wire::{body, input, pairs};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use serde_json::json;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AnyOfBuilder, Schema};
 
 /// Tokens of an answer at most: a few megabytes of text, and a second or two of work.
 const MOST_TOKENS: usize = 1 << 20;
 /// Bytes that a token takes in an answer, alone and with its text.
 const TOKEN: usize = 32;
 const TOKEN_AND_STRING: usize = 128;
+
+/// Text to tokens.
+pub static TOKENIZE: Route = Route::at(
+    &["/tokenize"],
+    &[Operation::post(
+        |call| {
+            let state = call.state;
+            Box::pin(async move { tokenize(state, call.json().await?).await })
+        },
+        Description::reads("Tokens", "Text to tokens", described_text, Content::Json(&[shape::<TokenizeResponse>])),
+    )],
+);
+
+/// Tokens to text.
+pub static DETOKENIZE: Route = Route::at(
+    &["/detokenize"],
+    &[Operation::post(
+        |call| {
+            let state = call.state;
+            Box::pin(async move { detokenize(state, call.json().await?).await })
+        },
+        Description::reads("Tokens", "Tokens to text", described_tokens, Content::Json(&[shape::<DetokenizeResponse>])),
+    )],
+);
 
 enum Source {
     Prompt(String),
@@ -141,4 +173,25 @@ pub struct TokenizeResponse {
 pub struct DetokenizeResponse {
     /// The text of the tokens.
     pub prompt: String,
+}
+
+fn described_text() -> Request {
+    let options = || {
+        object([
+            ("model", nullable_string().into()),
+            ("add_special_tokens", described(nullable_boolean(), "Has no effect: the tokenizer adds none.")),
+            ("return_token_strs", described(nullable_boolean(), "Whether to return the vocabulary's entries.")),
+        ])
+    };
+    let prompt = options().property("prompt", string()).required("prompt");
+    let messages = options().property("messages", Schema::Array(list_of(MESSAGE))).required("messages");
+    let schema = AnyOfBuilder::new().item(prompt).item(messages).build();
+    request("TokenizeRequest", Schema::AnyOf(schema), json!({"prompt": "Hello, world!", "return_token_strs": true}))
+}
+
+fn described_tokens() -> Request {
+    let ids = list(integer().minimum(Some(0)).build());
+    let schema =
+        object([("model", nullable_string().into()), ("tokens", RefOr::T(Schema::Array(ids)))]).required("tokens");
+    request("DetokenizeRequest", schema.into(), json!({"tokens": [9707, 11, 1879, 0]}))
 }

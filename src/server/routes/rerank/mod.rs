@@ -1,8 +1,12 @@
 //! Every path that ends in `rerank`, `reranks` or `text-rerank`: one query, many documents, best first.
 
 mod request;
+pub mod schema;
 
 pub use request::RerankRequest;
+
+use crate::server::describe::{Content, Description, shape};
+use crate::server::route::{Operation, Route};
 
 use crate::server::http::budget::Answer;
 use crate::server::http::error::ApiError;
@@ -14,6 +18,35 @@ use actix_web::{HttpResponse, web};
 use request::Dialect;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// Every path that ends in `rerank`, or as DashScope's in `reranks` or `text-rerank`.
+pub static ROUTE: Route = Route {
+    also: &["**/rerank", "**/reranks", "**/text-rerank"],
+    ..Route::at(
+        &["/rerank", "/v1/rerank", "/v2/rerank"],
+        &[Operation::post(
+            |call| {
+                let ollama = call.request.path().trim_end_matches('/').ends_with("/api/rerank");
+                let documents = if ollama { Documents::LeftOut } else { Documents::Returned };
+                let (state, request_id) = (call.state, call.request_id());
+                Box::pin(async move { answer(state, request_id, documents, call.json().await?).await })
+            },
+            described("Rank documents for a query, best first"),
+        )
+        .of_the_engine()],
+    )
+};
+
+/// How a route is described that ranks, in any dialect.
+pub const fn described(summary: &'static str) -> Description {
+    let answer = Content::Json(&[
+        shape::<RerankResponse<'static>>,
+        shape::<DataResponse<'static>>,
+        shape::<TextRanks<'static>>,
+        shape::<OutputResponse<'static>>,
+    ]);
+    Description { refuses_texts: true, ..Description::reads("Scores", summary, schema::all, answer) }
+}
 
 /// Answers a rerank request; `request_id` is the client's header, if it sent one.
 pub async fn answer(

@@ -1,0 +1,178 @@
+//! The description of the API, made from the rows of the table of routes, and a page that shows it.
+//!
+//! Invariant: nothing is fetched from elsewhere: the page
+//! is part of the program and asks this server only.
+
+use crate::server::describe::schema::{self, Request};
+use crate::server::describe::{Content, Description, Schemas, shape};
+use crate::server::http::error::{self, ErrorBody, Refusal, Row, TextsErrorBody, UnauthorizedBody};
+use crate::server::route::{Handler, Operation, Route, Switch, Table, Verb};
+use crate::server::state::State;
+use actix_web::HttpResponse;
+use actix_web::http::header::CONTENT_SECURITY_POLICY;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder};
+
+/// The page, which reads `openapi.json` beside it.
+const HTML: &str = include_str!("../../../assets/docs.html");
+/// The page runs its own script and talks to this server; nothing else is let in.
+const PAGE_POLICY: &str =
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'";
+/// Name of the security scheme.
+const KEY: &str = "ApiKey";
+
+/// The description of the API.
+pub static DOCUMENT: Route = Route {
+    open: true,
+    switch: Some(SWITCH),
+    ..Route::at(
+        &["/openapi.json"],
+        &[undescribed(Handler::Tells(|call| Ok(HttpResponse::Ok().json(api(call.table, call.state)))))],
+    )
+};
+
+/// The page that shows it.
+pub static PAGE: Route = Route {
+    also: &["/redoc"],
+    open: true,
+    switch: Some(SWITCH),
+    ..Route::at(&["/docs"], &[undescribed(Handler::Tells(|_| Ok(page())))])
+};
+
+const SWITCH: Switch =
+    Switch { is_on: |state| state.settings.docs, otherwise: "--disable-fastapi-docs has turned it off" };
+
+const fn undescribed(handler: Handler) -> Operation {
+    Operation { verb: Verb::Get, is_work: false, handler, description: None }
+}
+
+fn page() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header((CONTENT_SECURITY_POLICY, PAGE_POLICY))
+        .body(HTML)
+}
+
+fn api(table: Table, state: &State) -> OpenApi {
+    let mut schemas = schema::parts();
+    shape::<ErrorBody<'_>>(&mut schemas);
+    shape::<TextsErrorBody<'_>>(&mut schemas);
+    shape::<UnauthorizedBody<'_>>(&mut schemas);
+    let mut paths = PathsBuilder::new();
+    for route in table.iter().filter(|route| route.is_on(state)) {
+        for (described, description) in route.operations.iter().filter_map(|one| Some((one, one.description?))) {
+            let needs_key = !state.settings.api_keys.is_empty() && !route.is_open(described.verb);
+            for &path in route.paths {
+                let operation = operation(path, &description, needs_key, &mut schemas);
+                paths = paths.path(path, PathItem::new(method(described.verb), operation));
+            }
+        }
+    }
+    let mut components = ComponentsBuilder::new().schemas_from_iter(schemas);
+    if !state.settings.api_keys.is_empty() {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components = components.security_scheme(KEY, SecurityScheme::Http(bearer));
+    }
+    let info = InfoBuilder::new()
+        .title("ironrank")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Scores of query-document pairs by a Qwen3 reranker, over the routes of vLLM."));
+    OpenApiBuilder::new().info(info).paths(paths).components(Some(components.build())).build()
+}
+
+fn method(verb: Verb) -> HttpMethod {
+    match verb {
+        Verb::Get => HttpMethod::Get,
+        Verb::Post => HttpMethod::Post,
+        Verb::Options => HttpMethod::Options,
+    }
+}
+
+/// Adds the schemas of a request and of all that it refers to.
+fn add(request: Request, schemas: &mut Schemas) {
+    schemas.push((request.name.to_owned(), RefOr::T(request.schema)));
+    request.parts.into_iter().for_each(|part| add(part, schemas));
+}
+
+fn operation(path: &str, description: &Description, needs_key: bool, schemas: &mut Schemas) -> OperationBuilder {
+    let mut operation = OperationBuilder::new().tag(description.tag).summary(Some(description.summary));
+    if let Some(request) = description.request.map(|request| request()) {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(request.name)))
+            .example(Some(request.example.clone()));
+        let body =
+            RequestBodyBuilder::new().content("application/json", content.build()).required(Some(Required::True));
+        operation = operation.request_body(Some(body.build()));
+        add(request, schemas);
+    }
+    if path.contains("{id}") {
+        let id = ParameterBuilder::new()
+            .name("id")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))));
+        operation = operation.parameter(id);
+    }
+    operation = operation.response("200", success(description.answer, schemas));
+    for &refusal in description.refusals {
+        match refusal {
+            // Of every route below, whatever it reads.
+            Refusal::Unauthorized | Refusal::Method => {}
+            _ => operation = refused(operation, refusal, description.refuses_texts),
+        }
+    }
+    operation = refused(operation, Refusal::Method, false);
+    if needs_key {
+        operation = refused(operation, Refusal::Unauthorized, false)
+            .security(SecurityRequirement::new(KEY, std::iter::empty::<String>()));
+    }
+    operation
+}
+
+fn success(answer: Content, schemas: &mut Schemas) -> ResponseBuilder {
+    let json = |schema: RefOr<Schema>| ContentBuilder::new().schema(Some(schema)).build();
+    let response = ResponseBuilder::new().description("As asked for");
+    match answer {
+        Content::Empty => ResponseBuilder::new().description("Yes"),
+        Content::Json(shapes) | Content::JsonOrBytes(shapes) => {
+            let schema: RefOr<Schema> = match shapes {
+                [one] => Ref::from_schema_name(one(schemas)).into(),
+                shapes => {
+                    let names = shapes.iter().map(|shape| shape(schemas));
+                    let any = names.fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
+                    RefOr::T(Schema::AnyOf(any.build()))
+                }
+            };
+            let response = response.content("application/json", json(schema));
+            match answer {
+                Content::JsonOrBytes(_) => response.content("application/octet-stream", ContentBuilder::new().build()),
+                _ => response,
+            }
+        }
+        Content::Object => {
+            response.content("application/json", json(ObjectBuilder::new().schema_type(Type::Object).into()))
+        }
+        Content::Metrics => response.content("text/plain", ContentBuilder::new().build()),
+    }
+}
+
+/// `texts` is whether a client that sends `texts` may be the one that is refused.
+fn refused(operation: OperationBuilder, refusal: Refusal, texts: bool) -> OperationBuilder {
+    let Row { status, what, .. } = error::row(refusal);
+    let schema = if refusal == Refusal::Unauthorized { "UnauthorizedBody" } else { "ErrorBody" };
+    let schema: RefOr<Schema> = match texts {
+        false => Ref::from_schema_name(schema).into(),
+        true => {
+            let both =
+                AnyOfBuilder::new().item(Ref::from_schema_name(schema)).item(Ref::from_schema_name("TextsErrorBody"));
+            RefOr::T(Schema::AnyOf(both.build()))
+        }
+    };
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    let response = ResponseBuilder::new().description(what).content("application/json", content);
+    operation.response(status.as_u16().to_string(), response)
+}

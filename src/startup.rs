@@ -25,10 +25,28 @@ pub struct Loaded {
     pub config: Config,
     /// The function that makes a score of a logit.
     pub activation: Activation,
+    /// What it runs on.
+    pub runs_on: RunsOn,
     /// Name of what the checkpoint holds.
     pub digest: String,
     /// Longest prompt in tokens: the option, or what the model's configuration says.
     pub max_model_len: usize,
+}
+
+/// What runs a model: compute threads, and the instruction set that they use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunsOn {
+    /// Name of the instruction set.
+    pub isa: &'static str,
+    /// Compute threads.
+    pub threads: usize,
+}
+
+impl RunsOn {
+    /// What `cpu` is.
+    pub fn of(cpu: &Cpu) -> Self {
+        Self { isa: cpu.isa().name(), threads: cpu.threads() }
+    }
 }
 
 /// How pairs become prompts, as far as the operator says it.
@@ -75,7 +93,7 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     let machine = Machine::here();
     tracing::info!("{}", memory::describe(&machine));
     let cpu = cpu(options)?;
-    let (isa, threads) = (cpu.isa().name(), cpu.threads());
+    let runs_on = RunsOn::of(&cpu);
     if cpu.memory_nodes() > 1 {
         tracing::info!(
             "weights are spread over {} memory nodes (--numa off leaves that to the system)",
@@ -98,12 +116,14 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     let prefix_cache_bytes = options.prefix_cache_bytes(machine.memory);
     memory::check(&machine, &need(options, &checkpoint, max_model_len, prefix_cache_bytes))?;
     tracing::info!(
-        "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {threads} threads of {isa}",
+        "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {} threads of {}",
         config.num_hidden_layers,
         config.hidden_size,
         config.num_attention_heads,
         config.num_key_value_heads,
         checkpoint.bytes() as f64 / 1e9,
+        runs_on.threads,
+        runs_on.isa,
     );
     let encoder = || {
         let (encoder, notices) = prompts.encoder(options.tokenizer_dir(), max_model_len)?;
@@ -131,7 +151,7 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     };
     let engine = Engine::start(model, batch, queue)?;
     let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
-    Ok(Loaded { engine, encoder, config, activation: checkpoint.activation(), digest, max_model_len })
+    Ok(Loaded { engine, encoder, config, activation: checkpoint.activation(), runs_on, digest, max_model_len })
 }
 
 /// What `one` makes on a thread of this `name`, and what `other` makes meanwhile on this one.

@@ -11,10 +11,10 @@ pub use ragflow::Ragflow;
 pub use report::{Limits, Passages, Report};
 
 use crate::busy::{Busy, Counts};
-use crate::checkpoint::Config;
 use crate::engine::{Engine, QueueLimits, Work};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Resident;
+use crate::model;
 use crate::options::{BenchOptions, EngineOptions};
 use crate::progress;
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
@@ -39,7 +39,8 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     let before = limits(options)?;
     let counts = Counts::now();
     let start = Instant::now();
-    let Loaded { engine, encoder, config, .. } = startup::load(options, Prompts::default(), QueueLimits::default())?;
+    let Loaded { engine, encoder, config, runs_on, .. } =
+        startup::load(options, Prompts::default(), QueueLimits::default())?;
     let ready = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -63,16 +64,14 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     })?;
     let passages = passages(&engine, &encoder, &measured, &mut source, &runtime)?;
     let (memory, busy) = (Resident::of_this_process(), Busy::since(counts));
-    let cpu = startup::cpu(options)?;
-    let (isa, threads) = (cpu.isa().name(), cpu.threads());
-    drop(cpu);
     let limits = before.or_better(limits(options)?);
+    let cost = model::cost(&config);
 
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
         model: options.model_name(),
-        isa,
-        threads,
+        isa: runs_on.isa,
+        threads: runs_on.threads,
         workload: workload.name(),
         documents: workload.documents(),
         words: workload.words(),
@@ -80,7 +79,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
         tokens: measured.work.tokens,
         computed_tokens: measured.work.computed_tokens,
         flop: measured.work.flop,
-        naive_flop: timed.iter().flatten().map(|prompt| naive_flop(&config, prompt.len())).sum(),
+        naive_flop: timed.iter().flatten().map(|prompt| cost.alone(prompt.len())).sum(),
         latencies: measured.latencies,
         ready,
         limits,
@@ -149,27 +148,4 @@ fn passages(
     let measured = runtime.block_on(measure(engine, &[request], "64 passages"))?;
     let seconds = measured.latencies.iter().sum::<Duration>().as_secs_f64();
     Ok(Passages { count: PASSAGES, tokens: PASSAGE_TOKENS, seconds, measured: true })
-}
-
-/// FLOP of a prompt of `tokens` tokens when nothing is shared and nothing left out: two for each weight of the layers'
-/// matrices a token, and four for each channel of the heads and key that a token attends to.
-pub fn naive_flop(config: &Config, tokens: usize) -> u64 {
-    let (queries, keys) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
-    let weights = config.hidden_size * (2 * queries + 2 * keys + 3 * config.intermediate_size);
-    let attended = tokens * (tokens + 1) / 2;
-    (config.num_hidden_layers * (2 * weights * tokens + 4 * queries * attended)) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checkpoint::{Checkpoint, Overrides};
-
-    #[test]
-    fn the_naive_count_of_the_06b_shape_is_the_one_worked_out_by_hand() {
-        let checkpoint = Checkpoint::dummy(None, &Overrides::new()).unwrap();
-        // A layer: q 1024x2048, k and v 1024x1024, o 2048x1024, gate, up and down 1024x3072: 15,728,640 weights.
-        assert_eq!(naive_flop(checkpoint.config(), 1), 28 * (2 * 15_728_640 + 4 * 2048));
-        assert_eq!(naive_flop(checkpoint.config(), 300), 300 * 880_803_840 + 114_688 * 300 * 301);
-    }
 }

@@ -18,7 +18,7 @@ use crate::memory;
 use crate::options::{CheckOptions, EngineOptions, LoadFormat};
 use crate::prompt::{PromptEncoder, Template};
 use crate::server;
-use crate::startup::{self, Prompts};
+use crate::startup::{self, Prompts, RunsOn};
 use crate::threads;
 use ironrank_kernels::{Machine, explain_bus_errors};
 
@@ -51,9 +51,9 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     }
     let encoder = encoder(options, prompts, longest.unwrap_or(usize::MAX)).map_err(|err| problems.extend(err)).ok();
     let mut head = None;
-    if let (Some(checkpoint), Some((encoder, of_prompts))) = (described, encoder) {
-        notices.extend(of_prompts);
-        head = Resolved::of(checkpoint, &encoder).map_err(|err| problems.push(err)).ok();
+    if let (Some(checkpoint), Some((encoder, of_prompts))) = (described, &encoder) {
+        notices.extend_from_slice(of_prompts);
+        head = Resolved::of(checkpoint, encoder).map_err(|err| problems.push(err)).ok();
     }
     notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
     let memory = described.zip(longest).map(|(checkpoint, longest)| {
@@ -82,9 +82,16 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
         head: head.map(|head| head.about),
         max_model_len: longest,
         machine: memory::describe(&machine),
-        runs_on: cpu.as_ref().map(|cpu| (cpu.threads(), cpu.isa().name())),
+        runs_on: cpu.as_ref().map(RunsOn::of),
         memory,
-        speed: cpu.zip(described).map(|(cpu, checkpoint)| speed::measure(&cpu, checkpoint.config())),
+        speed: cpu.zip(described).and_then(|(cpu, checkpoint)| {
+            let around = match encoder {
+                Some((encoder, _)) => encoder.around(speed::QUERY),
+                // Qwen3's own, where the model's cannot be read.
+                None => PromptEncoder::builtin(usize::MAX).and_then(|encoder| encoder.around(speed::QUERY)),
+            };
+            Some(speed::measure(&cpu, checkpoint.config(), around.ok()?))
+        }),
         busy: Busy::since(counts),
     }
 }

@@ -3,6 +3,7 @@
 use crate::bench::Ragflow;
 use crate::busy::Busy;
 use crate::checkpoint::Config;
+use crate::startup::RunsOn;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::PathBuf;
@@ -99,7 +100,7 @@ pub struct Report {
     /// What this process may use.
     pub machine: String,
     /// Compute threads and instruction set.
-    pub runs_on: Option<(usize, &'static str)>,
+    pub runs_on: Option<RunsOn>,
     /// What the model will take.
     pub memory: Option<Memory>,
     /// How fast it will be.
@@ -133,8 +134,8 @@ impl Report {
             "hidden_size": shape.map(|shape| shape.hidden),
             "tensor_bytes": shape.map(|shape| shape.bytes),
             "max_model_len": self.max_model_len,
-            "threads": self.runs_on.map(|(threads, _)| threads),
-            "isa": self.runs_on.map(|(_, isa)| isa),
+            "threads": self.runs_on.map(|it| it.threads),
+            "isa": self.runs_on.map(|it| it.isa),
             "private_memory_bytes": memory.map(|memory| memory.private),
             "memory_bytes": memory.and_then(|memory| memory.available),
             "packed_weights_bytes": memory.map(|memory| memory.weights_bytes),
@@ -167,7 +168,7 @@ impl fmt::Display for Report {
             line("prompts", format!("up to {tokens} tokens"))?;
         }
         line("machine", self.machine.clone())?;
-        if let Some((threads, isa)) = self.runs_on {
+        if let Some(RunsOn { isa, threads }) = self.runs_on {
             line("runs on", format!("{threads} {} of {isa}", if threads == 1 { "thread" } else { "threads" }))?;
         }
         if let Some(Memory { private, available, weights_bytes, weights }) = &self.memory {

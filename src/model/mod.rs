@@ -3,10 +3,12 @@
 //! Every architecture takes a [`Batch`] through its layers step by step and answers a row of numbers a sequence. Called by
 //! [`crate::engine`] (forward) and by the start-up code (load). A new architecture is a file here and an arm in [`load`].
 
+mod cost;
 mod head;
 mod qwen3;
 mod workspace;
 
+pub use cost::{CHUNK, Cost, cost};
 pub use head::LinearHead;
 pub use qwen3::Qwen3;
 
@@ -17,6 +19,7 @@ use crate::error::Result;
 use crate::prefix_cache::KvRows;
 use ironrank_kernels::Cpu;
 use std::path::Path;
+use workspace::{Widths, expected_bytes};
 
 /// A model runs one batch in each of its two slots, a step at a time, so that a small batch can overtake a large one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +131,7 @@ fn vector(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Result<Vec<f3
 /// Bytes of memory that a model of this shape takes besides its weights while it runs batches of up to `tokens` tokens:
 /// buffers, and the table of positions. A little too much rather than too little.
 pub fn buffer_bytes(config: &Config, tokens: usize, max_model_len: usize) -> usize {
-    qwen3::buffer_bytes(config, tokens) + max_model_len * config.head_dim * size_of::<f32>()
+    expected_bytes(Widths::of(config), CHUNK, tokens) + max_model_len * config.head_dim * size_of::<f32>()
 }
 
 /// The packed weights of `checkpoint` that an earlier start has left in the directory `cache`, all of them checked. It

@@ -3,6 +3,7 @@
 //! Buffers of a chunk are sized once, for `rows` rows; those of a batch (residual stream, keys and values of one
 //! layer) grow to the largest batch seen. Written and read by [`super::qwen3`] alone.
 
+use crate::checkpoint::Config;
 use ironrank_kernels::{AttentionShape, Buffer, Isa, KvBlocks, Lhs, NR};
 
 /// Widths of the buffers.
@@ -17,6 +18,16 @@ pub(super) struct Widths {
 }
 
 impl Widths {
+    /// The widths that a configuration gives.
+    pub fn of(config: &Config) -> Self {
+        let attention = AttentionShape {
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+        };
+        Self { hidden: config.hidden_size, intermediate: config.intermediate_size, attention }
+    }
+
     /// Columns of the queries' projection in whole panels, so that keys and values can be had without them.
     pub fn queries(&self) -> usize {
         (self.attention.heads * self.attention.head_dim).next_multiple_of(NR)

@@ -16,7 +16,7 @@ mod template;
 mod templated;
 
 pub use described::described;
-pub use model_card::INSTRUCTION;
+pub use model_card::{Around, INSTRUCTION};
 pub use raw::Message;
 pub use template::{Template, Variables};
 

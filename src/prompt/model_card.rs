@@ -23,6 +23,15 @@ const DOCUMENT_MARK: &str = "<Document>:";
 const SYSTEM_TURN: &str = "<|im_start|>system\n";
 const USER_TURN: &str = "<|im_end|>\n<|im_start|>user\n";
 
+/// Tokens of a prompt around its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Around {
+    /// Before it, the query's included.
+    pub before: usize,
+    /// Behind it.
+    pub behind: usize,
+}
+
 /// A pair that is a prompt already.
 #[derive(Clone, Copy)]
 pub(super) struct Formatted<'t> {
@@ -76,6 +85,13 @@ pub(super) fn formatted<'t>(query: &'t str, document: &'t str) -> Option<Formatt
 }
 
 impl PromptEncoder {
+    /// What the model card's prompt has around the documents of `query`, whatever an operator's template makes of it.
+    pub fn around(&self, query: &str) -> Result<Around> {
+        let limit = Limit { tokens: u32::MAX as usize, truncate: false, query_too: false, requested: false };
+        let head = self.wrapped_head(query, &PromptOptions::default(), limit)?;
+        Ok(Around { before: head.ids.len(), behind: self.suffix.len() })
+    }
+
     /// The prompt of a pair, and whether something was shortened.
     pub(super) fn wrapped(
         &self,

@@ -444,3 +444,11 @@ fn the_end_of_a_long_text_has_the_tokens_that_the_whole_ends_with() {
     assert_eq!(ids.len(), 500);
     assert_eq!(ids[500 - suffix - kept..500 - suffix], all[all.len() - kept..]);
 }
+#[test]
+fn what_stands_around_a_document_is_what_its_prompt_has_besides() {
+    for query in ["", "how long does a reranker take"] {
+        let around = ENCODER.around(query).unwrap();
+        let prompt = ENCODER.encode(query, "question", &PromptOptions::default()).unwrap();
+        assert_eq!(around.before + 1 + around.behind, prompt.len(), "{query}");
+    }
+}

@@ -6,11 +6,12 @@
 
 mod weights;
 
-use super::workspace::{LayerBuffers, Widths, Workspace, expected_bytes};
+use super::cost::CHUNK;
+use super::workspace::{LayerBuffers, Widths, Workspace};
 use super::{LinearHead, Model, Outcome, Progress, Rows, Slot};
 use crate::batch::{Batch, Chunk};
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::packed::Packed;
-use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
 use crate::prefix_cache::KvRows;
 use ironrank_kernels::{Buffer, Cpu, Heads, QkNormRope, RmsNorm, Run};
@@ -18,16 +19,8 @@ use std::ops::Range;
 use weights::{Layer, ModelWeights};
 pub(super) use weights::{find, pack};
 
-/// Rows of a chunk at most: long enough that a layer's weights, read from memory once a chunk, cost nothing.
-const CHUNK: usize = 768;
-
 /// Chunks are whole numbers of these rows: a task of attention, and whole register tiles of every ISA.
 const CHUNK_STEP: usize = 48;
-
-/// Bytes of the buffers of both slots for batches of up to `tokens` tokens.
-pub(super) fn buffer_bytes(config: &Config, tokens: usize) -> usize {
-    expected_bytes(Widths::of(config), CHUNK, tokens)
-}
 
 /// A Qwen3 reranker.
 pub struct Qwen3 {
@@ -230,8 +223,8 @@ impl ModelWeights {
         }
         let (rows, keys) = (rows as u64, attended_keys(&chunk.runs));
         match last {
-            true => rows * self.flop_of_keys(),
-            false => rows * (self.flop_of_keys() + self.flop_of_rest()) + keys * self.flop_of_attention(),
+            true => rows * self.cost.keys,
+            false => rows * (self.cost.keys + self.cost.rest) + keys * self.cost.attention,
         }
     }
 
@@ -252,24 +245,8 @@ impl ModelWeights {
             layer.attend(cpu, ws, x, &runs, self.widths.queries(), self);
         }
         let margins: Vec<f32> = (0..last.rows.len()).map(|i| self.margin(cpu, self.row(x, i))).collect();
-        let flop = last.rows.len() as u64 * self.flop_of_rest() + attended_keys(&last.runs) * self.flop_of_attention();
+        let flop = last.rows.len() as u64 * self.cost.rest + attended_keys(&last.runs) * self.cost.attention;
         (Rows { width: 1, values: last.of_sequence.into_iter().map(|i| margins[i]).collect() }, flop)
-    }
-
-    /// A token's keys and values.
-    fn flop_of_keys(&self) -> u64 {
-        2 * (self.widths.hidden * 2 * self.widths.keys()) as u64
-    }
-
-    /// The other matrices that a token meets in a layer.
-    fn flop_of_rest(&self) -> u64 {
-        let Widths { hidden, intermediate, attention } = self.widths;
-        2 * (2 * hidden * attention.heads * attention.head_dim + 3 * hidden * intermediate) as u64
-    }
-
-    /// A token and one of the keys that it attends to.
-    fn flop_of_attention(&self) -> u64 {
-        4 * (self.widths.attention.heads * self.widths.attention.head_dim) as u64
     }
 
     fn row<'a>(&self, rows: &'a [f32], row: usize) -> &'a [f32] {

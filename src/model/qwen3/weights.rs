@@ -2,12 +2,13 @@
 //!
 //! Invariant: every shape is the one that the configuration gives. Made once, at start; read by [`super`] alone.
 
+use super::super::cost::{Cost, cost};
 use super::super::workspace::Widths;
 use super::super::{LinearHead, vector};
 use crate::checkpoint::packed::{self, Packed};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::{Error, ErrorKind, Result};
-use ironrank_kernels::{AttentionShape, Cpu, NR, Rope, Weights};
+use ironrank_kernels::{Cpu, NR, Rope, Weights};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +17,7 @@ const MATRICES: usize = 4;
 
 pub struct ModelWeights {
     pub widths: Widths,
+    pub cost: Cost,
     pub eps: f32,
     pub rope: Rope,
     /// Where matrices and embedding come from: (vocabulary, hidden), read row by row; the matrices are in `layers`
@@ -84,6 +86,7 @@ impl ModelWeights {
         checkpoint.check_unchanged()?;
         Ok(Self {
             widths,
+            cost: cost(config),
             eps: config.rms_norm_eps,
             rope: Rope::new(config.rope_theta, config.head_dim, max_model_len),
             packed,
@@ -188,16 +191,6 @@ fn layer_tensor(index: usize, name: &str) -> String {
 }
 
 impl Widths {
-    /// The widths that a configuration gives.
-    pub fn of(config: &Config) -> Self {
-        let attention = AttentionShape {
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            head_dim: config.head_dim,
-        };
-        Self { hidden: config.hidden_size, intermediate: config.intermediate_size, attention }
-    }
-
     /// Depth and outputs of a layer's matrices: queries, keys and values; output; gate and up; down.
     fn matrices(self) -> [packed::Shape; MATRICES] {
         // The gated unit comes in whole panels; its surplus columns are zeros and so are the weights they meet.

@@ -39,7 +39,7 @@ def a_server(binary, model):
     refused, served = [], 0
     for limit in range(1, MOST):
         server = Server(binary, model, "--max-model-len", "512", wrap=limited(limit))
-        if server.port is None:
+        if server.url is None:
             code = server.ends(20)
             refused += re.findall(r"refuses a thread \(([^)]*)\)", server.log())
             check(f"with {limit} threads the start ends with a sentence", in_order(code, server.log()), (code, server.log()[-500:]))

@@ -21,6 +21,7 @@
 //! - [`memory`]: whether a model fits this machine, said before it is loaded.
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`mod@score`]: the pairs of a file, scored without a server.
+//! - [`serve`]: the life of a server as a command: place, model, answers, stop.
 //! - [`server`]: HTTP; requests and answers field for field.
 //! - [`check`]: whether a model will load here, what it will take, and what is wrong.
 //! - [`mod@file`]: what a person has brought, opened; what is wrong with it, said.
@@ -61,6 +62,7 @@ pub mod prompt;
 mod python_json;
 pub mod rerank;
 pub mod score;
+pub mod serve;
 pub mod server;
 pub mod signals;
 pub mod startup;

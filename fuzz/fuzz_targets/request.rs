@@ -17,12 +17,12 @@ use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::head::Resolved;
 use ironrank::model;
-use ironrank::options::{Cors, Overflow, Pooling};
+use ironrank::options::ServerOptions;
 use ironrank::prompt::PromptEncoder;
-use ironrank::server::{Settings, State, app};
+use ironrank::server::{Served, State, app};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::cell::OnceCell;
 use std::future::Future;
 use std::io::Read;
@@ -127,32 +127,20 @@ fn state() -> State {
     let head = Resolved::of(&checkpoint, &encoder).expect("the tokenizer belongs to the model").head;
     let model = model::load(cpu, &checkpoint, packed, head, MAX_MODEL_LEN).expect("the model loads");
     let limits = BatchLimits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20 };
-    let settings = Settings {
-        receive_timeout: std::time::Duration::from_secs(20),
+    let options = ServerOptions {
         served_model_names: vec!["tiny".to_owned()],
+        max_body_bytes: 1 << 16,
+        ..ServerOptions::default()
+    };
+    let served = Served {
         root: "tiny".to_owned(),
         dummy: false,
         max_model_len: MAX_MODEL_LEN,
-        api_keys: Vec::new(),
-        skip_model_name_validation: false,
-        max_body_bytes: 1 << 16,
-        root_path: String::new(),
-        cors: Cors {
-            allowed_origins: Vec::new(),
-            allowed_methods: Vec::new(),
-            allowed_headers: Vec::new(),
-            allow_credentials: false,
-        },
-        overflow: Overflow::Error,
-        pooling: Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 },
         activation: Activation::Sigmoid,
-        log_requests: false,
-        request_id_headers: false,
-        docs: true,
         label: "LABEL_0".to_owned(),
         tokenizer_info: None,
-        server_info: None,
+        config: Map::new(),
     };
     let engine = Engine::start(model, limits, QueueLimits::default()).expect("threads");
-    State::new(settings, engine, Arc::new(encoder)).expect("the metrics can be set up")
+    State::new(options, served, engine, Arc::new(encoder)).expect("the metrics can be set up")
 }

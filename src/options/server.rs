@@ -98,6 +98,13 @@ pub struct ServerOptions {
     pub max_connections: usize,
 }
 
+impl ServerOptions {
+    /// The name that answers carry.
+    pub fn model_name(&self) -> &str {
+        self.served_model_names.first().map_or("", String::as_str)
+    }
+}
+
 impl Default for ServerOptions {
     /// Those of `ironrank serve` without any flag or variable.
     fn default() -> Self {

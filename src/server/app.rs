@@ -50,19 +50,19 @@ pub fn routes(state: web::Data<State>) -> impl Fn(&mut web::ServiceConfig) + Clo
 async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
     let record = Record::begin(&request, &state.told, &state.stopping);
     let busy = connections::Busy::begin(request.conn_data());
-    if let Some(preflight) = cors::preflight(&state.settings.cors, request.method(), request.headers()) {
+    if let Some(preflight) = cors::preflight(&state.options.cors, request.method(), request.headers()) {
         busy.answered(bytes(&preflight));
         record.answered(preflight.status(), None, false);
         return finished(&state, &request, preflight);
     }
-    let path = state.settings.local_path(request.path());
+    let path = state.local_path(request.path());
     let found = meant(ROUTES, path).filter(|found| found.route.is_on(&state));
     let (mut response, refused) = match record.of(answer(&request, found.as_ref(), payload, &state)).await {
         Ok(response) => (response, None),
         Err(refused) => (refused.response(), Some(refused)),
     };
     // Also to who has no key, as vLLM does not: without these a page cannot even read that it needs one.
-    cors::apply(&state.settings.cors, request.headers(), response.headers_mut());
+    cors::apply(&state.options.cors, request.headers(), response.headers_mut());
     let handler = found.as_ref().map_or(Some("none"), |found| found.route.label(path));
     if let Some(handler) = handler {
         state.metrics.http(exchange(handler, &request, &response, record.elapsed()));
@@ -84,7 +84,7 @@ fn finished(state: &State, request: &HttpRequest, mut response: HttpResponse) ->
             response.headers_mut().insert(KEEP_ALIVE, stays);
         }
     }
-    if state.settings.request_id_headers
+    if state.options.request_id_headers
         && let Some(id) = request_id::sent_back(request.headers())
     {
         response.headers_mut().insert(request_id::HEADER, id);
@@ -99,7 +99,7 @@ async fn answer(
     state: &web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     if !found.is_some_and(|found| found.route.open) && request.method() != Method::OPTIONS {
-        access::check(&state.settings.api_keys, request.headers())?;
+        access::check(&state.options.api_keys.keys, request.headers())?;
     }
     let Some(Found { route, id }) = found else {
         return Err(no_route(ROUTES, request));

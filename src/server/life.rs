@@ -6,7 +6,7 @@
 use super::activity;
 use super::app::routes;
 use super::http::listen::Listening;
-use super::http::run::{FAILURE_TIMEOUT, Lifecycle, run_app};
+use super::http::run::{FAILURE_TIMEOUT, run_app};
 use super::state::State;
 use crate::error::Result;
 use actix_web::web;
@@ -19,21 +19,17 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` resolves, then finishes what is running. When the engine fails, what it was to answer gets an
 /// error, and the server ends with the reason. Runs inside an actix system.
-pub async fn run(
-    state: State,
-    listening: Listening,
-    lifecycle: Lifecycle,
-    stop: impl Future<Output = ()>,
-) -> Result<()> {
+pub async fn run(state: State, listening: Listening, stop: impl Future<Output = ()>) -> Result<()> {
     let state = web::Data::new(state);
+    let options = &*state.options;
     let drained = async {
         stop.await;
         state.stopping.store(true, Ordering::Relaxed);
-        tokio::time::sleep(lifecycle.drain_delay).await;
+        tokio::time::sleep(options.drain_delay).await;
     };
     let stop = async {
         tokio::select! {
-            () = drained => !lifecycle.shutdown_timeout.is_zero(),
+            () = drained => !options.shutdown_timeout.is_zero(),
             _ = state.engine.failed() => {
                 tracing::error!("the engine has failed; the server ends");
                 true
@@ -41,7 +37,7 @@ pub async fn run(
         }
     };
     let telling = actix_web::rt::spawn(activity::tell(state.clone()));
-    let serving = run_app(routes(state.clone()), listening, lifecycle, stop);
+    let serving = run_app(routes(state.clone()), listening, options, stop);
     let failure = async {
         let failure = state.engine.failed().await;
         tokio::time::sleep(FAILURE_TIMEOUT).await;

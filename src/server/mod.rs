@@ -6,7 +6,7 @@
 //! - `routes`: what is answered, one file a resource, and the table of them; over `route`, what a row of it is, and
 //!   `describe`, what the description of the API says of it.
 //! - `scoring`: from a body to the scores of its pairs.
-//! - `state`: what the operator decided, the engine, the metrics.
+//! - `state`: what the operator decided, what is `served`, the engine, the metrics.
 //! - `wire`: the words of bodies. `metrics`: what is counted.
 //! - `http`: connections, heads, the bytes of bodies, refusals.
 //!
@@ -21,12 +21,13 @@ mod metrics;
 mod route;
 mod routes;
 mod scoring;
+mod served;
 mod state;
 mod wire;
 
 pub use app::app;
 pub use http::listen::{Listening, Reserved, reserve, reserve_unix};
-pub use http::run::Lifecycle;
 pub use http::tls::{Renewal, follow, hang_ups};
 pub use life::run;
-pub use state::{ServerInfo, Settings, State, THREADS};
+pub use served::Served;
+pub use state::{State, THREADS};

@@ -6,6 +6,7 @@ use super::connections::{self, Connections, Times};
 use super::listen::Listening;
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::ServerOptions;
 use actix_http::{HttpService, KeepAlive, Request};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
@@ -23,21 +24,6 @@ const WORKERS: usize = 1;
 /// Those, and the one that takes connections: what actix starts.
 pub const HTTP_THREADS: usize = WORKERS + 1;
 
-/// Times and places of a server's life.
-#[derive(Debug, Clone, Copy)]
-pub struct Lifecycle {
-    /// How long an idle connection stays open.
-    pub keep_alive: Duration,
-    /// How long the head of a request may take to come.
-    pub receive_timeout: Duration,
-    /// Clients that may be connected at a time.
-    pub max_connections: usize,
-    /// How long connections are still taken after a stop signal, so that load balancers can turn away first.
-    pub drain_delay: Duration,
-    /// How long running requests get after that; zero aborts them.
-    pub shutdown_timeout: Duration,
-}
-
 /// How long a client that was refused may go on sending: what it has sent is thrown away until then, for it may not look
 /// for the answer before it has sent everything.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,19 +34,19 @@ pub const FAILURE_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn run_app(
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     listening: Listening,
-    lifecycle: Lifecycle,
+    options: &ServerOptions,
     stop: impl Future<Output = bool>,
 ) -> Result<()> {
     let name = listening.name();
     let fail = |err: std::io::Error| Error::new(ErrorKind::Machine, format!("The server on {name} failed: {err}."));
-    let most = connections::allow(lifecycle.max_connections);
-    let times = Times { keep_alive: lifecycle.keep_alive, receive: lifecycle.receive_timeout };
+    let most = connections::allow(options.max_connections);
+    let times = Times { keep_alive: options.keep_alive, receive: options.receive_timeout };
     let connections = Connections::new(times, most);
     let watch = actix_web::rt::spawn(connections.clone().watch());
     let server = Server::build()
         .workers(WORKERS)
         .max_concurrent_connections(most)
-        .shutdown_timeout(match lifecycle.shutdown_timeout {
+        .shutdown_timeout(match options.shutdown_timeout {
             Duration::ZERO => FAILURE_TIMEOUT.as_secs(),
             timeout => timeout.as_secs(),
         })
@@ -78,7 +64,7 @@ pub async fn run_app(
                 let peer = tcp.peer_addr().ok();
                 ready(connections.add(tcp.as_fd()).map(|connection| (Stream::new(tcp, connection), peer)).ok_or(()))
             })
-            .and_then(http(routes.clone(), lifecycle, draining.clone()))
+            .and_then(http(routes.clone(), times, draining.clone()))
         }),
         Listening::Tcp { socket, tls: Some(tls), .. } => server.listen("https", socket, move || {
             let connections = connections.clone();
@@ -88,7 +74,7 @@ pub async fn run_app(
                 let (peer, connection) = (tcp.peer_addr().ok(), connections.add(tcp.as_fd()));
                 ready(connection.map(|connection| (Stream::new(tls, connection), peer)).ok_or(()))
             });
-            encrypted.and_then(taken_in).and_then(http(routes.clone(), lifecycle, draining.clone()))
+            encrypted.and_then(taken_in).and_then(http(routes.clone(), times, draining.clone()))
         }),
         Listening::Unix { socket, path } => {
             socket_file = Some(path);
@@ -98,7 +84,7 @@ pub async fn run_app(
                     let connection = connections.add(unix.as_fd());
                     ready(connection.map(|connection| (Stream::new(unix, connection), None)).ok_or(()))
                 })
-                .and_then(http(routes.clone(), lifecycle, draining.clone()))
+                .and_then(http(routes.clone(), times, draining.clone()))
             })
         }
     };
@@ -122,7 +108,7 @@ pub async fn run_app(
 /// the time between requests, which `connections` watches.
 fn http<T, Draining>(
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
-    lifecycle: Lifecycle,
+    times: Times,
     draining: impl Fn() -> Draining + 'static,
 ) -> impl ServiceFactory<(Stream<T>, Option<SocketAddr>), Config = (), Response = (), Error = (), InitError = ()>
 where
@@ -132,8 +118,8 @@ where
     let app = App::new().configure(routes);
     let app = IntoServiceFactory::<_, Request>::into_factory(app);
     HttpService::build()
-        .keep_alive(if lifecycle.keep_alive.is_zero() { KeepAlive::Disabled } else { KeepAlive::Os })
-        .client_request_timeout(lifecycle.receive_timeout)
+        .keep_alive(if times.keep_alive.is_zero() { KeepAlive::Disabled } else { KeepAlive::Os })
+        .client_request_timeout(times.receive)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         // A client that closes its side has left: its request's future is dropped, and the engine's work with it.
         // Otherwise actix would take it for a half-closed connection and compute the answer for nobody.

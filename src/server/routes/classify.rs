@@ -37,13 +37,13 @@ pub static ROUTE: Route = Route::at(
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
     let Scored { share, request, scores, prompt_tokens, shortened, .. } =
         scoring::score::<InputRequest>(state, body).await?;
-    let label = state.settings.label.as_str();
+    let label = state.served.label.as_str();
     let class = |(index, score)| Class { index, label, probs: [f64::from(score)], num_classes: 1 };
     let answer = ClassifyResponse {
         id: scoring::prefixed_id("classify", request_id, request.common()),
         object: "list",
         created: unix_time(),
-        model: state.settings.model_name(),
+        model: state.options.model_name(),
         data: scores.into_iter().enumerate().map(class).collect(),
         usage: ScoreUsage::of(prompt_tokens),
     };

@@ -5,7 +5,8 @@ use crate::options::Overflow;
 use crate::server::describe::{Content, Description, shape};
 use crate::server::http::error::{ApiError, Refusal};
 use crate::server::route::{Operation, Route, Switch, Verb};
-use crate::server::state::{ServerInfo, Settings, State};
+use crate::server::served::Served;
+use crate::server::state::State;
 use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -138,7 +139,7 @@ pub static KV_EVENT_SOURCES: Route = Route::at(
 /// How the tokenizer is configured, if the operator tells.
 pub static TOKENIZER_INFO: Route = Route {
     switch: Some(Switch {
-        is_on: |state| state.settings.tokenizer_info.is_some(),
+        is_on: |state| state.options.tokenizer_info,
         otherwise: "--enable-tokenizer-info-endpoint adds it",
     }),
     ..Route::at(
@@ -154,7 +155,7 @@ pub static TOKENIZER_INFO: Route = Route {
 pub static SERVER_INFO: Route = Route {
     counted: false,
     switch: Some(Switch {
-        is_on: |state| state.settings.server_info.is_some(),
+        is_on: |state| state.options.server_info.is_some(),
         otherwise: "VLLM_SERVER_DEV_MODE=1 adds it",
     }),
     ..Route::at(
@@ -168,13 +169,13 @@ pub static SERVER_INFO: Route = Route {
 
 /// `GET /v1/models`: one card per served name.
 pub fn models(state: &State) -> HttpResponse {
-    let data = state.settings.served_model_names.iter().map(|name| card(state, name)).collect();
+    let data = state.options.served_model_names.iter().map(|name| card(state, name)).collect();
     HttpResponse::Ok().json(ModelList { object: "list", data })
 }
 
 /// `GET /v1/models/{id}`: the card of a name that requests may use.
 pub fn model(state: &State, id: &str) -> Result<HttpResponse, ApiError> {
-    state.settings.check_model(id)?;
+    state.check_model(id)?;
     Ok(HttpResponse::Ok().json(card(state, id)))
 }
 
@@ -197,26 +198,26 @@ pub fn version() -> HttpResponse {
 /// `GET /info`, as TEI: its clients take the kind of the model from the first key of `model_type` (Dify) or look for
 /// `rerank` (RAGFlow).
 pub fn info(state: &State) -> HttpResponse {
-    let Settings { max_model_len, root, max_body_bytes, label, .. } = &state.settings;
+    let Served { max_model_len, root, label, .. } = &state.served;
     let labels = json!({"id2label": {"0": label}, "label2id": {label: 0}});
     HttpResponse::Ok().json(Info {
-        model_id: state.settings.model_name(),
+        model_id: state.options.model_name(),
         model_sha: None,
         model_dtype: "float32",
-        load_format: state.settings.load_format(),
+        load_format: state.served.load_format(),
         model_type: ModelType { reranker: labels, rerank: Map::new() },
         served_model_path: root,
         max_input_length: *max_model_len,
         max_client_batch_size: MAX_TEXTS,
-        auto_truncate: state.settings.overflow == Overflow::Truncate,
-        payload_limit: *max_body_bytes,
+        auto_truncate: state.options.overflow == Overflow::Truncate,
+        payload_limit: state.options.max_body_bytes,
         version: env!("CARGO_PKG_VERSION"),
     })
 }
 
 /// `GET /v1/cluster/auth`: whether there are keys. Xinference's clients send theirs only if so.
 pub fn cluster_auth(state: &State) -> HttpResponse {
-    HttpResponse::Ok().json(ClusterAuth { auth: !state.settings.api_keys.is_empty() })
+    HttpResponse::Ok().json(ClusterAuth { auth: !state.options.api_keys.keys.is_empty() })
 }
 
 /// `GET /metrics`, in Prometheus' text format.
@@ -239,15 +240,15 @@ pub fn kv_event_sources() -> HttpResponse {
 
 /// `GET /tokenizer_info`: the tokenizer's configuration.
 pub fn tokenizer_info(state: &State) -> HttpResponse {
-    HttpResponse::Ok().json(&state.settings.tokenizer_info)
+    HttpResponse::Ok().json(&state.served.tokenizer_info)
 }
 
 /// `GET /server_info`: options, environment and machine; the options as one line of text unless
 /// `config_format=json` asks for an object.
 pub fn server_info(state: &State, query: &str) -> HttpResponse {
-    let ServerInfo { config, environment } = state.settings.server_info.clone().unwrap_or_default();
+    let (config, environment) = (&state.served.config, &state.options.server_info);
     let vllm_config = match query.split('&').any(|pair| pair == "config_format=json") {
-        true => Value::Object(config),
+        true => Value::Object(config.clone()),
         false => config.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ").into(),
     };
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
@@ -259,13 +260,13 @@ pub fn server_info(state: &State, query: &str) -> HttpResponse {
 
 fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
     let created = state.started;
-    let max_model_len = state.settings.max_model_len;
+    let max_model_len = state.served.max_model_len;
     ModelCard {
         id,
         object: "model",
         created,
         owned_by: "vllm",
-        root: &state.settings.root,
+        root: &state.served.root,
         parent: None,
         max_model_len,
         permission: [Permission {
@@ -284,7 +285,7 @@ fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
         }],
         context_length: max_model_len,
         model_type: "rerank",
-        load_format: state.settings.load_format(),
+        load_format: state.served.load_format(),
     }
 }
 

@@ -44,7 +44,7 @@ pub static PAGE: Route = Route {
 };
 
 const SWITCH: Switch =
-    Switch { is_on: |state| state.settings.docs, otherwise: "--disable-fastapi-docs has turned it off" };
+    Switch { is_on: |state| state.options.docs, otherwise: "--disable-fastapi-docs has turned it off" };
 
 const fn undescribed(handler: Handler) -> Operation {
     Operation { verb: Verb::Get, is_work: false, handler, description: None }
@@ -65,7 +65,7 @@ fn api(table: Table, state: &State) -> OpenApi {
     let mut paths = PathsBuilder::new();
     for route in table.iter().filter(|route| route.is_on(state)) {
         for (described, description) in route.operations.iter().filter_map(|one| Some((one, one.description?))) {
-            let needs_key = !state.settings.api_keys.is_empty() && !route.is_open(described.verb);
+            let needs_key = !state.options.api_keys.keys.is_empty() && !route.is_open(described.verb);
             for &path in route.paths {
                 let operation = operation(path, &description, needs_key, &mut schemas);
                 paths = paths.path(path, PathItem::new(method(described.verb), operation));
@@ -73,7 +73,7 @@ fn api(table: Table, state: &State) -> OpenApi {
         }
     }
     let mut components = ComponentsBuilder::new().schemas_from_iter(schemas);
-    if !state.settings.api_keys.is_empty() {
+    if !state.options.api_keys.keys.is_empty() {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         components = components.security_scheme(KEY, SecurityScheme::Http(bearer));
     }

@@ -113,7 +113,7 @@ pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Bo
         scoring::score::<PoolingRequest>(state, body).await?;
     let PoolingRequest { format, numbers, .. } = request;
     let id = scoring::prefixed_id("pooling", request_id, request.common());
-    let (created, model) = (unix_time(), state.settings.model_name());
+    let (created, model) = (unix_time(), state.options.model_name());
     let data = match format {
         EncodingFormat::Bytes | EncodingFormat::BytesOnly => {
             let mut response = scoring::ok(shortened);

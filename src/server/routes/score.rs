@@ -43,7 +43,7 @@ pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Bo
         id: scoring::answer_id(request_id, request.common()),
         object: "list",
         created: unix_time(),
-        model: state.settings.model_name(),
+        model: state.options.model_name(),
         data: scores.into_iter().enumerate().map(datum).collect(),
         usage: ScoreUsage::of(prompt_tokens),
     };

@@ -105,7 +105,7 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     request.share.grow(tokens.len() * if with_strings { TOKEN_AND_STRING } else { TOKEN })?;
     Ok(TokenizeResponse {
         count: tokens.len(),
-        max_model_len: state.settings.max_model_len,
+        max_model_len: state.served.max_model_len,
         token_strs: with_strings.then(|| state.encoder.token_strings(&tokens)),
         tokens,
     })
@@ -152,7 +152,7 @@ fn text(state: &State, request: &Body) -> Result<DetokenizeResponse, ApiError> {
 
 /// As on the scoring routes, but vLLM names the parameter here.
 fn check_model(state: &State, model: Option<&str>) -> Result<(), ApiError> {
-    state.settings.check_model(model.unwrap_or("")).map_err(|refused| refused.with_param("model"))
+    state.check_model(model.unwrap_or("")).map_err(|refused| refused.with_param("model"))
 }
 
 /// Answer of `POST /tokenize`.

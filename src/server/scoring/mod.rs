@@ -75,9 +75,9 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
     })?;
     request_log::note(|work| work.queued = answers.iter().map(|answer| answer.queued).max());
     sequences.finished(lengths.iter().zip(&answers).map(|(&tokens, answer)| Sequence { tokens, before, answer }));
-    let pooling = &state.settings.pooling;
+    let pooling = &state.options.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
-    let activation = use_activation.then_some(state.settings.activation);
+    let activation = use_activation.then_some(state.served.activation);
     let margins: Vec<f32> = answers.iter().map(rerank::margin).collect();
     let scores = margins.iter().map(|&margin| rerank::score(margin, pooling, activation)).collect();
     Ok(Scored { share, request, scores, margins, prompt_tokens: lengths.iter().sum(), shortened })
@@ -145,8 +145,8 @@ fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiEr
                         (parameter=mm_processor_kwargs)";
         return Err(ApiError::invalid(sentence).with_param("mm_processor_kwargs"));
     }
-    state.settings.check_model(common.model.as_deref().unwrap_or(""))?;
-    let limit = state.settings.max_model_len;
+    state.check_model(common.model.as_deref().unwrap_or(""))?;
+    let limit = state.served.max_model_len;
     let max_tokens_per_query = text_limit("max_tokens_per_query", common.max_tokens_per_query, limit)?;
     let max_tokens_per_doc = text_limit("max_tokens_per_doc", common.max_tokens_per_doc, limit)?;
     if !common.reserved_kwargs.is_empty() {
@@ -172,7 +172,7 @@ fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiEr
     Ok(PromptOptions {
         instruction: common.instruction.clone(),
         template_kwargs: common.template_kwargs.clone(),
-        shorten: state.settings.overflow == Overflow::Truncate,
+        shorten: state.options.overflow == Overflow::Truncate,
         truncate_prompt_tokens,
         truncation_side: common.truncation_side,
         max_tokens_per_doc,

@@ -1,7 +1,7 @@
 //! Which served name a request means. Clients write one name in several ways, and all of them mean the model that is here.
 //!
 //! Invariant: a name means nothing but what ends like a served one: nothing is guessed from its middle. Called by
-//! `Settings::check_model`.
+//! `State::check_model`.
 
 /// A name of more bytes means nothing but itself.
 const LONGEST: usize = 4096;

@@ -66,7 +66,7 @@ async fn a_served_name_is_known_however_clients_write_it_on_every_route() {
         ("/invocations", json!({"query": "q", "documents": ["a"]})),
     ];
     let served = "/models/Qwen3-Reranker-0___6B";
-    let subject = subject_with(|settings| settings.served_model_names = vec![served.to_owned()]);
+    let subject = subject_with(|options| options.served_model_names = vec![served.to_owned()]);
     for (name, known) in [
         (served, true),
         ("/models/Qwen3-Reranker-0___6B/", true),

@@ -98,10 +98,10 @@ impl Request {
 }
 
 fn subject_of_clients(api_keys: &[&str]) -> Data<State> {
-    subject_with(|settings| {
+    subject_with(|options| {
         // The second is LibreChat's, which has no other.
-        settings.served_model_names = vec![MODEL.to_owned(), "jina-reranker-v2-base-multilingual".to_owned()];
-        settings.api_keys = api_keys.iter().map(|key| (*key).to_owned()).collect();
+        options.served_model_names = vec![MODEL.to_owned(), "jina-reranker-v2-base-multilingual".to_owned()];
+        options.api_keys.keys = api_keys.iter().map(|key| (*key).to_owned()).collect();
     })
 }
 

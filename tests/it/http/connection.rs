@@ -47,7 +47,7 @@ async fn answer(stream: &mut TcpStream) -> String {
 
 #[actix_web::test]
 async fn three_hundred_posts_of_the_jdk_are_answered_over_one_connection() {
-    serving(state_with(|_| {}), LONG, async |address| {
+    serving(state_with(|_| {}), async |address| {
         let mut stream = TcpStream::connect(address).await.expect("connects");
         for i in 0..300 {
             let request = if i % 2 == 0 { with_length(jdk) } else { in_chunks(jdk) };
@@ -63,7 +63,7 @@ async fn three_hundred_posts_of_the_jdk_are_answered_over_one_connection() {
 
 #[actix_web::test]
 async fn a_wish_for_any_other_protocol_is_passed_over_with_a_body_of_every_form() {
-    serving(state_with(|_| {}), LONG, async |address| {
+    serving(state_with(|_| {}), async |address| {
         let mut stream = TcpStream::connect(address).await.expect("connects");
         for wish in [
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==",
@@ -113,7 +113,7 @@ async fn an_answer_says_how_long_the_connection_stays_and_only_where_it_does() {
         (Duration::from_secs(7), get(""), Some("timeout=7")),
         (Duration::ZERO, get(""), None),
     ] {
-        serving(state_with(|_| {}), keep_alive, async |address| {
+        serving(state_with(|options| options.keep_alive = keep_alive), async |address| {
             let mut stream = TcpStream::connect(address).await.expect("connects");
             stream.write_all(request.as_bytes()).await.expect("sends");
             let got = answer(&mut stream).await;

@@ -133,7 +133,7 @@ async fn names_of_models() {
     let (status, answer) = post(&subject, "/rerank", body("other___VLLM")).await;
     assert_eq!((status, &answer["error"]["type"]), (404, &json!("NotFoundError")));
     assert_eq!(send(&subject, Method::GET, "/v1/models/other", &[], b"").await.0, 404);
-    let lax = subject_with(|settings| settings.skip_model_name_validation = true);
+    let lax = subject_with(|options| options.skip_model_name_validation = true);
     assert_eq!(post(&lax, "/rerank", body("other")).await.0, 200);
     // RAGFlow's Go code sends a body with its GET.
     let (status, models) = send(&subject, Method::GET, "/models", &[JSON], b"{}").await;
@@ -174,7 +174,7 @@ async fn a_key_guards_all_but_liveness_version_and_metrics() {
 
 #[actix_web::test]
 async fn bodies_that_are_not_requests_get_sentences() {
-    let subject = subject_with(|settings| settings.max_body_bytes = 1000);
+    let subject = subject_with(|options| options.max_body_bytes = 1000);
     let too_large = format!(r#"{{"query":"{}","documents":["a"]}}"#, "x".repeat(2000));
     let rows: [(&[u8], u16, &str); 7] = [
         (b"\xFF\xFF", 400, "There was an error parsing the body"),
@@ -205,7 +205,7 @@ async fn bodies_that_are_not_requests_get_sentences() {
 
 #[actix_web::test]
 async fn compressed_bodies_are_read_and_their_limit_is_that_of_the_text() {
-    let subject = subject_with(|settings| settings.max_body_bytes = 1000);
+    let subject = subject_with(|options| options.max_body_bytes = 1000);
     let gzip = |text: &str| {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("compresses")

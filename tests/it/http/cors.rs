@@ -1,11 +1,11 @@
 //! What web pages of other origins may do, and how answers name their requests.
 
-use super::{subject, subject_alone, subject_with};
+use super::{subject, subject_alone, subject_serving, subject_with};
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use actix_web::test as service_test;
 use actix_web::web::Data;
-use ironrank::server::{ServerInfo, State, app};
+use ironrank::server::{State, app};
 use serde_json::{Value, json};
 
 async fn send(subject: &Data<State>, method: Method, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Value) {
@@ -32,11 +32,11 @@ fn with_cors(
     credentials: bool,
 ) -> Data<State> {
     let list = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect();
-    subject_with(|settings| {
-        settings.cors.allowed_origins = list(origins);
-        settings.cors.allowed_methods = list(methods);
-        settings.cors.allowed_headers = list(names);
-        settings.cors.allow_credentials = credentials;
+    subject_with(|options| {
+        options.cors.allowed_origins = list(origins);
+        options.cors.allowed_methods = list(methods);
+        options.cors.allowed_headers = list(names);
+        options.cors.allow_credentials = credentials;
     })
 }
 
@@ -114,10 +114,10 @@ async fn options_that_are_no_preflight_are_a_method_of_the_root_alone() {
 
 #[actix_web::test]
 async fn a_page_can_read_that_its_key_is_refused() {
-    let subject = subject_with(|settings| {
-        settings.api_keys = vec!["k".to_owned()];
-        settings.cors.allowed_origins = vec!["*".to_owned()];
-        settings.request_id_headers = true;
+    let subject = subject_with(|options| {
+        options.api_keys.keys = vec!["k".to_owned()];
+        options.cors.allowed_origins = vec!["*".to_owned()];
+        options.request_id_headers = true;
     });
     let (status, headers, _) = send(&subject, Method::GET, "/v1/models", &[ORIGIN, ("x-request-id", "r")]).await;
     assert_eq!((status, header(&headers, "vary")), (401, Some("Origin")));
@@ -129,7 +129,7 @@ async fn a_page_can_read_that_its_key_is_refused() {
 
 #[actix_web::test]
 async fn answers_name_their_request_if_that_is_asked_for() {
-    let named = subject_with(|settings| settings.request_id_headers = true);
+    let named = subject_with(|options| options.request_id_headers = true);
     for path in ["/version", "/nope"] {
         let (_, headers, _) = send(&named, Method::GET, path, &[("x-request-id", "rid-1")]).await;
         assert_eq!(header(&headers, "x-request-id"), Some("rid-1"), "{path}");
@@ -169,12 +169,10 @@ async fn futures_poll(future: &mut std::pin::Pin<Box<impl Future>>) -> bool {
 async fn developers_may_see_the_options_and_nobody_else() {
     assert_eq!(send(&subject(&[]), Method::GET, "/server_info", &[]).await.0, 404);
     assert_eq!(send(&subject(&[]), Method::POST, "/server_info", &[]).await.0, 404);
-    let subject = subject_with(|settings| {
+    let subject = subject_serving(|options, served| {
         let map = |value: Value| value.as_object().cloned().unwrap_or_default();
-        settings.server_info = Some(ServerInfo {
-            config: map(json!({"max_model_len": 512})),
-            environment: map(json!({"RUST_LOG": "info"})),
-        });
+        served.config = map(json!({"max_model_len": 512}));
+        options.server_info = Some(map(json!({"RUST_LOG": "info"})));
     });
     let (status, _, info) = send(&subject, Method::GET, "/server_info?config_format=json", &[]).await;
     assert_eq!((status, &info["vllm_config"]), (200, &json!({"max_model_len": 512})));

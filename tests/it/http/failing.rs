@@ -8,7 +8,7 @@ use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::model::{Model, Outcome, Progress, Rows, Slot};
 use ironrank::prompt::PromptEncoder;
-use ironrank::server::{self, Lifecycle};
+use ironrank::server;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -86,13 +86,6 @@ async fn a_failure(fault: Fault) -> Error {
     let reserved = server::reserve("127.0.0.1", 0).expect("a free port");
     let port = reserved.address().expect("a TCP address").port();
     let minute = Duration::from_secs(60);
-    let lifecycle = Lifecycle {
-        keep_alive: minute,
-        receive_timeout: minute,
-        max_connections: 100,
-        drain_delay: Duration::ZERO,
-        shutdown_timeout: minute,
-    };
     let client = async {
         let (running, waiting) = (send(port, rerank()).await, send(port, rerank()).await);
         let is_begun = tokio::task::spawn_blocking(move || is_begun.recv()).await.expect("no panic");
@@ -108,7 +101,7 @@ async fn a_failure(fault: Fault) -> Error {
         }
     };
     let state = state_over((engine.clone(), encoder), |_| {});
-    let serving = server::run(state, reserved.listen().expect("listens"), lifecycle, std::future::pending());
+    let serving = server::run(state, reserved.listen().expect("listens"), std::future::pending());
     let both = async { tokio::join!(serving, client) };
     let (served, ()) = tokio::time::timeout(minute, both).await.expect("ends by itself");
     served.expect_err("a failure is no ordinary end")

@@ -22,10 +22,11 @@ use actix_web::web::Data;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::model;
-use ironrank::options::{Cors, Overflow, Pooling};
+use ironrank::options::ServerOptions;
 use ironrank::prompt::{PromptEncoder, Template};
-use ironrank::server::{Settings, State};
+use ironrank::server::{Served, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
+use serde_json::Map;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -34,17 +35,22 @@ const MAX_MODEL_LEN: usize = 512;
 
 /// The server as it was recorded, with these API keys.
 pub fn subject(api_keys: &[&str]) -> Data<State> {
-    subject_with(|settings| settings.api_keys = api_keys.iter().map(|key| (*key).to_owned()).collect())
+    subject_with(|options| options.api_keys.keys = api_keys.iter().map(|key| (*key).to_owned()).collect())
 }
 
-/// The server as it was recorded, with other settings.
-pub fn subject_with(change: impl FnOnce(&mut Settings)) -> Data<State> {
+/// The server as it was recorded, with other options.
+pub fn subject_with(change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
+    subject_serving(|options, _| change(options))
+}
+
+/// The server as it was recorded, with other options or another model.
+pub fn subject_serving(change: impl FnOnce(&mut ServerOptions, &mut Served)) -> Data<State> {
     static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
-    subject_over(SHARED.get_or_init(|| engine(QueueLimits::default())).clone(), change)
+    Data::new(state_serving(SHARED.get_or_init(|| engine(QueueLimits::default())).clone(), change))
 }
 
 /// The same with vLLM's score template, as `template` and `api-key` were recorded.
-pub fn subject_with_template(template: &str, change: impl FnOnce(&mut Settings)) -> Data<State> {
+pub fn subject_with_template(template: &str, change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
     let template = Template::parse(template).expect("the template is one");
     subject_with_encoder(|encoder| encoder.with_template(template).expect("the tokenizer takes templates"), change)
 }
@@ -52,7 +58,7 @@ pub fn subject_with_template(template: &str, change: impl FnOnce(&mut Settings))
 /// The server as it was recorded, with other prompts.
 pub fn subject_with_encoder(
     encoder: impl FnOnce(PromptEncoder) -> PromptEncoder,
-    change: impl FnOnce(&mut Settings),
+    change: impl FnOnce(&mut ServerOptions),
 ) -> Data<State> {
     static SHARED: OnceLock<Engine> = OnceLock::new();
     let engine = SHARED.get_or_init(|| engine(QueueLimits::default()).0).clone();
@@ -70,51 +76,50 @@ pub fn subject_that_is_full() -> Data<State> {
     subject_over(engine(QueueLimits { sequences: 0, ..QueueLimits::default() }), |_| {})
 }
 
-fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> Data<State> {
+fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
     Data::new(state_over(engine, change))
 }
 
-/// The server as it was recorded, not yet shared between threads.
-pub fn state_alone() -> State {
-    state_over(engine(QueueLimits::default()), |_| {})
+/// The server as it was recorded, with an engine that no other test uses, not yet shared between threads.
+pub fn state_alone_with(change: impl FnOnce(&mut ServerOptions)) -> State {
+    state_over(engine(QueueLimits::default()), change)
 }
 
-/// The same with other settings, over an engine that several tests use.
-pub fn state_with(change: impl FnOnce(&mut Settings)) -> State {
+/// The same with other options, over an engine that several tests use.
+pub fn state_with(change: impl FnOnce(&mut ServerOptions)) -> State {
     static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
     state_over(SHARED.get_or_init(|| engine(QueueLimits::default())).clone(), change)
 }
 
-fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut Settings)) -> State {
-    let (engine, encoder) = engine;
-    let mut settings = Settings {
+fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut ServerOptions)) -> State {
+    state_serving(engine, |options, _| change(options))
+}
+
+fn state_serving(
+    (engine, encoder): (Engine, Arc<PromptEncoder>),
+    change: impl FnOnce(&mut ServerOptions, &mut Served),
+) -> State {
+    let minute = Duration::from_secs(60);
+    let mut options = ServerOptions {
         served_model_names: vec!["tiny".to_owned(), "tiny-alias".to_owned()],
+        max_body_bytes: 1 << 20,
+        max_connections: 100,
+        keep_alive: minute,
+        receive_timeout: minute,
+        shutdown_timeout: minute,
+        ..ServerOptions::default()
+    };
+    let mut served = Served {
         root: "/models/tiny".to_owned(),
         dummy: false,
         max_model_len: MAX_MODEL_LEN,
-        api_keys: Vec::new(),
-        skip_model_name_validation: false,
-        max_body_bytes: 1 << 20,
-        receive_timeout: Duration::from_secs(60),
-        root_path: String::new(),
-        cors: Cors {
-            allowed_origins: Vec::new(),
-            allowed_methods: vec!["*".to_owned()],
-            allowed_headers: vec!["*".to_owned()],
-            allow_credentials: false,
-        },
-        overflow: Overflow::Error,
-        pooling: Pooling { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 },
         activation: Activation::Sigmoid,
-        log_requests: false,
-        request_id_headers: false,
-        docs: true,
         label: "LABEL_0".to_owned(),
         tokenizer_info: None,
-        server_info: None,
+        config: Map::new(),
     };
-    change(&mut settings);
-    State::new(settings, engine, encoder).expect("the metrics can be set up")
+    change(&mut options, &mut served);
+    State::new(options, served, engine, encoder).expect("the metrics can be set up")
 }
 
 fn engine(queue: QueueLimits) -> (Engine, Arc<PromptEncoder>) {

@@ -1,7 +1,7 @@
 //! The description of the API says what the server does, and the page that shows it needs nothing but the server.
 
 use super::contract::{JSON, post, send};
-use super::{subject, subject_with};
+use super::{subject, subject_serving, subject_with};
 use actix_web::http::Method;
 use actix_web::test as service_test;
 use ironrank::server::app;
@@ -159,7 +159,9 @@ async fn every_described_field_is_read() {
 #[actix_web::test]
 async fn the_tokenizers_configuration_is_told_where_the_operator_says_so() {
     let told = json!({"tokenizer_class": "Qwen2Tokenizer", "model_max_length": 131_072});
-    let telling = subject_with(|settings| settings.tokenizer_info = told.as_object().cloned());
+    let telling = subject_serving(|options, served| {
+        (options.tokenizer_info, served.tokenizer_info) = (true, told.as_object().cloned());
+    });
     assert_eq!(send(&telling, Method::GET, "/tokenizer_info", &[], b"").await, (200, told));
     assert_eq!(send(&telling, Method::POST, "/tokenizer_info", &[JSON], b"{}").await.0, 405);
     let (status, answer) = send(&subject(&[]), Method::GET, "/tokenizer_info", &[], b"").await;
@@ -187,7 +189,7 @@ async fn the_page_needs_nobody_else() {
 
 #[actix_web::test]
 async fn the_description_can_be_switched_off_and_says_which_routes_need_the_key() {
-    let off = subject_with(|settings| settings.docs = false);
+    let off = subject_with(|options| options.docs = false);
     let guarded = subject(&["k"]);
     for path in ["/docs", "/redoc", "/openapi.json"] {
         assert_eq!(send(&off, Method::GET, path, &[], b"").await.0, 404, "{path}");

@@ -1,7 +1,9 @@
 //! What the operator's settings do to answers: a proxy's prefix, the pooler, a full queue, pairs that are too long, a
 //! template.
 
-use super::{subject, subject_that_is_full, subject_with, subject_with_encoder, subject_with_template};
+use super::{
+    subject, subject_serving, subject_that_is_full, subject_with, subject_with_encoder, subject_with_template,
+};
 use crate::support;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
@@ -33,9 +35,9 @@ async fn score(subject: &Data<State>, fields: Value) -> f64 {
 
 #[actix_web::test]
 async fn a_proxys_prefix_is_stripped_and_not_required() {
-    let subject = subject_with(|settings| {
-        settings.root_path = "/reranker".to_owned();
-        settings.api_keys = vec!["k".to_owned()];
+    let subject = subject_with(|options| {
+        options.root_path = "/reranker".to_owned();
+        options.api_keys.keys = vec!["k".to_owned()];
     });
     let get = |path| status(&subject, TestRequest::get().uri(path));
     assert_eq!(get("/reranker/health").await, StatusCode::OK);
@@ -54,16 +56,16 @@ async fn the_pooler_says_what_becomes_of_a_logit_when_the_request_does_not() {
     let usual = subject(&[]);
     let logit = score(&usual, json!({"use_activation": false})).await;
     near(score(&usual, json!({})).await, sigmoid(logit));
-    let raw = subject_with(|settings| settings.pooling.use_activation = false);
+    let raw = subject_with(|options| options.pooling.use_activation = false);
     assert_eq!(score(&raw, json!({})).await, logit);
     assert_eq!(score(&raw, json!({"use_activation": null})).await, logit);
     near(score(&raw, json!({"use_activation": true})).await, sigmoid(logit));
-    let scaled = subject_with(|settings| {
-        settings.pooling = Pooling { use_activation: true, logit_mean: 0.5, logit_sigma: 2.0 };
+    let scaled = subject_with(|options| {
+        options.pooling = Pooling { use_activation: true, logit_mean: 0.5, logit_sigma: 2.0 };
     });
     near(score(&scaled, json!({})).await, sigmoid((logit - 0.5) / 2.0));
     near(score(&scaled, json!({"use_activation": false})).await, (logit - 0.5) / 2.0);
-    let steep = subject_with(|settings| settings.pooling.logit_sigma = 1e-40);
+    let steep = subject_with(|options| options.pooling.logit_sigma = 1e-40);
     near(score(&steep, json!({})).await, if logit > 0.0 { 1.0 } else { 0.0 });
     assert!(score(&steep, json!({"use_activation": false})).await.abs() > 3.4e38, "a number, and no null");
 }
@@ -72,7 +74,7 @@ async fn the_pooler_says_what_becomes_of_a_logit_when_the_request_does_not() {
 async fn the_models_own_activation_makes_the_score_and_a_request_may_leave_it_out() {
     let logit = score(&subject(&[]), json!({"use_activation": false})).await;
     for (activation, expected) in [(Activation::Identity, logit), (Activation::Tanh, logit.tanh())] {
-        let subject = subject_with(|settings| settings.activation = activation);
+        let subject = subject_serving(|_, served| served.activation = activation);
         for (fields, expected) in [
             (json!({}), expected),
             (json!({"use_activation": true}), expected),
@@ -101,7 +103,7 @@ async fn the_order_is_that_of_the_logits_where_all_scores_round_to_one_number() 
     };
     let right = ranked(&subject(&[]), json!({"use_activation": false})).await;
     for mean in [-1000.0, 1000.0] {
-        let flat = subject_with(|settings| settings.pooling.logit_mean = mean);
+        let flat = subject_with(|options| options.pooling.logit_mean = mean);
         assert_eq!(ranked(&flat, json!({})).await, right, "all scores are one number");
         let best = ranked(&flat, json!({"top_n": 1})).await;
         assert_eq!((best[0][0], best[0].len()), (right[0][0], 1));
@@ -110,7 +112,7 @@ async fn the_order_is_that_of_the_logits_where_all_scores_round_to_one_number() 
 
 #[actix_web::test]
 async fn made_up_weights_are_told_of_wherever_the_model_is_described() {
-    let dummy = subject_with(|settings| settings.dummy = true);
+    let dummy = subject_serving(|_, served| served.dummy = true);
     let read = async |subject: &Data<State>, path: &str| -> Value {
         let service = service_test::init_service(app(subject.clone())).await;
         service_test::call_and_read_body_json(&service, TestRequest::get().uri(path).to_request()).await
@@ -166,9 +168,9 @@ async fn a_pair_that_is_too_long_is_shortened_counted_and_told_of_where_the_oper
     assert_eq!(truncations(&strict).await, 0);
 
     for subject in [
-        subject_with(|settings| settings.overflow = Overflow::Truncate),
-        subject_with_template("{{ messages[0].content }}: {{ messages[1].content }}<|im_end|>", |settings| {
-            settings.overflow = Overflow::Truncate;
+        subject_with(|options| options.overflow = Overflow::Truncate),
+        subject_with_template("{{ messages[0].content }}: {{ messages[1].content }}<|im_end|>", |options| {
+            options.overflow = Overflow::Truncate;
         }),
     ] {
         let (status, shortened, answer) = send(&subject, "/v1/rerank", body.clone()).await;

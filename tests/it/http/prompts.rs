@@ -2,7 +2,7 @@
 
 use super::contract::{JSON, post, send};
 use super::replay::TEMPLATE;
-use super::{MAX_MODEL_LEN, subject, subject_with, subject_with_template};
+use super::{MAX_MODEL_LEN, subject, subject_serving, subject_with, subject_with_template};
 use actix_web::http::Method;
 use actix_web::test as service_test;
 use actix_web::web::Data;
@@ -55,7 +55,7 @@ async fn a_whole_prompt_scores_as_its_pair_does_however_it_is_sent() {
             assert_eq!(answer["usage"], expected["usage"], "{path}");
         }
     }
-    let shortening = subject_with(|settings| settings.overflow = Overflow::Truncate);
+    let shortening = subject_with(|options| options.overflow = Overflow::Truncate);
     let (status, answer) = post(&shortening, "/classify", json!({"input": "word ".repeat(600)})).await;
     assert_eq!((status, &answer["error"]["param"]), (400, &json!("input_tokens")), "a whole prompt is not shortened");
     let long = json!([{"role": "query", "content": query}, {"role": "document", "content": "word ".repeat(600)}]);
@@ -225,7 +225,7 @@ async fn a_truncation_beyond_the_models_length_is_refused_in_vllms_exact_words()
 #[actix_web::test]
 async fn the_class_has_the_name_that_the_models_configuration_gives_it() {
     for (name, subject) in
-        [("LABEL_0", subject(&[])), ("relevant", subject_with(|settings| settings.label = "relevant".to_owned()))]
+        [("LABEL_0", subject(&[])), ("relevant", subject_serving(|_, served| served.label = "relevant".to_owned()))]
     {
         let (_, answer) = post(&subject, "/classify", json!({"input": ["a", "b"]})).await;
         let labels: Vec<_> = answer["data"].as_array().expect("a list").iter().map(|class| &class["label"]).collect();

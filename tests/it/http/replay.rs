@@ -148,7 +148,7 @@ async fn recorded_exchanges_get_vllms_answers() {
     let exchanges = recorded();
     let (plain, template) = (subject(&[]), subject_with_template(TEMPLATE, |_| {}));
     let keys = ["k1", "k2"].map(str::to_owned).to_vec();
-    let api_key = subject_with_template(TEMPLATE, |settings| settings.api_keys = keys);
+    let api_key = subject_with_template(TEMPLATE, |options| options.api_keys.keys = keys);
     let mut failures = Vec::new();
     for exchange in &exchanges {
         let state = match exchange.config.as_str() {

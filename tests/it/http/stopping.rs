@@ -1,10 +1,10 @@
 //! A server that is told to stop, over real connections: what balancers and clients see, and what `ironrank health`
 //! says.
 
-use super::state_alone;
+use super::state_alone_with;
 use ironrank::health;
 use ironrank::options::{ClientCertificates, HealthOptions, Listen, Tls};
-use ironrank::server::{self, Lifecycle, Reserved};
+use ironrank::server::{self, Reserved};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,17 +29,6 @@ async fn well(port: u16, tls: bool) -> Result<String, String> {
     let asked = HealthOptions { tls, ..HealthOptions::of(listen) };
     let checked = tokio::task::spawn_blocking(move || health::check(&asked)).await.expect("no panic");
     checked.map_err(|err| err.to_string())
-}
-
-fn lifecycle(drain_delay: Duration) -> Lifecycle {
-    let minute = Duration::from_secs(60);
-    Lifecycle {
-        keep_alive: minute,
-        receive_timeout: minute,
-        max_connections: 100,
-        drain_delay,
-        shutdown_timeout: minute,
-    }
 }
 
 fn reserve() -> (Reserved, u16) {
@@ -78,7 +67,8 @@ async fn a_stopping_server_is_unwell_first_and_answers_what_still_comes() {
         let answer = last_answer(connect().await, HEALTH).await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("The server is stopping"), "{answer}");
     };
-    let serving = server::run(state_alone(), reserved.listen().expect("listens"), lifecycle(DELAY), stop.notified());
+    let state = state_alone_with(|options| options.drain_delay = DELAY);
+    let serving = server::run(state, reserved.listen().expect("listens"), stop.notified());
     let both = async { tokio::join!(serving, client) };
     let (served, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("stops in time");
     served.expect("stops in order");
@@ -107,7 +97,7 @@ async fn health_asks_an_encrypted_server_without_checking_its_certificate() {
         assert_eq!(encrypted, Ok(format!("https://localhost:{port}/health is well.")));
         assert!(plain.is_err(), "{plain:?}");
     };
-    let serving = server::run(state_alone(), listening, lifecycle(Duration::ZERO), stop.notified());
+    let serving = server::run(state_alone_with(|_| {}), listening, stop.notified());
     let (served, ()) = tokio::join!(serving, client);
     served.expect("stops in order");
 }

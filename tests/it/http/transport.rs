@@ -3,14 +3,13 @@
 use super::state_with;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-use ironrank::server::{self, Lifecycle, State};
+use ironrank::server::{self, State};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const LONG: Duration = Duration::from_secs(90);
 const BODY: &str = r#"{"query":"q","documents":["a","b"],"request_id":"r"}"#;
 
 /// Sends `requests` over one connection, each after the answer to the one before it has begun, and gives back all that
@@ -20,7 +19,7 @@ async fn exchange(requests: &[Vec<u8>]) -> String {
 }
 
 async fn exchange_with(state: State, requests: &[Vec<u8>]) -> String {
-    serving(state, LONG, async |address| talk(address, requests).await).await
+    serving(state, async |address| talk(address, requests).await).await
 }
 
 async fn talk(address: SocketAddr, requests: &[Vec<u8>]) -> String {
@@ -36,26 +35,19 @@ async fn talk(address: SocketAddr, requests: &[Vec<u8>]) -> String {
     String::from_utf8(answers).expect("UTF-8")
 }
 
-/// What `client` makes of a server that keeps idle connections for so long.
-pub async fn serving<T>(state: State, keep_alive: Duration, client: impl AsyncFnOnce(SocketAddr) -> T) -> T {
+/// What `client` makes of a server.
+pub async fn serving<T>(state: State, client: impl AsyncFnOnce(SocketAddr) -> T) -> T {
     let reserved = server::reserve("127.0.0.1", 0).expect("a free port");
     let address = reserved.address().expect("a TCP address");
     let listening = reserved.listen().expect("listens");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let minute = Duration::from_secs(60);
-    let lifecycle = Lifecycle {
-        keep_alive,
-        receive_timeout: minute,
-        max_connections: 100,
-        drain_delay: Duration::ZERO,
-        shutdown_timeout: minute,
-    };
     let client = async {
         let made = tokio::time::timeout(minute, client(address)).await;
         let _ = stop.send(());
         made
     };
-    let serving = server::run(state, listening, lifecycle, async {
+    let serving = server::run(state, listening, async {
         let _ = stopped.await;
     });
     let (served, made) = tokio::join!(serving, client);
@@ -143,8 +135,8 @@ async fn a_body_that_the_head_refuses_is_not_asked_for() {
             400,
         ),
     ];
-    let state = state_with(|settings| settings.api_keys = vec!["k".to_owned()]);
-    serving(state, LONG, async |address| {
+    let state = state_with(|options| options.api_keys.keys = vec!["k".to_owned()]);
+    serving(state, async |address| {
         for (line, headers, status) in refusals {
             let head =
                 format!("{line} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n{headers}\r\n");
@@ -159,7 +151,7 @@ async fn a_body_that_the_head_refuses_is_not_asked_for() {
 #[actix_web::test]
 async fn an_unknown_coding_is_named_and_of_two_neither_is_guessed() {
     let long = "x".repeat(100_000);
-    serving(state_with(|_| {}), LONG, async |address| {
+    serving(state_with(|_| {}), async |address| {
         for (coding, said) in
             [("br", "'br'"), ("gzip, gzip", "'gzip, gzip'"), ("zstd, gzip", "'zstd, gzip'"), (&long, "xxx…'")]
         {
@@ -187,7 +179,7 @@ async fn header_values_that_are_not_ascii_change_no_answer_nor_does_any_charset(
     ];
     let json = "Content-Type: application/json\r\n";
     let body = r#"{"query":"q","documents":["a","b"]}"#;
-    serving(state_with(|_| {}), LONG, async |address| {
+    serving(state_with(|_| {}), async |address| {
         for header in headers {
             let json = if header.starts_with("Content-Type") { "" } else { json };
             let length = body.len();
@@ -260,8 +252,8 @@ async fn head_is_get_without_its_body_on_every_route_that_has_it() {
 
 #[actix_web::test]
 async fn the_plain_check_of_haproxy_finds_the_server_well_also_without_a_key() {
-    let state = state_with(|settings| settings.api_keys = vec!["k".to_owned()]);
-    serving(state, LONG, async |address| {
+    let state = state_with(|options| options.api_keys.keys = vec!["k".to_owned()]);
+    serving(state, async |address| {
         for line in ["OPTIONS / HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"] {
             let answer = talk(address, &[line.as_bytes().to_vec()]).await;
             assert!(answer.contains(" 200 OK\r\n") && answer.contains("allow: GET, HEAD, POST, OPTIONS"), "{answer}");

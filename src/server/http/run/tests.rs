@@ -1,7 +1,7 @@
 //! The life of a server over real loopback connections, with a handler that tests can hold back.
 
-use super::{Lifecycle, run_app};
-use crate::options::{ClientCertificates, Tls};
+use super::run_app;
+use crate::options::{ClientCertificates, ServerOptions, Tls};
 use crate::server::http::listen::{reserve, reserve_unix};
 use actix_web::{HttpResponse, web};
 use rustls::pki_types::pem::PemObject;
@@ -53,13 +53,13 @@ fn hold(held: Arc<Held>) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 's
     }
 }
 
-fn patient(shutdown_timeout: Duration) -> Lifecycle {
-    Lifecycle {
+fn patient(shutdown_timeout: Duration) -> ServerOptions {
+    ServerOptions {
         keep_alive: PATIENCE,
         receive_timeout: PATIENCE,
         max_connections: 100,
-        drain_delay: Duration::ZERO,
         shutdown_timeout,
+        ..ServerOptions::default()
     }
 }
 
@@ -85,7 +85,8 @@ async fn a_client_that_leaves_frees_its_work() {
         soon("the drop of the handler's future", held.dropped.notified()).await;
         let _ = stop.send(());
     };
-    let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
+    let options = patient(PATIENCE);
+    let server = run_app(hold(held.clone()), listening, &options, async {
         let _ = stopped.await;
         true
     });
@@ -115,7 +116,8 @@ async fn a_stopping_server_finishes_what_is_running() {
         soon("the answer", stream.read_to_string(&mut answer)).await.expect("reads");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
     };
-    let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
+    let options = patient(PATIENCE);
+    let server = run_app(hold(held.clone()), listening, &options, async {
         let _ = stop.acquire().await;
         true
     });
@@ -140,7 +142,8 @@ async fn a_shutdown_timeout_of_zero_aborts_what_is_running() {
         let _ = soon("the end of the connection", stream.read_to_end(&mut answer)).await;
         assert!(answer.is_empty());
     };
-    let server = run_app(hold(held.clone()), listening, patient(Duration::ZERO), async {
+    let options = patient(Duration::ZERO);
+    let server = run_app(hold(held.clone()), listening, &options, async {
         let _ = stop.acquire().await;
         true
     });
@@ -179,7 +182,8 @@ async fn a_unix_socket_is_served_and_removed_in_the_end() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("done"), "{answer}");
         stop.add_permits(1);
     };
-    let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
+    let options = patient(PATIENCE);
+    let server = run_app(hold(held.clone()), listening, &options, async {
         let _ = stop.acquire().await;
         true
     });
@@ -224,7 +228,8 @@ async fn an_encrypted_server_speaks_to_those_who_show_what_it_asks_for() {
             stop.add_permits(1);
             answer
         };
-        let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
+        let options = patient(PATIENCE);
+        let server = run_app(hold(held.clone()), listening, &options, async {
             let _ = stop.acquire().await;
             true
         });
@@ -265,7 +270,8 @@ async fn a_wish_for_another_protocol_ends_no_connection_on_any_kind_of_socket() 
             }
             wish(stream, &held, &stop).await
         };
-        let server = run_app(hold(held.clone()), listening, patient(PATIENCE), async {
+        let options = patient(PATIENCE);
+        let server = run_app(hold(held.clone()), listening, &options, async {
             let _ = stop.acquire().await;
             true
         });

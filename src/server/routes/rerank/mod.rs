@@ -65,7 +65,7 @@ pub async fn answer(
         .map(|index| (index, f64::from(scores[index])));
     let results = || RerankResponse {
         id: id(),
-        model: state.settings.model_name(),
+        model: state.options.model_name(),
         usage: RerankUsage { prompt_tokens, total_tokens: prompt_tokens },
         results: ranked
             .clone()

@@ -1,0 +1,115 @@
+//! `serve`: take the place that clients connect to, load the model, answer until told to stop.
+//!
+//! Invariant: what is wrong with a port, a certificate or a template is said before the model is loaded, and nobody is
+//! answered before it is. Called by `main`.
+
+use crate::engine::QueueLimits;
+use crate::error::Result;
+use crate::options::{ApiKeys, Listen, LoadFormat, Options, ServerOptions};
+use crate::prompt::{self, Template};
+use crate::server::{self, Reserved, Served, State};
+use crate::signals::{Signals, Stop};
+use crate::startup::{Loaded, Prompts, load};
+use actix_web::rt::System;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Serves until it is told to stop.
+pub fn run(options: &Options, signals: &Signals) -> Result<()> {
+    let template = options.server.chat_template.as_deref().map(Template::parse).transpose()?;
+    let (tokenizer, templated) = (options.engine.tokenizer_dir(), options.server.chat_template.as_deref());
+    let tokenizer_info = options.server.tokenizer_info.then(|| prompt::described(tokenizer, templated)).transpose()?;
+    let system = System::new();
+    let hang_ups = system.block_on(async { server::hang_ups() })?;
+    let mut reserved = reserve(&options.server)?;
+    let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
+    let [sequences, tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
+    let queue = QueueLimits { sequences, tokens };
+    let prompts = Prompts { template, instruction: options.server.instruction.clone() };
+    let loaded = load(&options.engine, prompts, queue)?;
+    let served = served(options, tokenizer_info, &loaded);
+    let Loaded { engine, encoder, .. } = loaded;
+    let state = State::new(options.server.clone(), served, engine, Arc::new(encoder))?;
+    system.block_on(async {
+        let stop = signals.orderly();
+        let stop = async {
+            let again = if stop.await == Stop::Interrupt { "; once more ends it at once" } else { "" };
+            match options.server.drain_delay.as_secs() {
+                0 => tracing::info!("stopping: no new connections; finishing what is running{again}"),
+                delay => tracing::info!("stopping: not healthy from now on, no new connections in {delay} s{again}"),
+            }
+        };
+        let (url, renewal) = (reserved.url(), reserved.renewal());
+        let listening = reserved.listen()?;
+        match &options.server.api_keys {
+            ApiKeys { keys, .. } if keys.is_empty() => {}
+            ApiKeys { keys, from } => tracing::info!("the API asks for a key: {} in force, from {from}", keys.len()),
+        }
+        let meaning = match options.engine.load_format {
+            LoadFormat::Dummy => " (made-up weights: scores carry no meaning)",
+            LoadFormat::Safetensors => "",
+        };
+        let names = options.server.served_model_names.join(", ");
+        tracing::info!("ready: serving {names}{meaning} on {url}");
+        let following = actix_web::rt::spawn(server::follow(renewal, hang_ups));
+        let served = server::run(state, listening, stop).await;
+        following.abort();
+        served?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// Takes the place that clients will connect to, with its certificates, so that what is wrong there is said at once.
+fn reserve(options: &ServerOptions) -> Result<Reserved> {
+    let reserved = match &options.listen {
+        Listen::Tcp { host, port } => server::reserve(host, *port)?,
+        Listen::Unix(path) => server::reserve_unix(path)?,
+    };
+    match &options.tls {
+        Some(tls) => reserved.secured(tls),
+        None => Ok(reserved),
+    }
+}
+
+/// What was learned of the model.
+fn served(options: &Options, tokenizer_info: Option<Map<String, Value>>, loaded: &Loaded) -> Served {
+    let &Loaded { ref engine, config: ref shape, activation, max_model_len, .. } = loaded;
+    Served {
+        root: options.engine.model_name(),
+        dummy: options.engine.load_format == LoadFormat::Dummy,
+        max_model_len,
+        activation,
+        label: shape.label.clone(),
+        tokenizer_info,
+        config: config(options, max_model_len, engine.prefix_cache_limit_bytes()),
+    }
+}
+
+/// What `/server_info` tells of the options: chosen one by one, so that no key gets among them.
+fn config(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) -> Map<String, Value> {
+    let (engine, server) = (&options.engine, &options.server);
+    let config = json!({
+        "model": engine.model_name(),
+        "served_model_name": server.served_model_names,
+        "max_model_len": max_model_len,
+        "max_num_batched_tokens": engine.max_num_batched_tokens,
+        "max_num_seqs": engine.max_num_seqs,
+        "prefix_cache_bytes": prefix_cache_bytes,
+        "threads": engine.threads,
+        "hf_overrides": engine.hf_overrides,
+        "max_num_queued_reqs": server.max_queued_pairs,
+        "max_num_queued_tokens": server.max_queued_tokens,
+        "max_body_bytes": server.max_body_bytes,
+        "receive_timeout_s": server.receive_timeout.as_secs(),
+        "max_connections": server.max_connections,
+        "root_path": server.root_path,
+        "allowed_origins": server.cors.allowed_origins,
+        "instruction": server.instruction,
+        "use_activation": server.pooling.use_activation,
+        "has_api_key": !server.api_keys.keys.is_empty(),
+        "has_tls": server.tls.is_some(),
+        "has_chat_template": server.chat_template.is_some(),
+    });
+    config.as_object().cloned().unwrap_or_default()
+}

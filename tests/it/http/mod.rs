@@ -104,7 +104,6 @@ fn state_serving(
         served_model_names: vec!["tiny".to_owned(), "tiny-alias".to_owned()],
         max_body_bytes: 1 << 20,
         max_connections: 100,
-        keep_alive: minute,
         receive_timeout: minute,
         shutdown_timeout: minute,
         ..ServerOptions::default()

@@ -1,6 +1,6 @@
 //! The line that the log has every ten seconds while there is work, as vLLM's has.
 //!
-//! Invariant: a server that does nothing says nothing. Started and ended by `run`.
+//! Invariant: a server that does nothing says nothing. Started and ended by `life`.
 
 use super::http::request_log::WINDOW;
 use super::state::State;

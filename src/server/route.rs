@@ -128,7 +128,7 @@ impl Route {
         self.operations.iter().flat_map(|operation| operation.verb.methods()).copied().collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether a method needs no key.
+    /// Whether `verb` needs no key: OPTIONS never does.
     pub fn is_open(&self, verb: Verb) -> bool {
         self.open || verb == Verb::Options
     }
@@ -153,7 +153,7 @@ impl Operation {
         Self { verb: Verb::Post, is_work: false, handler, description }
     }
 
-    /// The same as work for the engine.
+    /// An operation that is work for the engine.
     #[must_use]
     pub const fn of_the_engine(self) -> Self {
         Self { is_work: true, ..self }

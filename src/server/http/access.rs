@@ -1,6 +1,6 @@
 //! The API key: who may pass when the operator has configured keys.
 //!
-//! Invariant: keys are compared in a time that does not depend on where they differ. Called by `server`.
+//! Invariant: keys are compared in a time that does not depend on where they differ. Called by `app`.
 
 use super::error::{ApiError, Refusal};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};

@@ -3,7 +3,7 @@
 //! Invariants: no connection stays that neither has a request at work nor takes its answer nor begins another in time.
 //! An idle one ends in order, later than its client was told, and not while a request is arriving: a client that uses
 //! it until then loses nothing. When all places are taken, the one that has been idle for longest makes room.
-//! actix closes those that never send a first head. Called by `run` and `stream` and, around each request, by `server`.
+//! actix closes those that never send a first head. Called by `run` and `stream` and, around each request, by `app`.
 
 use crate::options::DEFAULT_MAX_CONNECTIONS;
 use actix_web::http::header::HeaderValue;

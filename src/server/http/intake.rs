@@ -3,7 +3,7 @@
 //! Invariants: a body is never longer than the limit, packed or unpacked, whatever its headers say; one that comes too
 //! slowly is given up; its bytes are charged to `budget` before they are kept, those of a packed one as soon as they are
 //! unpacked, of which there are never more than threads that do it.
-//! Called by `server`.
+//! Called by `route`.
 
 use super::aside::on_a_thread;
 use super::budget::{Budget, Share};

@@ -1,7 +1,7 @@
 //! Where clients find the server: a TCP port or a Unix socket, taken before the model is loaded, and TLS over it.
 //!
 //! Invariants: what is reserved is ours but takes no connection before [`Reserved::listen`], and certificates are read and
-//! checked before that. Called by `main` and `server::run`.
+//! checked before that. Called by `main` and `life`.
 
 use super::tls::{self, Renewal};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,7 +1,7 @@
 //! The client's name of a request, `X-Request-Id`, as answers and log lines carry it.
 //!
 //! Invariant: a name is short and plain ASCII, whatever a client sends: one that is not ASCII counts as none, a long one is
-//! cut. Called by `server` and `request_log`.
+//! cut. Called by `app`, `route` and `request_log`.
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 

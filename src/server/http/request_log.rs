@@ -2,7 +2,7 @@
 //!
 //! Invariants: nothing that a client may put its texts into is part of a line: no body, no query string, no sentence that
 //! quotes a value ([`ApiError::reason`]). A line is one line, and short, whatever a client sends; where requests fail by
-//! the thousand, most are only counted. Called by `server`, and by `scoring` for what a request is made of.
+//! the thousand, most are only counted. Called by `app`, and by `scoring` for what a request is made of.
 
 use super::error::ApiError;
 use super::request_id;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a pair is counted once when it begins and once when it ends, however it ends; as in vLLM the unit is
 //! the pair, not the HTTP request. Nothing is decoded here, so that a pair's first token is its answer and all of its
-//! time in the engine is prefill. Called by `server` and `scoring`.
+//! time in the engine is prefill. Called by `app` and `scoring`.
 
 mod engine;
 mod family;

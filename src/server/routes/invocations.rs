@@ -1,7 +1,7 @@
 //! `POST /invocations`, SageMaker's one route for all: the body says which request it is.
 //!
 //! Invariant: a body is tried as a classification, a reranking, a scoring and a pooling request, in this order, and is
-//! the first that it makes sense as. Called by `server`.
+//! the first that it makes sense as.
 
 use super::classify::ClassifyResponse;
 use super::pooling::PoolingRequest;
@@ -124,8 +124,8 @@ fn no_target() -> ApiError {
 }
 
 fn described() -> Request {
-    let ranks = [rerank::schema::documents(), rerank::schema::texts()];
-    let [documents, texts] = ranks;
+    let (documents, texts) = (rerank::schema::documents(), rerank::schema::texts());
+    let example = documents.example.clone();
     let parts = vec![classify::described(), documents, texts, score::described(), pooling::described()];
-    Request { example: rerank::schema::documents().example, ..any("InvocationRequest", parts) }
+    Request { example, ..any("InvocationRequest", parts) }
 }

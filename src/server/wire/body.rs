@@ -1,7 +1,7 @@
 //! From the bytes of a request to a JSON object: content type, encoding, syntax.
 //!
 //! Invariants: any bytes at all give an object or an error, never a panic; what reading them takes is charged before.
-//! Called by `server`, `scoring`, `tokenize` and `invocations`.
+//! Called by `route`, `scoring`, `tokenize` and `invocations`.
 
 use super::fields::{self, Issue};
 use super::halves;

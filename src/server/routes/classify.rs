@@ -7,9 +7,9 @@ use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
 use crate::server::scoring::{self, PromptRequest, Scored};
-use crate::server::state::{State, unix_time};
+use crate::server::state::State;
 use crate::server::wire::input::InputRequest;
-use crate::server::wire::pairs::ScoreUsage;
+use crate::server::wire::listing::{Listed, Listing};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
@@ -39,32 +39,22 @@ pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Bo
         scoring::score::<InputRequest>(state, body).await?;
     let label = state.served.label.as_str();
     let class = |(index, score)| Class { index, label, probs: [f64::from(score)], num_classes: 1 };
-    let answer = ClassifyResponse {
-        id: scoring::prefixed_id("classify", request_id, request.common()),
-        object: "list",
-        created: unix_time(),
-        model: state.options.model_name(),
-        data: scores.into_iter().enumerate().map(class).collect(),
-        usage: ScoreUsage::of(prompt_tokens),
-    };
+    let answer = ClassifyResponse::new(
+        scoring::prefixed_id(Class::PREFIX, request_id, request.common()),
+        state.options.model_name(),
+        scores.into_iter().enumerate().map(class).collect(),
+        prompt_tokens,
+    );
     Ok(Answer::json(scoring::ok(shortened), share, &answer))
 }
 
 /// Answer of `POST /classify`.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ClassifyResponse<'a> {
-    /// `classify-` and the request's name.
-    pub id: String,
-    /// `list`.
-    pub object: &'static str,
-    /// Seconds since 1970.
-    pub created: u64,
-    /// The first served name.
-    pub model: &'a str,
-    /// In the order of the prompts.
-    pub data: Vec<Class<'a>>,
-    /// Tokens of all prompts.
-    pub usage: ScoreUsage,
+pub type ClassifyResponse<'a> = Listing<'a, Class<'a>>;
+
+impl Listed for Class<'_> {
+    const PREFIX: &'static str = "classify";
+    const SCHEMA: &'static str = "ClassifyResponse";
+    const ABOUT: &'static str = "Answer of `POST /classify`.";
 }
 
 /// The class of one prompt.

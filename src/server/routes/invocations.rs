@@ -4,10 +4,9 @@
 //! the first that it makes sense as.
 
 use super::classify::ClassifyResponse;
-use super::pooling::PoolingRequest;
-use super::pooling::PoolingResponse;
-use super::rerank::{DataResponse, OutputResponse, RerankResponse, TextRanks};
-use super::rerank::{Documents, RerankRequest};
+use super::pooling::{PoolingRequest, PoolingResponse};
+use super::rerank::{DataResponse, Documents, OutputResponse, RerankRequest, RerankResponse, TextRanks};
+use super::score::ScoreResponse;
 use super::{classify, pooling, rerank, score};
 use crate::server::describe::schema::{Request, any};
 use crate::server::describe::{Content, Description, shape};
@@ -19,7 +18,6 @@ use crate::server::scoring::PromptRequest;
 use crate::server::state::State;
 use crate::server::wire::fields::given;
 use crate::server::wire::input::{self, InputRequest};
-use crate::server::wire::pairs::ScoreResponse;
 use crate::server::wire::pairs::{PairRequest, ScoreRequest};
 use crate::server::wire::{body, halves};
 use actix_web::http::header::HeaderMap;

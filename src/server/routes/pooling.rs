@@ -1,6 +1,5 @@
 //! `POST /pooling`: whole prompts in, scores out as numbers, base64 or bytes.
 
-use super::rerank::RerankUsage;
 use crate::python_json::{self, NonAscii};
 use crate::server::describe::schema::{COMMON, Request, choice, described as field, object, prompts, request};
 use crate::server::describe::{Content, Description, shape};
@@ -13,7 +12,8 @@ use crate::server::state::{State, unix_time};
 use crate::server::wire::encoding::{EncodingFormat, NumberFormat};
 use crate::server::wire::fields::{self, Fields};
 use crate::server::wire::input::{self, InputRequest};
-use crate::server::wire::pairs::{Common, ScoreUsage};
+use crate::server::wire::listing::{Listed, Listing, RerankUsage};
+use crate::server::wire::pairs::Common;
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
@@ -112,13 +112,13 @@ pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Bo
     let Scored { share, request, scores, prompt_tokens, shortened, .. } =
         scoring::score::<PoolingRequest>(state, body).await?;
     let PoolingRequest { format, numbers, .. } = request;
-    let id = scoring::prefixed_id("pooling", request_id, request.common());
-    let (created, model) = (unix_time(), state.options.model_name());
+    let id = scoring::prefixed_id(PoolingDatum::PREFIX, request_id, request.common());
+    let model = state.options.model_name();
     let data = match format {
         EncodingFormat::Bytes | EncodingFormat::BytesOnly => {
             let mut response = scoring::ok(shortened);
             if format == EncodingFormat::Bytes {
-                let usage = RerankUsage { prompt_tokens, total_tokens: prompt_tokens };
+                let (created, usage) = (unix_time(), RerankUsage::of(prompt_tokens));
                 let data = (0..scores.len()).map(|index| ScoreBytes::of(index, numbers)).collect();
                 let metadata = Metadata { id, created, model, data, usage };
                 let metadata = python_json::to_string(&metadata, NonAscii::Escaped).map_err(unwritable)?;
@@ -131,32 +131,17 @@ pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Bo
         EncodingFormat::Base64 => scores.iter().map(|score| Pooled::Base64(numbers.base64(*score))).collect(),
     };
     let data = data.into_iter().enumerate().map(|(index, data)| PoolingDatum { index, object: "pooling", data });
-    let answer = PoolingResponse {
-        id,
-        object: "list",
-        created,
-        model,
-        data: data.collect(),
-        usage: ScoreUsage::of(prompt_tokens),
-    };
+    let answer = PoolingResponse::new(id, model, data.collect(), prompt_tokens);
     Ok(Answer::json(scoring::ok(shortened), share, &answer))
 }
 
 /// Answer of `POST /pooling`, unless bytes were asked for.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PoolingResponse<'a> {
-    /// `pooling-` and the request's name.
-    pub id: String,
-    /// `list`.
-    pub object: &'static str,
-    /// Seconds since 1970.
-    pub created: u64,
-    /// The first served name.
-    pub model: &'a str,
-    /// In the order of the prompts.
-    pub data: Vec<PoolingDatum>,
-    /// Tokens of all prompts.
-    pub usage: ScoreUsage,
+pub type PoolingResponse<'a> = Listing<'a, PoolingDatum>;
+
+impl Listed for PoolingDatum {
+    const PREFIX: &'static str = "pooling";
+    const SCHEMA: &'static str = "PoolingResponse";
+    const ABOUT: &'static str = "Answer of `POST /pooling`, unless bytes were asked for.";
 }
 
 /// The result of one prompt.

@@ -7,10 +7,13 @@ use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
 use crate::server::scoring::{self, Scored};
-use crate::server::state::{State, unix_time};
-use crate::server::wire::pairs::{PairRequest, ScoreDatum, ScoreRequest, ScoreResponse, ScoreUsage};
+use crate::server::state::State;
+use crate::server::wire::listing::{Listed, Listing};
+use crate::server::wire::pairs::{PairRequest, ScoreRequest};
 use actix_web::{HttpResponse, web};
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 use utoipa::openapi::schema::{AnyOfBuilder, Schema};
 
 /// Every path that ends in `score`.
@@ -39,15 +42,33 @@ pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Bo
     let Scored { share, request, scores, prompt_tokens, shortened, .. } =
         scoring::score::<ScoreRequest>(state, body).await?;
     let datum = |(index, score)| ScoreDatum { index, object: "score", score: f64::from(score) };
-    let answer = ScoreResponse {
-        id: scoring::answer_id(request_id, request.common()),
-        object: "list",
-        created: unix_time(),
-        model: state.options.model_name(),
-        data: scores.into_iter().enumerate().map(datum).collect(),
-        usage: ScoreUsage::of(prompt_tokens),
-    };
+    let answer = ScoreResponse::new(
+        scoring::prefixed_id(ScoreDatum::PREFIX, request_id, request.common()),
+        state.options.model_name(),
+        scores.into_iter().enumerate().map(datum).collect(),
+        prompt_tokens,
+    );
     Ok(Answer::json(scoring::ok(shortened), share, &answer))
+}
+
+/// Answer of `POST /score`.
+pub type ScoreResponse<'a> = Listing<'a, ScoreDatum>;
+
+/// One pair's score.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ScoreDatum {
+    /// The pair's place.
+    index: usize,
+    /// `score`.
+    object: &'static str,
+    /// A float32 widened to float64.
+    score: f64,
+}
+
+impl Listed for ScoreDatum {
+    const PREFIX: &'static str = "score";
+    const SCHEMA: &'static str = "ScoreResponse";
+    const ABOUT: &'static str = "Answer of `POST /score`.";
 }
 
 /// What clients should send.

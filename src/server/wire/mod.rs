@@ -5,6 +5,7 @@ pub mod encoding;
 pub mod fields;
 pub mod halves;
 pub mod input;
+pub mod listing;
 pub mod names;
 pub mod pairs;
 mod words;

@@ -1,4 +1,4 @@
-//! What scoring requests share, and requests and answers of the score route, field for field; the order of fields is the order on the wire.
+//! What scoring requests share, and the request of the score route, field for field.
 //!
 //! Invariant: a request that was read breaks no rule of a single field; rules between fields are `scoring`'s.
 
@@ -6,10 +6,8 @@ use super::fields::{self, Fields, Issues};
 use super::words::{self, Words};
 use crate::prompt::TruncationSide;
 use crate::server::http::error::{ApiError, ErrorForm};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt::Display;
-use utoipa::ToSchema;
 
 /// What the rerank and the score requests have in common. Unknown fields are ignored, as vLLM does.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -265,62 +263,4 @@ fn is_text(value: &Value) -> bool {
         Value::Object(map) => map.get("text").is_some_and(Value::is_string) || map.contains_key("content"),
         _ => false,
     }
-}
-
-/// Answer of `POST /score`.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ScoreResponse<'a> {
-    /// `score-` and the request's name.
-    pub id: String,
-    /// `list`.
-    pub object: &'static str,
-    /// Seconds since 1970.
-    pub created: u64,
-    /// The first served name.
-    pub model: &'a str,
-    /// In the order of the pairs.
-    pub data: Vec<ScoreDatum>,
-    /// Tokens of all pairs.
-    pub usage: ScoreUsage,
-}
-
-/// One pair's score.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ScoreDatum {
-    /// The pair's place.
-    pub index: usize,
-    /// `score`.
-    pub object: &'static str,
-    /// A float32 widened to float64.
-    pub score: f64,
-}
-
-impl ScoreUsage {
-    /// The usage of a request whose prompts have so many tokens.
-    pub fn of(prompt_tokens: usize) -> Self {
-        Self {
-            prompt_tokens,
-            total_tokens: prompt_tokens,
-            completion_tokens: 0,
-            prompt_tokens_details: None,
-            completion_tokens_details: None,
-        }
-    }
-}
-
-/// Tokens of a score request.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ScoreUsage {
-    /// Tokens of all prompts.
-    pub prompt_tokens: usize,
-    /// The same.
-    pub total_tokens: usize,
-    /// 0: nothing is generated.
-    pub completion_tokens: usize,
-    /// Always null.
-    #[schema(value_type = Option<Object>)]
-    pub prompt_tokens_details: Option<()>,
-    /// Always null.
-    #[schema(value_type = Option<Object>)]
-    pub completion_tokens_details: Option<()>,
 }

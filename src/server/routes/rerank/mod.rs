@@ -13,6 +13,7 @@ use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::scoring::{self, Scored};
 use crate::server::state::State;
+use crate::server::wire::listing::RerankUsage;
 use crate::server::wire::pairs::PairRequest;
 use actix_web::{HttpResponse, web};
 use request::Dialect;
@@ -66,7 +67,7 @@ pub async fn answer(
     let results = || RerankResponse {
         id: id(),
         model: state.options.model_name(),
-        usage: RerankUsage { prompt_tokens, total_tokens: prompt_tokens },
+        usage: RerankUsage::of(prompt_tokens),
         results: ranked
             .clone()
             .map(|(index, relevance_score)| RerankResult {
@@ -154,15 +155,6 @@ pub struct RerankResponse<'a> {
     pub usage: RerankUsage,
     /// Best first.
     pub results: Vec<RerankResult<'a>>,
-}
-
-/// Tokens of a rerank request.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RerankUsage {
-    /// Tokens of all prompts.
-    pub prompt_tokens: usize,
-    /// The same: nothing is generated.
-    pub total_tokens: usize,
 }
 
 /// One document and its score.

@@ -1,12 +1,11 @@
 //! `POST /classify`: whole prompts in, the probability of the one class of a reranker out.
 
-use crate::server::describe::schema::{Request, prompts, request, with_common};
 use crate::server::describe::{Content, Description, shape};
-use crate::server::http::budget::Answer;
+use crate::server::describe::schema::{Request, prompts, request, with_common};
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
-use crate::server::scoring::{self, PromptRequest, Scored};
+use crate::server::scoring::{self, Scored};
 use crate::server::state::State;
 use crate::server::wire::input::InputRequest;
 use crate::server::wire::listing::{Listed, Listing};
@@ -35,17 +34,16 @@ pub static ROUTE: Route = Route::at(
 
 /// Answers a classification; `request_id` is the client's header, if it sent one.
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
-    let Scored { share, request, scores, prompt_tokens, shortened, .. } =
-        scoring::score::<InputRequest>(state, body).await?;
+    let (request, scored) = scoring::score(state, body).await?;
+    Ok(response(state, request_id, &request, scored))
+}
+
+/// The answer to `request`.
+pub fn response(state: &State, request_id: Option<&str>, request: &InputRequest, scored: Scored) -> HttpResponse {
     let label = state.served.label.as_str();
-    let class = |(index, score)| Class { index, label, probs: [f64::from(score)], num_classes: 1 };
-    let answer = ClassifyResponse::new(
-        scoring::prefixed_id(Class::PREFIX, request_id, request.common()),
-        state.options.model_name(),
-        scores.into_iter().enumerate().map(class).collect(),
-        prompt_tokens,
-    );
-    Ok(Answer::json(scoring::ok(shortened), share, &answer))
+    let class = |(index, &score)| Class { index, label, probs: [f64::from(score)], num_classes: 1 };
+    let data = scored.scores.iter().enumerate().map(class).collect();
+    scored.list(state, scoring::answer_id(Class::PREFIX, request_id, &request.common), data)
 }
 
 /// Answer of `POST /classify`.

@@ -1,24 +1,23 @@
 //! `POST /invocations`, SageMaker's one route for all: the body says which request it is.
 //!
 //! Invariant: a body is tried as a classification, a reranking, a scoring and a pooling request, in this order, and is
-//! the first that it makes sense as.
+//! the first that it makes sense as; it is read once.
 
 use super::classify::ClassifyResponse;
 use super::pooling::{PoolingRequest, PoolingResponse};
 use super::rerank::{DataResponse, Documents, OutputResponse, RerankRequest, RerankResponse, TextRanks};
 use super::score::ScoreResponse;
 use super::{classify, pooling, rerank, score};
-use crate::server::describe::schema::{Request, any};
 use crate::server::describe::{Content, Description, shape};
-use crate::server::http::aside::on_a_thread;
-use crate::server::http::error::{ApiError, Refusal};
+use crate::server::describe::schema::{Request, any};
+use crate::server::http::error::{ApiError, ErrorForm, Refusal};
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
-use crate::server::scoring::PromptRequest;
+use crate::server::scoring::{self, Making, PromptRequest};
 use crate::server::state::State;
 use crate::server::wire::fields::given;
 use crate::server::wire::input::{self, InputRequest};
-use crate::server::wire::pairs::{PairRequest, ScoreRequest};
+use crate::server::wire::pairs::{Common, PairRequest, ScoreRequest};
 use crate::server::wire::{body, halves};
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpResponse, web};
@@ -56,13 +55,6 @@ pub static ROUTE: Route = Route::at(
     .of_the_engine()],
 );
 
-enum Target {
-    Classify,
-    Rerank,
-    Score,
-    Pooling,
-}
-
 /// Answers an invocation; `request_id` is the client's header, if it sent one.
 pub async fn answer(
     state: &web::Data<State>,
@@ -71,49 +63,83 @@ pub async fn answer(
     mut body: Body,
 ) -> Result<HttpResponse, ApiError> {
     body.model = headers.get(ADAPTER).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
-    let (target, body) = on_a_thread(&state.threads, body.len(), move |_| Ok((target_of(&body)?, body))).await?;
-    match target {
-        Target::Classify => classify::answer(state, request_id, body).await,
-        Target::Rerank => rerank::answer(state, request_id, Documents::Returned, body).await,
-        Target::Score => score::answer(state, request_id, body).await,
-        Target::Pooling => pooling::answer(state, request_id, body).await,
+    let (asked, scored) = scoring::score(state, body).await?;
+    match asked {
+        Asked::Classify(request) => Ok(classify::response(state, request_id, &request, scored)),
+        Asked::Rerank(request) => Ok(rerank::response(state, request_id, Documents::Returned, &request, scored)),
+        Asked::Score(request) => Ok(score::response(state, request_id, &request, scored)),
+        Asked::Pooling(request) => pooling::response(state, request_id, &request, scored),
     }
 }
 
-fn target_of(body: &Body) -> Result<Target, ApiError> {
-    match body::read(body) {
-        Ok(map) => target(&map),
-        Err(refused) if refused.is_about_memory() => Err(refused),
-        Err(_) => Err(match serde_json::from_slice::<Value>(body) {
-            Err(err) => ApiError::new(Refusal::Malformed, format!("JSON decode error: {err}")),
-            Ok(_) => no_target(),
-        }),
+/// What an invocation asks for.
+enum Asked {
+    Classify(InputRequest),
+    Rerank(RerankRequest),
+    Score(ScoreRequest),
+    Pooling(PoolingRequest),
+}
+
+impl PromptRequest for Asked {
+    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+        input::refuse_removed(body)?;
+        // What TEI's clients send to SageMaker.
+        if given(body, "texts").is_some() && given(body, "documents").is_none() {
+            return <RerankRequest as PairRequest>::read(body).map(Self::Rerank);
+        }
+        if let Ok(request) = InputRequest::read(body) {
+            Ok(Self::Classify(request))
+        } else if let Ok(request) = <RerankRequest as PairRequest>::read(body) {
+            Ok(Self::Rerank(request))
+        } else if let Ok(request) = <ScoreRequest as PairRequest>::read(body) {
+            Ok(Self::Score(request))
+        } else if let Ok(request) = PoolingRequest::read(body) {
+            Ok(Self::Pooling(request))
+        } else {
+            let half = |(name, value): (&String, &Value)| Some(format!("{name}{}", halves::place(value)?));
+            Err(body.iter().find_map(half).map_or_else(no_request, |place| halves::refusal(&place)))
+        }
+    }
+
+    fn common(&self) -> &Common {
+        match self {
+            Self::Classify(request) => request.common(),
+            Self::Rerank(request) => PairRequest::common(request),
+            Self::Score(request) => PairRequest::common(request),
+            Self::Pooling(request) => request.common(),
+        }
+    }
+
+    fn error_form(body: &Map<String, Value>) -> ErrorForm {
+        // Fields that vLLM has removed are refused in its own form, whoever's words stand beside them.
+        match input::refuse_removed(body) {
+            Ok(()) => <RerankRequest as PairRequest>::error_form(body),
+            Err(_) => ErrorForm::Object,
+        }
+    }
+
+    fn no_object(body: &Body, refused: ApiError) -> ApiError {
+        if refused.is_about_memory() {
+            return refused;
+        }
+        match body::syntax(body) {
+            Ok(Ok(())) => no_request(),
+            Ok(Err(err)) => ApiError::new(Refusal::Malformed, format!("JSON decode error: {err}")),
+            Err(refused) => refused,
+        }
+    }
+
+    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
+        match self {
+            Self::Classify(request) => request.prompts(making),
+            Self::Rerank(request) => request.prompts(making),
+            Self::Score(request) => request.prompts(making),
+            Self::Pooling(request) => request.prompts(making),
+        }
     }
 }
 
-fn target(map: &Map<String, Value>) -> Result<Target, ApiError> {
-    input::refuse_removed(map)?;
-    // What TEI's clients send to SageMaker.
-    if given(map, "texts").is_some() && given(map, "documents").is_none() {
-        return Ok(Target::Rerank);
-    }
-    if InputRequest::read(map).is_ok() {
-        Ok(Target::Classify)
-    } else if <RerankRequest as PairRequest>::read(map).is_ok() {
-        Ok(Target::Rerank)
-    } else if <ScoreRequest as PairRequest>::read(map).is_ok() {
-        Ok(Target::Score)
-    } else if PoolingRequest::read(map).is_ok() {
-        Ok(Target::Pooling)
-    } else {
-        Err(map
-            .iter()
-            .find_map(|(name, value)| Some(format!("{name}{}", halves::place(value)?)))
-            .map_or_else(no_target, |place| halves::refusal(&place)))
-    }
-}
-
-fn no_target() -> ApiError {
+fn no_request() -> ApiError {
     ApiError::invalid(
         "Cannot find suitable handler for request. Expected one of: ['ClassificationRequest' (input or messages), \
          'RerankRequest' (query and documents), 'ScoreRequest' (queries and documents), 'PoolingRequest' (input or \

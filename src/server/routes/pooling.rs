@@ -109,30 +109,38 @@ fn check_task(task: Option<&str>, is_plugin: bool) -> Result<(), ApiError> {
 
 /// Answers a pooling request; `request_id` is the client's header, if it sent one.
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
-    let Scored { share, request, scores, prompt_tokens, shortened, .. } =
-        scoring::score::<PoolingRequest>(state, body).await?;
-    let PoolingRequest { format, numbers, .. } = request;
-    let id = scoring::prefixed_id(PoolingDatum::PREFIX, request_id, request.common());
-    let model = state.options.model_name();
-    let data = match format {
-        EncodingFormat::Bytes | EncodingFormat::BytesOnly => {
-            let mut response = scoring::ok(shortened);
-            if format == EncodingFormat::Bytes {
-                let (created, usage) = (unix_time(), RerankUsage::of(prompt_tokens));
-                let data = (0..scores.len()).map(|index| ScoreBytes::of(index, numbers)).collect();
-                let metadata = Metadata { id, created, model, data, usage };
-                let metadata = python_json::to_string(&metadata, NonAscii::Escaped).map_err(unwritable)?;
-                response.insert_header((METADATA, metadata));
-            }
-            let bytes: Vec<u8> = scores.into_iter().flat_map(|score| numbers.bytes(score)).collect();
-            return Ok(Answer::bytes(response.content_type("application/octet-stream"), share, bytes));
-        }
-        EncodingFormat::Float => scores.iter().map(|score| Pooled::Numbers([f64::from(*score)])).collect::<Vec<_>>(),
-        EncodingFormat::Base64 => scores.iter().map(|score| Pooled::Base64(numbers.base64(*score))).collect(),
+    let (request, scored) = scoring::score(state, body).await?;
+    response(state, request_id, &request, scored)
+}
+
+/// The answer to `request`.
+pub fn response(
+    state: &State,
+    request_id: Option<&str>,
+    request: &PoolingRequest,
+    scored: Scored,
+) -> Result<HttpResponse, ApiError> {
+    let &PoolingRequest { format, numbers, .. } = request;
+    let id = scoring::answer_id(PoolingDatum::PREFIX, request_id, request.common());
+    let pooled = |score: f32| match format {
+        EncodingFormat::Base64 => Pooled::Base64(numbers.base64(score)),
+        _ => Pooled::Numbers([f64::from(score)]),
     };
-    let data = data.into_iter().enumerate().map(|(index, data)| PoolingDatum { index, object: "pooling", data });
-    let answer = PoolingResponse::new(id, model, data.collect(), prompt_tokens);
-    Ok(Answer::json(scoring::ok(shortened), share, &answer))
+    if let EncodingFormat::Float | EncodingFormat::Base64 = format {
+        let datum = |(index, &score)| PoolingDatum { index, object: "pooling", data: pooled(score) };
+        let data = scored.scores.iter().enumerate().map(datum).collect();
+        return Ok(scored.list(state, id, data));
+    }
+    let mut response = scored.ok();
+    if format == EncodingFormat::Bytes {
+        let data = (0..scored.scores.len()).map(|index| ScoreBytes::of(index, numbers)).collect();
+        let (created, model) = (unix_time(), state.options.model_name());
+        let metadata = Metadata { id, created, model, data, usage: RerankUsage::of(scored.prompt_tokens) };
+        let metadata = python_json::to_string(&metadata, NonAscii::Escaped).map_err(unwritable)?;
+        response.insert_header((METADATA, metadata));
+    }
+    let bytes: Vec<u8> = scored.scores.into_iter().flat_map(|score| numbers.bytes(score)).collect();
+    Ok(Answer::bytes(response.content_type("application/octet-stream"), scored.share, bytes))
 }
 
 /// Answer of `POST /pooling`, unless bytes were asked for.

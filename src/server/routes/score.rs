@@ -1,8 +1,7 @@
 //! `POST /score`, `/v1/score`: pairs in, scores out in the same order.
 
-use crate::server::describe::schema::{Request, object, request, texts, with_common};
 use crate::server::describe::{Content, Description, shape};
-use crate::server::http::budget::Answer;
+use crate::server::describe::schema::{Request, object, request, texts, with_common};
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
@@ -39,16 +38,15 @@ pub static ROUTE: Route = Route {
 
 /// Answers a score request; `request_id` is the client's header, if it sent one.
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
-    let Scored { share, request, scores, prompt_tokens, shortened, .. } =
-        scoring::score::<ScoreRequest>(state, body).await?;
-    let datum = |(index, score)| ScoreDatum { index, object: "score", score: f64::from(score) };
-    let answer = ScoreResponse::new(
-        scoring::prefixed_id(ScoreDatum::PREFIX, request_id, request.common()),
-        state.options.model_name(),
-        scores.into_iter().enumerate().map(datum).collect(),
-        prompt_tokens,
-    );
-    Ok(Answer::json(scoring::ok(shortened), share, &answer))
+    let (request, scored) = scoring::score(state, body).await?;
+    Ok(response(state, request_id, &request, scored))
+}
+
+/// The answer to `request`.
+pub fn response(state: &State, request_id: Option<&str>, request: &ScoreRequest, scored: Scored) -> HttpResponse {
+    let datum = |(index, &score)| ScoreDatum { index, object: "score", score: f64::from(score) };
+    let data = scored.scores.iter().enumerate().map(datum).collect();
+    scored.list(state, scoring::answer_id(ScoreDatum::PREFIX, request_id, request.common()), data)
 }
 
 /// Answer of `POST /score`.

@@ -9,6 +9,7 @@ use crate::prompt::{Encoded, Prompt, PromptEncoder, PromptOptions};
 use crate::server::http::aside::Client;
 use crate::server::http::budget::{Loan, Share};
 use crate::server::http::error::{ApiError, ErrorForm};
+use crate::server::http::intake::Body;
 use crate::server::state::State;
 use crate::server::wire::pairs::Common;
 use serde_json::{Map, Value};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 /// Bytes that a pair takes besides its texts and tokens at most: in the lists of the request, of the engine, of the answer.
 const PAIR: usize = 512;
+
 /// A request that becomes prompts.
 pub trait PromptRequest: Sized + Send + 'static {
     /// Reads a body.
@@ -25,6 +27,10 @@ pub trait PromptRequest: Sized + Send + 'static {
     /// How the client of such a body reads errors.
     fn error_form(_: &Map<String, Value>) -> ErrorForm {
         ErrorForm::Object
+    }
+    /// What is said of a body that is no JSON object, for which `refused` says why.
+    fn no_object(_body: &Body, refused: ApiError) -> ApiError {
+        refused
     }
     /// Makes its prompts, in order.
     fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError>;

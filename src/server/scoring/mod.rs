@@ -10,13 +10,14 @@ mod pairs;
 pub use making::{Making, PromptRequest};
 
 use super::http::aside::{Client, on_a_thread};
-use super::http::budget::Share;
+use super::http::budget::{Answer, Share};
 use super::http::error::{ApiError, ErrorForm};
 use super::http::intake::Body;
 use super::http::{request_id, request_log};
 use super::metrics::Sequence;
 use super::state::State;
 use super::wire::body;
+use super::wire::listing::{Listed, Listing};
 use super::wire::pairs::Common;
 use crate::engine::Admission;
 use crate::options::Overflow;
@@ -34,12 +35,10 @@ const KWARGS: usize = 4;
 /// The header that says how many documents were shortened to fit.
 const SHORTENED: &str = "x-ironrank-truncated";
 
-/// A request with its scores.
-pub struct Scored<R> {
+/// The scores of a request, and what they took.
+pub struct Scored {
     /// What the request takes of the memory that all share.
     pub share: Arc<Share>,
-    /// The request as it was read.
-    pub request: R,
     /// One score per pair, in order.
     pub scores: Vec<f32>,
     /// What the scores were made of, which tells apart what the sigmoid rounds to one number.
@@ -50,6 +49,23 @@ pub struct Scored<R> {
     pub shortened: usize,
 }
 
+impl Scored {
+    /// A good answer, with a header if documents were shortened.
+    pub fn ok(&self) -> HttpResponseBuilder {
+        let mut response = HttpResponse::Ok();
+        if self.shortened > 0 {
+            response.insert_header((SHORTENED, self.shortened));
+        }
+        response
+    }
+
+    /// The answer `id` that lists `data`, one for each prompt.
+    pub fn list<T: Listed>(self, state: &State, id: String, data: Vec<T>) -> HttpResponse {
+        let listing = Listing::new(id, state.options.model_name(), data, self.prompt_tokens);
+        Answer::json(self.ok(), self.share, &listing)
+    }
+}
+
 struct Prepared<R> {
     request: R,
     encoded: Encoded,
@@ -58,7 +74,7 @@ struct Prepared<R> {
 }
 
 /// Reads `body` as an `R` and scores its pairs.
-pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Result<Scored<R>, ApiError> {
+pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Result<(R, Scored), ApiError> {
     let started = Instant::now();
     let (blocking, share) = (state.clone(), body.share.clone());
     let Prepared { request, encoded: Encoded { prompts, shortened }, admission, error_form } =
@@ -80,25 +96,12 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
     let activation = use_activation.then_some(state.served.activation);
     let margins: Vec<f32> = answers.iter().map(rerank::margin).collect();
     let scores = margins.iter().map(|&margin| rerank::score(margin, pooling, activation)).collect();
-    Ok(Scored { share, request, scores, margins, prompt_tokens: lengths.iter().sum(), shortened })
-}
-
-/// A good answer, with a header if `shortened` documents were cut.
-pub fn ok(shortened: usize) -> HttpResponseBuilder {
-    let mut response = HttpResponse::Ok();
-    if shortened > 0 {
-        response.insert_header((SHORTENED, shortened));
-    }
-    response
-}
-
-/// The id of an answer of a scoring route.
-pub fn answer_id(header: Option<&str>, common: &Common) -> String {
-    prefixed_id("score", header, common)
+    let scored = Scored { share, scores, margins, prompt_tokens: lengths.iter().sum(), shortened };
+    Ok((request, scored))
 }
 
 /// The id of an answer: the header's name of the request, else the body's, else 16 random hexadecimal digits.
-pub fn prefixed_id(prefix: &str, header: Option<&str>, common: &Common) -> String {
+pub fn answer_id(prefix: &str, header: Option<&str>, common: &Common) -> String {
     match header.or(common.request_id.as_deref()) {
         // As long as a header's may be, wherever it stands.
         Some(name) if !name.is_empty() => {
@@ -110,7 +113,7 @@ pub fn prefixed_id(prefix: &str, header: Option<&str>, common: &Common) -> Strin
 
 fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Result<Prepared<R>, ApiError> {
     let share = body.share.clone();
-    let object = body::read(&body)?;
+    let object = body::read(&body).map_err(|refused| R::no_object(&body, refused))?;
     let error_form = R::error_form(&object);
     let read = || {
         share.grow(TEXTS * body.len())?;

@@ -56,10 +56,22 @@ pub async fn answer(
     documents: Documents,
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
-    let Scored { share, request, scores, margins, prompt_tokens, shortened } =
-        scoring::score::<RerankRequest>(state, body).await?;
+    let (request, scored) = scoring::score(state, body).await?;
+    Ok(response(state, request_id, documents, &request, scored))
+}
+
+/// The answer to `request`, in its dialect.
+pub fn response(
+    state: &State,
+    request_id: Option<&str>,
+    documents: Documents,
+    request: &RerankRequest,
+    scored: Scored,
+) -> HttpResponse {
+    let response = scored.ok();
+    let Scored { share, scores, margins, prompt_tokens, .. } = scored;
     let text = |index: usize| request.documents[index].plain().unwrap_or("");
-    let id = || scoring::answer_id(request_id, request.common());
+    let id = || scoring::answer_id("score", request_id, request.common());
     let ranked = ranking(&margins)
         .into_iter()
         .take(request.top_n.unwrap_or(usize::MAX))
@@ -78,8 +90,7 @@ pub async fn answer(
             })
             .collect(),
     };
-    let response = scoring::ok(shortened);
-    Ok(match request.dialect {
+    match request.dialect {
         Dialect::Documents => Answer::json(response, share, &results()),
         Dialect::Data { return_documents } => Answer::json(
             response,
@@ -123,7 +134,7 @@ pub async fn answer(
                 request_id: id(),
             },
         ),
-    })
+    }
 }
 
 /// Whether vLLM's answer holds the documents: clients that say `/api/rerank` crash on an object there.

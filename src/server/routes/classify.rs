@@ -1,7 +1,7 @@
 //! `POST /classify`: whole prompts in, the probability of the one class of a reranker out.
 
-use crate::server::describe::{Content, Description, shape};
 use crate::server::describe::schema::{Request, prompts, request, with_common};
+use crate::server::describe::{Content, Description, shape};
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};

@@ -1,7 +1,7 @@
 //! `POST /score`, `/v1/score`: pairs in, scores out in the same order.
 
-use crate::server::describe::{Content, Description, shape};
 use crate::server::describe::schema::{Request, object, request, texts, with_common};
+use crate::server::describe::{Content, Description, shape};
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};

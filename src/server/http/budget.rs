@@ -143,14 +143,14 @@ impl Drop for Loan {
     }
 }
 
-/// An answer that counts until its client has taken it.
-pub struct Answer {
+/// The body of an answer, which is charged until its client has taken it.
+pub struct Charged {
     rest: web::Bytes,
     _share: Arc<Share>,
 }
 
-impl Answer {
-    /// `value` as JSON.
+impl Charged {
+    /// An answer that holds `value` as JSON.
     pub fn json(mut response: HttpResponseBuilder, share: Arc<Share>, value: &impl Serialize) -> HttpResponse {
         match serde_json::to_vec(value) {
             Ok(bytes) => Self::bytes(response.content_type(ContentType::json()), share, bytes),
@@ -158,7 +158,7 @@ impl Answer {
         }
     }
 
-    /// `bytes` as they are.
+    /// An answer that holds `bytes` as they are.
     pub fn bytes(response: &mut HttpResponseBuilder, share: Arc<Share>, bytes: Vec<u8>) -> HttpResponse {
         response.body(Self { rest: bytes.into(), _share: share })
     }
@@ -169,7 +169,7 @@ pub fn unwritable(err: serde_json::Error) -> ApiError {
     ApiError::new(Refusal::Kind(ErrorKind::Internal), format!("The answer cannot be written: {err}."))
 }
 
-impl MessageBody for Answer {
+impl MessageBody for Charged {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -219,7 +219,7 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let share = budget.share();
         share.receive(1000).expect("a body");
-        let answer = Answer::bytes(&mut HttpResponse::Ok(), share, vec![b'x'; 10]);
+        let answer = Charged::bytes(&mut HttpResponse::Ok(), share, vec![b'x'; 10]);
         assert_eq!(budget.taken.load(Ordering::Relaxed), 1000, "the client has not taken its answer");
         drop(answer);
         assert_eq!(budget.taken.load(Ordering::Relaxed), 0);

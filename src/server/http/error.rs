@@ -52,7 +52,7 @@ pub struct Row {
     pub what: &'static str,
 }
 
-/// The table.
+/// The row of a refusal: its status, and the words that go with it.
 pub fn row(refusal: Refusal) -> Row {
     let rule = "The request breaks a rule; the sentence names it";
     let nothing = "There is no such model or route";
@@ -121,14 +121,14 @@ impl ApiError {
         Self::new(Refusal::Kind(ErrorKind::InvalidRequest), message)
     }
 
-    /// The same, naming the parameter at fault.
+    /// Names the parameter at fault.
     #[must_use]
     pub fn with_param(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self
     }
 
-    /// The same, with another sentence behind the first.
+    /// Adds a sentence behind the first.
     #[must_use]
     pub fn and(mut self, sentence: &str) -> Self {
         let message = self.message.to_mut();
@@ -137,21 +137,21 @@ impl ApiError {
         self
     }
 
-    /// The same, with another text in `detail` than the sentence.
+    /// Puts another text than the sentence into `detail`, where FastAPI's descendants have one of their own.
     #[must_use]
     pub fn with_detail(mut self, detail: &'static str) -> Self {
         self.detail = Some(detail);
         self
     }
 
-    /// The same, with the methods that there are for the `Allow` header.
+    /// Names the methods that there are, for the `Allow` header.
     #[must_use]
     pub fn allowing(mut self, methods: String) -> Self {
         self.allow = methods;
         self
     }
 
-    /// The same, for clients that look elsewhere.
+    /// Puts the sentence where clients of this form look for it.
     #[must_use]
     pub fn in_form(mut self, form: ErrorForm) -> Self {
         self.form = form;
@@ -163,7 +163,7 @@ impl ApiError {
         matches!(self.refusal, Refusal::TooLarge | Refusal::Kind(ErrorKind::Busy))
     }
 
-    /// The sentence.
+    /// The sentence that says what is wrong, and with which value.
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -24,12 +24,13 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A place that is ours but does not listen yet.
 pub struct Reserved {
     socket: Socket,
-    place: Place,
+    address: Address,
     tls: Option<Box<ServerConfig>>,
     renewal: Option<Renewal>,
 }
 
-enum Place {
+/// Where clients find what is reserved.
+enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
@@ -70,7 +71,7 @@ pub fn reserve(host: &str, port: u16) -> Result<Reserved> {
         socket.set_tcp_user_timeout(Some(PEER_TIMEOUT))?;
         socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Reserved { socket, place: Place::Tcp(address), tls: None, renewal: None })
+        Ok(Reserved { socket, address: Address::Tcp(address), tls: None, renewal: None })
     };
     let mut first = None;
     for address in addresses {
@@ -116,13 +117,13 @@ pub fn reserve_unix(path: &Path) -> Result<Reserved> {
     let bind = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        Ok(Reserved { socket, place: Place::Unix(path.to_owned()), tls: None, renewal: None })
+        Ok(Reserved { socket, address: Address::Unix(path.to_owned()), tls: None, renewal: None })
     };
     bind().map_err(|err: std::io::Error| fail(err.to_string()))
 }
 
 impl Reserved {
-    /// The same, encrypted; an error if a file of `tls` is not what it should be.
+    /// Encrypts all connections; an error if a file of `tls` is not what it should be.
     pub fn secured(self, tls: &Tls) -> Result<Self> {
         let (config, renewal) = tls::secure(tls)?;
         Ok(Self { tls: Some(Box::new(config)), renewal: Some(renewal), ..self })
@@ -135,31 +136,31 @@ impl Reserved {
 
     /// The address, with the real port where 0 was asked for; `None` of a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
-        match self.place {
-            Place::Tcp(address) => Some(address),
-            Place::Unix(_) => None,
+        match self.address {
+            Address::Tcp(address) => Some(address),
+            Address::Unix(_) => None,
         }
     }
 
     /// Where it is, for people.
     pub fn url(&self) -> String {
-        match &self.place {
-            Place::Tcp(address) if self.tls.is_some() => format!("https://{address}"),
-            Place::Tcp(address) => format!("http://{address}"),
-            Place::Unix(path) => format!("unix:{}", path.display()),
+        match &self.address {
+            Address::Tcp(address) if self.tls.is_some() => format!("https://{address}"),
+            Address::Tcp(address) => format!("http://{address}"),
+            Address::Unix(path) => format!("unix:{}", path.display()),
         }
     }
 
     /// Lets clients connect; they are answered from [`run`](crate::server::run) on.
     pub fn listen(self) -> Result<Listening> {
-        let Self { socket, place, tls, .. } = self;
+        let Self { socket, address, tls, .. } = self;
         let listening = socket.listen(BACKLOG);
-        match place {
-            Place::Tcp(address) => {
+        match address {
+            Address::Tcp(address) => {
                 listening.map_err(|err| cannot_listen(&address.ip().to_string(), address.port(), &err))?;
                 Ok(Listening::Tcp { socket: socket.into(), address, tls })
             }
-            Place::Unix(path) => {
+            Address::Unix(path) => {
                 listening.map_err(|err| {
                     let sentence = format!("The server cannot listen on {}: {err}.", path.display());
                     Error::new(ErrorKind::Machine, sentence)

@@ -19,7 +19,7 @@ const FINE_DURATION: [f64; 21] = [
 pub struct Exchange<'a> {
     /// The route, from a bounded set.
     pub handler: &'a str,
-    /// The method, the same.
+    /// The method: a label as well, and so from a bounded set.
     pub method: &'a str,
     /// Status of the answer.
     pub status: u16,

@@ -3,7 +3,7 @@
 use crate::python_json::{self, NonAscii};
 use crate::server::describe::schema::{COMMON, Request, choice, described as field, object, prompts, request};
 use crate::server::describe::{Content, Description, shape};
-use crate::server::http::budget::{Answer, unwritable};
+use crate::server::http::budget::{Charged, unwritable};
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
@@ -140,7 +140,7 @@ pub fn response(
         response.insert_header((METADATA, metadata));
     }
     let bytes: Vec<u8> = scored.scores.into_iter().flat_map(|score| numbers.bytes(score)).collect();
-    Ok(Answer::bytes(response.content_type("application/octet-stream"), scored.share, bytes))
+    Ok(Charged::bytes(response.content_type("application/octet-stream"), scored.share, bytes))
 }
 
 /// Answer of `POST /pooling`, unless bytes were asked for.

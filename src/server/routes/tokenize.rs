@@ -9,7 +9,7 @@ use crate::server::describe::schema::{
 };
 use crate::server::describe::{Content, Description, shape};
 use crate::server::http::aside::on_a_thread;
-use crate::server::http::budget::Answer;
+use crate::server::http::budget::Charged;
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
@@ -54,7 +54,8 @@ pub static DETOKENIZE: Route = Route::at(
     )],
 );
 
-enum Source {
+/// What becomes tokens.
+enum Subject {
     Prompt(String),
     Messages(Vec<Message>),
 }
@@ -63,14 +64,14 @@ enum Source {
 pub async fn tokenize(state: &web::Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let (blocking, share) = (state.clone(), body.share.clone());
     let response = on_a_thread(&state.threads, body.len(), move |_| tokens(&blocking, &body)).await?;
-    Ok(Answer::json(HttpResponse::Ok(), share, &response))
+    Ok(Charged::json(HttpResponse::Ok(), share, &response))
 }
 
 /// Answers `POST /detokenize`.
 pub async fn detokenize(state: &web::Data<State>, body: Body) -> Result<HttpResponse, ApiError> {
     let (blocking, share) = (state.clone(), body.share.clone());
     let response = on_a_thread(&state.threads, body.len(), move |_| text(&blocking, &body)).await?;
-    Ok(Answer::json(HttpResponse::Ok(), share, &response))
+    Ok(Charged::json(HttpResponse::Ok(), share, &response))
 }
 
 fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
@@ -82,14 +83,14 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     fields.boolean("add_special_tokens");
     let with_strings = fields.boolean("return_token_strs").unwrap_or(false);
     let (instruction, template_kwargs) = pairs::instructions(&mut fields);
-    let source = source(&mut fields, &body)?;
-    let Some(source) = source.filter(|_| fields.is_clean()) else {
+    let subject = subject(&mut fields, &body)?;
+    let Some(subject) = subject.filter(|_| fields.is_clean()) else {
         return Err(fields::refuse(fields.into_issues()));
     };
     check_model(state, model.as_deref())?;
-    let tokens = match source {
-        Source::Prompt(text) => state.encoder.tokens(&text, MOST_TOKENS)?,
-        Source::Messages(messages) => {
+    let tokens = match subject {
+        Subject::Prompt(text) => state.encoder.tokens(&text, MOST_TOKENS)?,
+        Subject::Messages(messages) => {
             let options = PromptOptions { instruction, template_kwargs, ..PromptOptions::default() };
             let [query, document] = Message::pair(&messages);
             request.share.grow(state.encoder.template_bytes(query, document))?;
@@ -115,14 +116,14 @@ fn too_many() -> ApiError {
     ApiError::invalid(format!("At most {MOST_TOKENS} tokens are listed at a time; send the text in parts."))
 }
 
-fn source(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<Source>, ApiError> {
+fn subject(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<Subject>, ApiError> {
     let has_messages_alone = fields.has("messages") && !fields.has("prompt");
     if body.contains_key("prompt") && !has_messages_alone {
-        return Ok(fields.required_string("prompt").map(Source::Prompt));
+        return Ok(fields.required_string("prompt").map(Subject::Prompt));
     }
     if body.contains_key("messages") {
         input::chat_options(fields, body)?;
-        return Ok(input::messages(fields).map(Source::Messages));
+        return Ok(input::messages(fields).map(Subject::Messages));
     }
     fields.required("prompt");
     fields.required("messages");
@@ -150,7 +151,7 @@ fn text(state: &State, request: &Body) -> Result<DetokenizeResponse, ApiError> {
     Ok(DetokenizeResponse { prompt: state.encoder.text(&ids)? })
 }
 
-/// As on the scoring routes, but vLLM names the parameter here.
+/// Refuses a model that is not served; here vLLM names the parameter, which it does not on the scoring routes.
 fn check_model(state: &State, model: Option<&str>) -> Result<(), ApiError> {
     state.check_model(model.unwrap_or("")).map_err(|refused| refused.with_param("model"))
 }

@@ -10,7 +10,7 @@ mod pairs;
 pub use making::{Making, PromptRequest};
 
 use super::http::aside::{Client, on_a_thread};
-use super::http::budget::{Answer, Share};
+use super::http::budget::{Charged, Share};
 use super::http::error::{ApiError, ErrorForm};
 use super::http::intake::Body;
 use super::http::{request_id, request_log};
@@ -62,7 +62,7 @@ impl Scored {
     /// The answer `id` that lists `data`, one for each prompt.
     pub fn list<T: Listed>(self, state: &State, id: String, data: Vec<T>) -> HttpResponse {
         let listing = Listing::new(id, state.options.model_name(), data, self.prompt_tokens);
-        Answer::json(self.ok(), self.share, &listing)
+        Charged::json(self.ok(), self.share, &listing)
     }
 }
 

@@ -280,7 +280,7 @@ impl<'a> Fields<'a> {
         truth(self.any(name)?)
     }
 
-    /// A whole number in a field that vLLM does not know, the same.
+    /// A whole number in a field that vLLM does not know: what is none counts as absent.
     pub fn integer_if_any(&self, name: &str) -> Option<i64> {
         Self { objects: self.objects.clone(), issues: Issues::default() }.integer(name)
     }
@@ -309,7 +309,7 @@ impl<'a> Fields<'a> {
         None
     }
 
-    /// As [`Fields::integer`], not below `least`.
+    /// A whole number or nothing; one below `least` is noted as a mistake.
     pub fn integer_from(&mut self, name: &str, least: i64) -> Option<i64> {
         let number = self.integer(name)?;
         if number >= least {

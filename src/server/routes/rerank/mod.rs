@@ -6,11 +6,10 @@ pub mod schema;
 pub use request::RerankRequest;
 
 use crate::server::describe::{Content, Description, shape};
-use crate::server::route::{Operation, Route};
-
-use crate::server::http::budget::Answer;
+use crate::server::http::budget::Charged;
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
+use crate::server::route::{Operation, Route};
 use crate::server::scoring::{self, Scored};
 use crate::server::state::State;
 use crate::server::wire::listing::RerankUsage;
@@ -91,8 +90,8 @@ pub fn response(
             .collect(),
     };
     match request.dialect {
-        Dialect::Documents => Answer::json(response, share, &results()),
-        Dialect::Data { return_documents } => Answer::json(
+        Dialect::Documents => Charged::json(response, share, &results()),
+        Dialect::Data { return_documents } => Charged::json(
             response,
             share,
             &DataResponse {
@@ -108,7 +107,7 @@ pub fn response(
                 vllm: results(),
             },
         ),
-        Dialect::Texts { return_text } => Answer::json(
+        Dialect::Texts { return_text } => Charged::json(
             response,
             share,
             &TextRanks(
@@ -117,7 +116,7 @@ pub fn response(
                     .collect(),
             ),
         ),
-        Dialect::Input { return_documents } => Answer::json(
+        Dialect::Input { return_documents } => Charged::json(
             response,
             share,
             &OutputResponse {

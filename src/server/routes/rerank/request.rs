@@ -16,7 +16,7 @@ use std::collections::HashMap;
 pub enum Dialect {
     /// `query` and `documents`: vLLM, Cohere, Jina, Xinference, Infinity and who follows them.
     Documents,
-    /// The same with `top_k` or `truncation` and no `top_n`: Voyage, which answers with `data`.
+    /// `query` and `documents` with `top_k` or `truncation` and no `top_n`: Voyage, which answers with `data`.
     Data {
         /// Whether that holds the documents.
         return_documents: bool,

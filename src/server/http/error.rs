@@ -158,6 +158,11 @@ impl ApiError {
         self
     }
 
+    /// Why the request is refused.
+    pub fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
     /// Whether the request is refused for what it takes, whatever it says.
     pub fn is_about_memory(&self) -> bool {
         matches!(self.refusal, Refusal::TooLarge | Refusal::Kind(ErrorKind::Busy))

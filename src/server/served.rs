@@ -1,9 +1,12 @@
 //! What is served: what was learned of the model when it was loaded, as answers tell of it.
 //!
+//! Everything that the API says of a Qwen3 reranker in float32, in whoever's words, is a method here.
 //! Invariant: nothing in here is the operator's to decide, which is `ServerOptions`. Made by `serve`; a part of `state`.
 
 use crate::checkpoint::Activation;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 /// What is served.
 #[derive(Debug, Clone)]
@@ -29,4 +32,48 @@ impl Served {
     pub fn load_format(&self) -> Option<&'static str> {
         self.dummy.then_some("dummy")
     }
+
+    /// The type of the numbers that it computes and keeps.
+    pub fn dtype_name(&self) -> &'static str {
+        "float32"
+    }
+
+    /// What is said of a text in parts, in vLLM's words: an architecture that reads texts alone has no use for images.
+    /// Fixed, as is the next, so that the log may have it.
+    pub fn refuses_parts(&self) -> &'static str {
+        "MultiModalParam is not supported for Qwen3ForSequenceClassification"
+    }
+
+    /// What is said of options for the preprocessing of images.
+    pub fn refuses_mm_processor_kwargs(&self) -> &'static str {
+        "mm_processor_kwargs are not accepted: Qwen3ForSequenceClassification reads texts only. \
+         (parameter=mm_processor_kwargs)"
+    }
+
+    /// What a card of `/v1/models` says that it is, in Xinference's words.
+    pub fn card_type(&self) -> &'static str {
+        "rerank"
+    }
+
+    /// What TEI's clients are told that it is: Dify takes the first key, RAGFlow looks for `rerank`.
+    pub(super) fn tei_kind(&self) -> ModelType {
+        let label = &self.label;
+        let labels = json!({"id2label": {"0": label}, "label2id": {label: 0}});
+        ModelType { reranker: labels, rerank: Map::new() }
+    }
+
+    /// vLLM's names of the tasks that such a model may have at `/pooling`: the one that it would have to be started
+    /// with, and its own.
+    pub fn pooling_tasks(&self) -> [&'static str; 2] {
+        ["token_classify", "classify"]
+    }
+}
+
+// TEI's: an object under the name of the kind.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ModelType {
+    #[schema(value_type = Object)]
+    reranker: Value,
+    #[schema(value_type = Object)]
+    rerank: Map<String, Value>,
 }

@@ -11,7 +11,7 @@ use prometheus::proto::MetricFamily;
 const BATCH_SIZES: [usize; 13] = [0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 
 /// The engine's metrics now.
-pub(super) fn families(engine: &Engine, model_name: &str) -> Vec<MetricFamily> {
+pub(super) fn families(engine: &Engine, model_name: &str, dtype: &str) -> Vec<MetricFamily> {
     let work = engine.work();
     let shared = work.tokens.saturating_sub(work.computed_tokens);
     let (held, capacity) = (engine.prefix_cache_tokens(), engine.prefix_cache_capacity());
@@ -67,7 +67,7 @@ pub(super) fn families(engine: &Engine, model_name: &str) -> Vec<MetricFamily> {
     let (count, sum) = (work.batches.iter().sum(), work.tokens as f64);
     let sample = Sample::Histogram { cumulative, count, sum };
     all.push("iteration_tokens_total", "Tokens of the pairs in a batch, shared or not.", vec![(vec![], sample)]);
-    let description = [(cache_config(engine), Sample::Gauge(1.0))];
+    let description = [(cache_config(engine, dtype), Sample::Gauge(1.0))];
     all.families.push(family("vllm:cache_config_info", "The prefix cache.", description));
     let mut families = all.families;
 
@@ -127,7 +127,7 @@ fn labels(label: &'static str, value: &str) -> Vec<(&'static str, String)> {
 }
 
 /// vLLM's description of its cache, which names no model, in as far as it says something about ours.
-fn cache_config(engine: &Engine) -> Vec<(&'static str, String)> {
+fn cache_config(engine: &Engine, dtype: &str) -> Vec<(&'static str, String)> {
     let capacity = engine.prefix_cache_capacity().to_string();
     let python = |truth: bool| if truth { "True" } else { "False" }.to_owned();
     let mut labels = vec![
@@ -135,7 +135,7 @@ fn cache_config(engine: &Engine) -> Vec<(&'static str, String)> {
         ("block_size", "1".to_owned()),
         ("effective_attention_block_size", "1".to_owned()),
         ("enable_prefix_caching", python(engine.prefix_cache_capacity() > 0)),
-        ("cache_dtype", "float32".to_owned()),
+        ("cache_dtype", dtype.to_owned()),
         ("kv_cache_memory_bytes", engine.prefix_cache_limit_bytes().to_string()),
         ("kv_cache_size_tokens", capacity.clone()),
         ("num_gpu_blocks", capacity.clone()),

@@ -123,10 +123,11 @@ impl Metrics {
         self.http.count(exchange);
     }
 
-    /// Everything, in Prometheus' text format; what the engine does now is asked of it.
-    pub fn text(&self, engine: &Engine) -> prometheus::Result<Vec<u8>> {
+    /// Everything, in Prometheus' text format; what the engine does now is asked of it, whose cache holds numbers of type
+    /// `dtype`.
+    pub fn text(&self, engine: &Engine, dtype: &str) -> prometheus::Result<Vec<u8>> {
         let mut families = self.registry.gather();
-        families.extend(engine::families(engine, &self.model_name));
+        families.extend(engine::families(engine, &self.model_name, dtype));
         families.extend(self.http.sizes());
         families.extend(self.memory());
         family::text(families, self.started)

@@ -5,7 +5,7 @@ use crate::options::Overflow;
 use crate::server::describe::{Content, Description, shape};
 use crate::server::http::error::{ApiError, Refusal};
 use crate::server::route::{Operation, Route, Switch, Verb};
-use crate::server::served::Served;
+use crate::server::served::{ModelType, Served};
 use crate::server::state::State;
 use actix_web::HttpResponse;
 use serde::Serialize;
@@ -198,14 +198,13 @@ pub fn version() -> HttpResponse {
 /// `GET /info`, as TEI: its clients take the kind of the model from the first key of `model_type` (Dify) or look for
 /// `rerank` (RAGFlow).
 pub fn info(state: &State) -> HttpResponse {
-    let Served { max_model_len, root, label, .. } = &state.served;
-    let labels = json!({"id2label": {"0": label}, "label2id": {label: 0}});
+    let Served { max_model_len, root, .. } = &state.served;
     HttpResponse::Ok().json(Info {
         model_id: state.options.model_name(),
         model_sha: None,
-        model_dtype: "float32",
+        model_dtype: state.served.dtype_name(),
         load_format: state.served.load_format(),
-        model_type: ModelType { reranker: labels, rerank: Map::new() },
+        model_type: state.served.tei_kind(),
         served_model_path: root,
         max_input_length: *max_model_len,
         max_client_batch_size: MAX_TEXTS,
@@ -222,7 +221,7 @@ pub fn cluster_auth(state: &State) -> HttpResponse {
 
 /// `GET /metrics`, in Prometheus' text format.
 pub fn metrics(state: &State) -> Result<HttpResponse, ApiError> {
-    let text = state.metrics.text(&state.engine).map_err(|err| {
+    let text = state.metrics.text(&state.engine, state.served.dtype_name()).map_err(|err| {
         ApiError::new(Refusal::Kind(ErrorKind::Internal), format!("The metrics cannot be written: {err}."))
     })?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=1.0.0; charset=utf-8").body(text))
@@ -284,7 +283,7 @@ fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
             is_blocking: false,
         }],
         context_length: max_model_len,
-        model_type: "rerank",
+        model_type: state.served.card_type(),
         load_format: state.served.load_format(),
     }
 }
@@ -310,14 +309,6 @@ pub(super) struct Info<'a> {
     auto_truncate: bool,
     payload_limit: usize,
     version: &'static str,
-}
-
-#[derive(Serialize, ToSchema)]
-struct ModelType {
-    #[schema(value_type = Object)]
-    reranker: Value,
-    #[schema(value_type = Object)]
-    rerank: Map<String, Value>,
 }
 
 #[derive(Serialize, ToSchema)]

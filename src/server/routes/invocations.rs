@@ -14,6 +14,7 @@ use crate::server::http::error::{ApiError, ErrorForm, Refusal};
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
 use crate::server::scoring::{self, Making, PromptRequest};
+use crate::server::served::Served;
 use crate::server::state::State;
 use crate::server::wire::fields::given;
 use crate::server::wire::input::{self, InputRequest};
@@ -81,7 +82,7 @@ enum Asked {
 }
 
 impl PromptRequest for Asked {
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+    fn read(body: &Map<String, Value>, served: &Served) -> Result<Self, ApiError> {
         input::refuse_removed(body)?;
         // What TEI's clients send to SageMaker.
         if given(body, "texts").is_some() && given(body, "documents").is_none() {
@@ -93,7 +94,7 @@ impl PromptRequest for Asked {
             Ok(Self::Rerank(request))
         } else if let Ok(request) = <ScoreRequest as PairRequest>::read(body) {
             Ok(Self::Score(request))
-        } else if let Ok(request) = PoolingRequest::read(body) {
+        } else if let Ok(request) = PoolingRequest::read(body, served) {
             Ok(Self::Pooling(request))
         } else {
             let half = |(name, value): (&String, &Value)| Some(format!("{name}{}", halves::place(value)?));

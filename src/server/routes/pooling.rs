@@ -8,6 +8,7 @@ use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
 use crate::server::scoring::{self, Making, PromptRequest, Scored};
+use crate::server::served::Served;
 use crate::server::state::{State, unix_time};
 use crate::server::wire::encoding::{EncodingFormat, NumberFormat};
 use crate::server::wire::fields::{self, Fields};
@@ -54,7 +55,7 @@ pub struct PoolingRequest {
 }
 
 impl PromptRequest for PoolingRequest {
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+    fn read(body: &Map<String, Value>, served: &Served) -> Result<Self, ApiError> {
         input::refuse_removed(body)?;
         let mut fields = Fields::new(body);
         let format = EncodingFormat::from_fields(&mut fields);
@@ -71,7 +72,7 @@ impl PromptRequest for PoolingRequest {
             let sentence = "dimensions is currently not supported (parameter=dimensions)";
             return Err(ApiError::invalid(sentence).with_param("dimensions"));
         }
-        check_task(task, is_plugin)?;
+        check_task(task, is_plugin, served)?;
         let input = input.ok_or_else(|| ApiError::invalid("You must pass at least one prompt"))?;
         Ok(Self { input, format, numbers })
     }
@@ -89,20 +90,19 @@ fn has_prompts(body: &Map<String, Value>) -> bool {
     ["input", "messages"].into_iter().any(|name| fields::given(body, name).is_some())
 }
 
-/// A reranker has the one task `classify`.
-fn check_task(task: Option<&str>, is_plugin: bool) -> Result<(), ApiError> {
+/// Refuses every task but the one that is served.
+fn check_task(task: Option<&str>, is_plugin: bool, served: &Served) -> Result<(), ApiError> {
+    let [other, own] = served.pooling_tasks();
     let sentence = match task {
         _ if is_plugin => {
             "No IOProcessor plugin installed. Send prompts as input or messages. (parameter=task)".to_owned()
         }
-        None | Some("classify") => return Ok(()),
-        Some("token_classify") => {
-            "Try switching the model's pooling_task via --pooler-config.task token_classify. (parameter=task)"
-                .to_owned()
+        None => return Ok(()),
+        Some(task) if task == own => return Ok(()),
+        Some(task) if task == other => {
+            format!("Try switching the model's pooling_task via --pooler-config.task {other}. (parameter=task)")
         }
-        Some(other) => {
-            format!("Unsupported task: '{other}' Supported tasks: ['token_classify', 'classify'] (parameter=task)")
-        }
+        Some(task) => format!("Unsupported task: '{task}' Supported tasks: ['{other}', '{own}'] (parameter=task)"),
     };
     Err(ApiError::invalid(sentence).with_param("task"))
 }

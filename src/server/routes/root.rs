@@ -6,6 +6,7 @@ use crate::server::http::error::{ApiError, ErrorForm, Refusal};
 use crate::server::http::intake::Body;
 use crate::server::route::{Call, Handler, Operation, Route, Verb, no_route};
 use crate::server::scoring::{self, Making, PromptRequest};
+use crate::server::served::Served;
 use crate::server::wire::fields;
 use crate::server::wire::pairs::{Common, PairRequest};
 use actix_web::HttpResponse;
@@ -57,7 +58,7 @@ async fn rank(call: Call<'_>) -> Result<HttpResponse, ApiError> {
 struct Ranking(RerankRequest);
 
 impl PromptRequest for Ranking {
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+    fn read(body: &Map<String, Value>, _: &Served) -> Result<Self, ApiError> {
         if !ranks(body) {
             return Err(nothing_here());
         }

@@ -3,12 +3,13 @@
 use super::making::{Making, PromptRequest, at};
 use crate::prompt::Message;
 use crate::server::http::error::ApiError;
+use crate::server::served::Served;
 use crate::server::wire::input::{Input, InputRequest};
 use crate::server::wire::pairs::{Common, Place};
 use serde_json::{Map, Value};
 
 impl PromptRequest for InputRequest {
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+    fn read(body: &Map<String, Value>, _: &Served) -> Result<Self, ApiError> {
         Self::read(body)
     }
 

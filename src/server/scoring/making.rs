@@ -10,6 +10,7 @@ use crate::server::http::aside::Client;
 use crate::server::http::budget::{Loan, Share};
 use crate::server::http::error::{ApiError, ErrorForm};
 use crate::server::http::intake::Body;
+use crate::server::served::Served;
 use crate::server::state::State;
 use crate::server::wire::pairs::Common;
 use serde_json::{Map, Value};
@@ -20,8 +21,8 @@ const PAIR: usize = 512;
 
 /// A request that becomes prompts.
 pub trait PromptRequest: Sized + Send + 'static {
-    /// Reads a body.
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError>;
+    /// Reads a body as a request to what is `served`.
+    fn read(body: &Map<String, Value>, served: &Served) -> Result<Self, ApiError>;
     /// The fields that all such requests have.
     fn common(&self) -> &Common;
     /// How the client of such a body reads errors.
@@ -56,6 +57,11 @@ impl<'a> Making<'a> {
     pub fn new(state: &'a State, options: &'a PromptOptions, share: &'a Arc<Share>, client: &'a Client) -> Self {
         let encoder = &state.encoder;
         Self { encoder, options, state, share, client, pairs: 0, admission: None, encoded: Encoded::default() }
+    }
+
+    /// What they are made for.
+    pub fn served(&self) -> &Served {
+        &self.state.served
     }
 
     /// Says how many pairs there will be, before the first is made.

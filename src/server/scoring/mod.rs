@@ -1,7 +1,7 @@
 //! What the scoring routes share: from a body to the scores of its pairs.
 //!
 //! Invariant: work on the CPU (JSON, tokens) runs aside and stops at the next pair when the request is dropped; then the
-//! engine's future is all that is waited for. Called by `rerank`, `score`, `classify`, `pooling`.
+//! engine's future is all that is waited for. Called by `rerank`, `score`, `classify`, `pooling`, `invocations`, `root`.
 
 mod input;
 mod making;
@@ -117,7 +117,7 @@ fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Resu
     let error_form = R::error_form(&object);
     let read = || {
         share.grow(TEXTS * body.len())?;
-        let request = R::read(&object)?;
+        let request = R::read(&object, &state.served)?;
         if !request.common().template_kwargs.is_empty() {
             share.grow(KWARGS * object.bytes())?;
         }
@@ -144,8 +144,7 @@ fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Resu
 fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiError> {
     check_cache_salt(common.cache_salt.as_deref())?;
     if common.has_mm_processor_kwargs {
-        let sentence = "mm_processor_kwargs are not accepted: Qwen3ForSequenceClassification reads texts only. \
-                        (parameter=mm_processor_kwargs)";
+        let sentence = state.served.refuses_mm_processor_kwargs();
         return Err(ApiError::invalid(sentence).with_param("mm_processor_kwargs"));
     }
     state.check_model(common.model.as_deref().unwrap_or(""))?;

@@ -2,11 +2,12 @@
 
 use super::making::{Making, PromptRequest, at, is_too_long};
 use crate::server::http::error::{ApiError, ErrorForm};
+use crate::server::served::Served;
 use crate::server::wire::pairs::{Common, PairRequest, Text};
 use serde_json::{Map, Value};
 
 impl<R: PairRequest> PromptRequest for R {
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
+    fn read(body: &Map<String, Value>, _: &Served) -> Result<Self, ApiError> {
         PairRequest::read(body)
     }
 
@@ -20,7 +21,7 @@ impl<R: PairRequest> PromptRequest for R {
 
     fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
         let (queries, documents) = self.sides();
-        let pairs = pair(queries, documents)?;
+        let pairs = pair(queries, documents, making.served())?;
         making.begin(pairs.len())?;
         // Neighbours with one query share the prompt's head.
         for same_query in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b) || a == b) {
@@ -44,9 +45,9 @@ impl<R: PairRequest> PromptRequest for R {
 }
 
 /// 1:N is broadcast, N:N goes element by element, anything else is refused.
-fn pair<'a>(queries: &'a [Text], documents: &'a [Text]) -> Result<Vec<(&'a str, &'a str)>, ApiError> {
+fn pair<'a>(queries: &'a [Text], documents: &'a [Text], served: &Served) -> Result<Vec<(&'a str, &'a str)>, ApiError> {
     if queries.iter().chain(documents).any(|text| *text == Text::Parts) {
-        return Err(ApiError::invalid("MultiModalParam is not supported for Qwen3ForSequenceClassification"));
+        return Err(ApiError::invalid(served.refuses_parts()));
     }
     match (queries.len(), documents.len()) {
         (0, _) => return Err(ApiError::invalid("At least one text element must be given")),

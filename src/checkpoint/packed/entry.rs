@@ -3,8 +3,8 @@
 //! Invariant: a file is ours if its name and its first bytes both say so; nothing else is told of or removed. Called by
 //! the cache command.
 
+use super::format::{ENTRY_WORDS, FIXED_WORDS, MAGIC, VERSION, header_words};
 use super::slot::{LOCK, UNFINISHED, WEIGHTS, is_locked, is_unfinished, left_over, stem_of};
-use super::{ENTRY_WORDS, FIXED_WORDS, MAGIC, VERSION, header_words};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

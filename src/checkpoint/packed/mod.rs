@@ -10,6 +10,7 @@
 //! the model; `entry` tells the cache command what there is.
 
 mod entry;
+mod format;
 mod slot;
 
 pub use entry::{Entry, Kind, entries, remove, remove_idle_locks};
@@ -19,6 +20,7 @@ use super::{Checkpoint, fail};
 use crate::error::{Error, Result};
 use crate::file::access;
 use crate::progress;
+use format::{ENTRY_WORDS, FIXED_WORDS, MAGIC, PAGE, VERSION, header_words};
 use ironrank_kernels::{Cpu, MappedFile, NR, Weights};
 use rustix::fs::statfs;
 use slot::{Slot, Unfinished};
@@ -29,21 +31,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 use xxhash_rust::xxh3::xxh3_64;
-
-/// Reads otherwise on a machine of the other byte order.
-const MAGIC: u64 = u64::from_le_bytes(*b"irnkpack");
-/// Changes with the form of the header and the table.
-const FORM: u64 = 0;
-/// Changes with the form, and with the layout of the panels, which the kernels decide.
-const VERSION: u64 = FORM << 32 | Weights::LAYOUT;
-/// Bytes of a page; matrices start at multiples.
-const PAGE: usize = 4096;
-/// Words of the header before the table: magic, version, columns of a panel, fingerprint (two), bytes of the text behind the
-/// table, matrices.
-const FIXED_WORDS: usize = 7;
-/// Words of a part in the table: first byte, a matrix's depth and outputs or the embedding's rows and their bytes,
-/// checksum.
-const ENTRY_WORDS: usize = 4;
 
 /// What is seen of the packing.
 const PROGRESS: &str = "packing the weights {wide_bar} {pos}/{len} matrices, {eta} left";
@@ -380,11 +367,6 @@ impl<'a> PackedFile<'a> {
     fn header_bytes(&self) -> usize {
         (8 * (header_words(self.shapes.len(), self.source.len()) + 1)).next_multiple_of(PAGE)
     }
-}
-
-/// Words of the header, without its checksum, of so many matrices and so many bytes of text.
-fn header_words(matrices: usize, text: usize) -> usize {
-    FIXED_WORDS + ENTRY_WORDS * (matrices + 1) + text.div_ceil(8)
 }
 
 /// Tells others that the file is in use, as long as it is open, where locks tell anything.

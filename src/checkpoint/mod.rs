@@ -237,6 +237,13 @@ impl Checkpoint {
         Ok(Tensor { source, dtype: place.dtype, rows, cols })
     }
 
+    /// The numbers of the tensor `name`, which must have `shape` and be of one row, widened to f32.
+    pub fn vector(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; shape.iter().product()];
+        self.tensor(name, shape)?.read_row(0, &mut out);
+        Ok(out)
+    }
+
     /// Whether the configuration ties an output matrix to the embedding that has a tensor of its own all the same, which
     /// is the one that counts.
     pub fn is_tied_by_name_alone(&self) -> bool {

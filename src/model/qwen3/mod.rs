@@ -7,8 +7,9 @@
 mod weights;
 
 use super::cost::CHUNK;
+use super::forward::{Model, Outcome, Progress, Rows, Slot};
+use super::head::LinearHead;
 use super::workspace::{LayerBuffers, Widths, Workspace};
-use super::{LinearHead, Model, Outcome, Progress, Rows, Slot};
 use crate::batch::{Batch, Chunk};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::packed::Packed;

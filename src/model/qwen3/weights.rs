@@ -3,8 +3,8 @@
 //! Invariant: every shape is the one that the configuration gives. Made once, at start; read by [`super`] alone.
 
 use super::super::cost::{Cost, cost};
+use super::super::head::LinearHead;
 use super::super::workspace::Widths;
-use super::super::{LinearHead, vector};
 use crate::checkpoint::packed::{self, Packed};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +25,7 @@ pub struct ModelWeights {
     pub layers: Vec<Layer>,
     /// (hidden)
     pub norm: Vec<f32>,
-    /// (hidden): as [`LinearHead`] has it
+    /// (hidden): the weights of the [`LinearHead`]
     pub head: Vec<f32>,
     pub bias: f32,
 }
@@ -82,7 +82,7 @@ impl ModelWeights {
         let layers = (0..config.num_hidden_layers)
             .map(|i| Layer::load(checkpoint, widths, i, [next(), next(), next(), next()]))
             .collect::<Result<_>>()?;
-        let norm = vector(checkpoint, "model.norm.weight", &[widths.hidden])?;
+        let norm = checkpoint.vector("model.norm.weight", &[widths.hidden])?;
         checkpoint.check_unchanged()?;
         Ok(Self {
             widths,
@@ -112,7 +112,7 @@ impl Layer {
         index: usize,
         [qkv, output, gate_up, down]: [Weights; MATRICES],
     ) -> Result<Self> {
-        let vector = |name: &str, len| vector(checkpoint, &layer_tensor(index, name), &[len]);
+        let vector = |name: &str, len| checkpoint.vector(&layer_tensor(index, name), &[len]);
         Ok(Self {
             input_norm: vector("input_layernorm", widths.hidden)?,
             qkv,

@@ -32,7 +32,7 @@ use crate::threads;
 use flight::{Flight, Landed};
 use output::{Begun, Output};
 use progress::{Progress, TICK};
-use record::Job;
+use record::{ISA, Job};
 use row::{RejectedRow, ScoredRow};
 use serde_json::json;
 use source::{Item, Reader, Source};
@@ -250,6 +250,7 @@ fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
     let pooling = options.pooling;
     let job = json!({
         "model": loaded.digest,
+        ISA: loaded.runs_on.isa,
         "tokenizer": tokenizer,
         "max_model_len": loaded.max_model_len,
         "instruction": options.instruction,

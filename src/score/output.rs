@@ -63,7 +63,7 @@ impl Output {
 
     /// Makes sure that what is there belongs to `job`, and tells where to go on.
     pub fn begin(&mut self, job: Job) -> Result<Begun> {
-        match (&self.record, self.place.take()) {
+        match (&mut self.record, self.place.take()) {
             (Some(record), _) => record.check(&job)?,
             (None, Some(place)) => self.record = Some(Record::begin(place, job)?),
             (None, None) => {}
@@ -99,6 +99,8 @@ impl Output {
         if !self.cut {
             self.scores.cut()?;
             self.rejected.as_mut().map_or(Ok(()), Sheet::cut)?;
+            // With the instruction set that it lacked, even if these rows were read by the run before.
+            self.record.as_ref().map_or(Ok(()), Record::write)?;
             self.cut = true;
         }
         if let Some(record) = &mut self.record

@@ -19,6 +19,9 @@ const VERSION: u32 = 2;
 /// What the rows of an output depend on: model, options, shard.
 pub(super) type Job = Map<String, Value>;
 
+/// The part of a job that names the instruction set, on which the last bits of scores depend; records of before lack it.
+pub(super) const ISA: &str = "isa";
+
 #[derive(Serialize, Deserialize)]
 struct Content {
     version: u32,
@@ -68,17 +71,25 @@ impl Record {
         Ok(record)
     }
 
-    /// An error that names the first difference if the record is not of `job`.
-    pub fn check(&self, job: &Job) -> Result<()> {
+    /// An error that names the first difference if the record is not of `job`. A record without an instruction set takes
+    /// that of `job`, which is written before rows follow.
+    pub fn check(&mut self, job: &Job) -> Result<()> {
+        if let (Some(isa), None) = (job.get(ISA), self.content.job.get(ISA)) {
+            self.content.job.insert(ISA.to_owned(), isa.clone());
+        }
         let Some((key, now)) = job.iter().find(|(key, now)| self.content.job.get(*key) != Some(now)) else {
             return Ok(());
         };
         let was = self.content.job.get(key).unwrap_or(&Value::Null);
+        let same = match was {
+            Value::String(isa) if key == ISA => format!("--isa {isa}"),
+            _ => "the same options".to_owned(),
+        };
         let (path, output) = (self.path.display(), self.path.with_extension(""));
         Err(Error::new(
             ErrorKind::Options,
             format!(
-                "{} was begun with {key} {was}, which is {now} now. Take the same options to go on, or another \
+                "{} was begun with {key} {was}, which is {now} now. Take {same} to go on, or another \
                  --output; to begin anew, remove it, {path} and the rejected rows.",
                 output.display()
             ),
@@ -96,7 +107,8 @@ impl Record {
         self.write()
     }
 
-    fn write(&self) -> Result<()> {
+    /// Writes the record as it is now.
+    pub fn write(&self) -> Result<()> {
         let unfinished = self.path.with_extension("job.unfinished");
         let text = serde_json::to_vec(&self.content).unwrap_or_default();
         fs::write(&unfinished, text)

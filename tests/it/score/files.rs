@@ -5,7 +5,7 @@ use super::{Place, go_on, is_there, json_lines, mixed_rows, score};
 use crate::support;
 use ironrank::error::ErrorKind;
 use ironrank::score::{Files, Scorer};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -101,6 +101,7 @@ fn other_options_are_refused_by_name() {
         (&["--hf-overrides.rope_theta", "5000"], "was begun with model"),
         (&["--chat-template", "{{ messages }}"], "was begun with chat_template null"),
         (&["--pooler-config.logit_mean", "1"], "was begun with logit_mean \"0\", which is \"1\" now"),
+        (&["--isa", "portable"], "which is \"portable\" now. Take --isa "),
     ] {
         let err = score(&place.options(more)).expect_err("other options");
         assert_eq!(err.kind(), ErrorKind::Options);
@@ -108,8 +109,22 @@ fn other_options_are_refused_by_name() {
         assert_eq!(place.results(), before);
     }
     // What changes no score may differ.
-    let same = ["--max-num-batched-tokens", "100", "--isa", "portable", "--prefix-cache-mib", "0"];
+    let same = ["--max-num-batched-tokens", "100", "--prefix-cache-mib", "0"];
     assert_eq!(score(&place.options(&same)).expect("it ends well").scored, 0);
+}
+
+#[test]
+fn an_output_begun_before_records_named_the_instruction_set_takes_that_of_its_next_rows() {
+    let place = Place::with(mixed_rows(10));
+    score(&place.options(&["--isa", "portable"])).expect("it ends well");
+    let record = place.path("scores.jsonl.job");
+    let mut old: Value = serde_json::from_slice(&fs::read(&record).expect("read")).expect("JSON");
+    assert_eq!(old["job"].as_object_mut().expect("an object").remove("isa"), Some(json!("portable")));
+    fs::write(&record, old.to_string()).expect("written");
+    fs::write(place.path("pairs.jsonl"), mixed_rows(20)).expect("written");
+    assert!(score(&place.options(&[])).expect("it ends well").scored > 0);
+    let err = score(&place.options(&["--isa", "portable"])).expect_err("another instruction set").to_string();
+    assert!(err.contains("was begun with isa"), "{err}");
 }
 
 #[test]

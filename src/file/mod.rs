@@ -10,8 +10,10 @@ pub mod directory;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use signature::unlike;
+pub use text::{BYTE_ORDER_MARK, beginning, without_mark};
 
 use rustix::io::Errno;
 use std::fmt;
@@ -20,8 +22,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// As an editor of another system puts it before a text.
-pub const BYTE_ORDER_MARK: &str = "\u{feff}";
 /// More than any text that a person writes: options, templates, certificates.
 pub const MAX_TEXT_BYTES: u64 = 16 << 20;
 /// So much is looked at to know a file by.
@@ -150,26 +150,6 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, Fault> {
 pub fn read_pem(path: &Path) -> Result<String, Fault> {
     let pem = read(path, MAX_TEXT_BYTES)?;
     Ok(String::from_utf8_lossy(&pem).replace(BYTE_ORDER_MARK, ""))
-}
-
-/// A text without the byte order marks that it begins with: more than one where tools have each put theirs.
-pub fn without_mark(mut text: &[u8]) -> &[u8] {
-    while let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK.as_bytes()) {
-        text = rest;
-    }
-    text
-}
-
-/// How a text begins, quoted, for a sentence about what it is not.
-pub fn beginning(text: &[u8]) -> String {
-    const MOST: usize = 40;
-    let line = text.trim_ascii_start();
-    let line = &line[..line.iter().position(|byte| b"\r\n".contains(byte)).unwrap_or(line.len())];
-    // A character may be cut in two here.
-    let shown = String::from_utf8_lossy(&line[..line.len().min(4 * MOST)]);
-    let short: String = shown.chars().take(MOST).filter(|c| !c.is_control()).collect();
-    let more = if short.len() < line.len() { "..." } else { "" };
-    format!("\"{short}{more}\"")
 }
 
 fn no_file(facts: &Metadata) -> Fault {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: no text that the program reads, no safetensors file and no row of pairs is taken for something else.
 
-use super::without_mark;
+use super::text::{beginning, without_mark};
 use serde_json::{Map, Value};
 
 /// First bytes that only one kind of file has, and what such a file is.
@@ -94,5 +94,5 @@ pub fn unlike_whole(text: &[u8]) -> Option<String> {
     let object: Map<String, Value> = serde_json::from_slice(without_mark(text)).ok()?;
     let said = ["error", "errors", "message", "detail"].iter().find_map(|key| object.get(*key))?;
     let said = said.as_str().map_or_else(|| said.to_string(), str::to_owned);
-    Some(format!("is the error of a server, saved in place of the file: {}", super::beginning(said.as_bytes())))
+    Some(format!("is the error of a server, saved in place of the file: {}", beginning(said.as_bytes())))
 }

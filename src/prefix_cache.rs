@@ -1,4 +1,4 @@
-//! Keys and values of prompt beginnings that come again: the system prompt with its instruction, recent queries.
+//! Keys and values of prefixes that prompts share: the system prompt with its instruction, recent queries.
 //!
 //! Invariant: at most [`PrefixCache::capacity`] tokens; an entry's parent is in the cache as long as the entry is. What a
 //! running batch uses stays in memory until it is done, evicted or not. Owned by the worker of [`crate::engine`], asked
@@ -86,12 +86,12 @@ impl PrefixCache {
         self.used
     }
 
-    /// How many tokens of the beginning of `ids` it holds.
+    /// Length of the longest prefix of `ids` that it holds.
     pub fn common(&self, ids: &[u32]) -> usize {
         self.path(ids).last().map_or(0, |&(id, count)| self.entries[&id].start + count)
     }
 
-    /// The content for as many tokens of the beginning of `ids` as it holds, in order; they count as used now.
+    /// The content for the longest prefix of `ids` that it holds, in order; its entries count as used now.
     pub fn find(&mut self, ids: &[u32]) -> Vec<Span> {
         self.clock += 1;
         let mut spans = Vec::new();
@@ -139,7 +139,7 @@ impl PrefixCache {
         true
     }
 
-    /// The entries that hold the beginning of `ids`, and how many tokens of each.
+    /// The entries that hold the longest known prefix of `ids`, and how many tokens of each.
     fn path(&self, ids: &[u32]) -> Vec<(u64, usize)> {
         let (mut path, mut parent, mut at) = (Vec::new(), None, 0);
         while let Some(&id) = ids.get(at).and_then(|&token| self.next.get(&(parent, at, token))) {
@@ -151,7 +151,7 @@ impl PrefixCache {
     }
 }
 
-/// Length of the common beginning.
+/// Length of the common prefix.
 pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
     // Whole chunks are compared as memory: the head of a long query is gone over for every document.
     const CHUNK: usize = 64;

@@ -1,6 +1,7 @@
 use super::*;
-use crate::prefix_cache::KvRows;
-use ironrank_kernels::Buffer;
+use crate::prefix_cache::{KvRows, PrefixCache};
+use crate::prompt::Prompt;
+use ironrank_kernels::{Buffer, KV_BLOCK, KvPiece};
 use proptest::prelude::*;
 
 fn prompt(ids: &[u32], prefix: usize) -> Prompt {

@@ -1,7 +1,7 @@
-//! A radix tree over token ids: sequences that begin alike share nodes.
+//! A radix tree over token ids: sequences with a common prefix share nodes.
 //!
 //! Invariant: siblings begin with different tokens, no node is empty, a parent comes before its children in the order of
-//! [`Tree::walk`]. Built and read by [`super`] alone.
+//! [`Tree::walk`]. Built and read by [`super::builder`] alone.
 
 use crate::prefix_cache::common;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ pub(super) struct Node {
 }
 
 impl Tree {
-    /// How many tokens of the beginning of `ids` are in the tree.
+    /// Length of the longest prefix of `ids` in the tree.
     pub fn common(&self, ids: &[u32]) -> usize {
         let (mut parent, mut found) = (None, 0);
         while let Some(child) = self.child(parent, ids, found) {

@@ -4,6 +4,9 @@
 //! that large requests share the machine by tokens and a new one is not behind all that came before. A step of
 //! priority shifts it by [`PRIORITY_TOKENS`]: a lower priority value goes first, and a higher one has its turn once
 //! the others have been served that many tokens more, so that nothing starves. Owned by [`super::worker`].
+//!
+//! A prompt is taken in time logarithmic in the requests. What the worker does once a step of the model looks at each of
+//! them: [`Queue::drop_closed`], [`Queue::oldest`], [`Queue::smallest`].
 
 use super::admission::Admission;
 use super::request::{Answer, Request, failed};
@@ -12,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Rows;
 use crate::prefix_cache::PrefixCache;
 use crate::prompt::Prompt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -24,6 +27,8 @@ const PRIORITY_TOKENS: i64 = 32_768;
 pub(super) struct Queue {
     /// By order of arrival.
     requests: BTreeMap<u64, Waiting>,
+    /// Those that wait, by virtual time and then by order of arrival: large ones, small ones.
+    turns: [BTreeSet<(i64, u64)>; 2],
     arrivals: u64,
     /// Virtual time of the request served last.
     now: i64,
@@ -59,15 +64,25 @@ impl Queue {
         let answers = vec![none; prompts.len()];
         self.arrivals += 1;
         let waiting = Waiting { prompts, arrival, answers, next: 0, done: 0, time, small, reply, admission };
+        if waiting.waits() {
+            self.turns[usize::from(small.is_some())].insert((time, self.arrivals));
+        }
         self.requests.insert(self.arrivals, waiting);
     }
 
-    /// Drops requests whose client has left.
+    /// Drops cancelled requests, whose client has left.
     pub fn drop_closed(&mut self) {
-        self.requests.retain(|_, request| !request.reply.is_closed());
+        let Self { requests, turns, .. } = self;
+        requests.retain(|&id, request| {
+            let closed = request.reply.is_closed();
+            if closed {
+                turns[usize::from(request.small.is_some())].remove(&(request.time, id));
+            }
+            !closed
+        });
     }
 
-    /// Whether the request of `ticket` is still wanted.
+    /// Whether the request of `ticket` has not been cancelled.
     pub fn wants(&self, ticket: &Ticket) -> bool {
         self.requests.contains_key(&ticket.0)
     }
@@ -100,11 +115,8 @@ impl Queue {
         let (mut batch, mut tickets) = (BatchBuilder::default(), Vec::new());
         let (mut used, mut distinct) = (Cost { tokens: 0, blocks: 0 }, 0);
         let mut size = small.then_some(true);
-        while let Some((&id, request)) = self
-            .requests
-            .iter_mut()
-            .filter(|(_, request)| request.waits() && size.is_none_or(|small| request.small.is_some() == small))
-            .min_by_key(|(_, request)| request.time)
+        while let Some((time, id)) = self.first(size)
+            && let Some(request) = self.requests.get_mut(&id)
         {
             let prompt = &request.prompts[request.next];
             let cost = batch.cost(prompt, cache);
@@ -122,10 +134,24 @@ impl Queue {
             let answer = &mut request.answers[request.next];
             (answer.queued, answer.computed_tokens) = (request.arrival.elapsed(), cost.tokens);
             request.next += 1;
-            self.now = self.now.max(request.time);
-            request.time = request.time.saturating_add(cost.tokens.max(1) as i64);
+            self.now = self.now.max(time);
+            request.time = time.saturating_add(cost.tokens.max(1) as i64);
+            let turns = &mut self.turns[usize::from(request.small.is_some())];
+            turns.remove(&(time, id));
+            if request.waits() {
+                turns.insert((request.time, id));
+            }
         }
         (batch, tickets)
+    }
+
+    /// Whose turn it is: among all that wait, or only among the small or the large ones.
+    fn first(&self, small: Option<bool>) -> Option<(i64, u64)> {
+        let turns = match small {
+            None => &self.turns[..],
+            Some(small) => std::slice::from_ref(&self.turns[usize::from(small)]),
+        };
+        turns.iter().filter_map(BTreeSet::first).min().copied()
     }
 
     /// Gives results to the requests they belong to, and answers those that are complete.
@@ -217,6 +243,29 @@ mod tests {
         assert_eq!(take(), [2]);
         assert_eq!(take(), [1; 10]);
         assert!(take().is_empty());
+    }
+
+    #[test]
+    fn the_least_virtual_time_goes_first_and_of_equal_ones_the_first_that_came() {
+        let (mut queue, cache) = (Queue::default(), PrefixCache::new(0));
+        let (mut answers, limit) = (Vec::new(), Cost { tokens: 1000, blocks: 1000 });
+        for (i, priority) in [(0, 0), (1, 1), (2, 0), (3, -1)] {
+            let (mut request, answer) = request(i * 10_000, 2, 1000);
+            request.priority = priority;
+            queue.push(request, 512, &cache);
+            answers.push(answer);
+        }
+        // The third leaves after its first prompt.
+        let mut order = Vec::new();
+        for step in 0..7 {
+            if step == 4 {
+                drop(answers.remove(2));
+                queue.drop_closed();
+            }
+            order.extend(queue.take(limit, usize::MAX, false, &cache).1.iter().map(|ticket| ticket.0));
+        }
+        assert_eq!(order, [4, 4, 1, 3, 1, 2, 2]);
+        assert!(queue.turns.iter().all(BTreeSet::is_empty));
     }
 
     #[test]

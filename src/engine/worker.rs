@@ -94,7 +94,7 @@ impl Worker {
             self.status.model_nanos.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
             match progress {
                 Progress::Chunk => {}
-                Progress::Layer => self.drop_unwanted(slot),
+                Progress::Layer => self.drop_cancelled(slot),
                 Progress::Done(outcome) => {
                     self.model.check()?;
                     self.finish(slot, outcome);
@@ -163,8 +163,8 @@ impl Worker {
         self.model.begin(slot, batch);
     }
 
-    /// Takes out of a batch what nobody waits for any more.
-    fn drop_unwanted(&mut self, slot: Slot) {
+    /// Takes cancelled requests out of a batch.
+    fn drop_cancelled(&mut self, slot: Slot) {
         self.queue.drop_closed();
         let tickets = &mut self.tickets[slot as usize];
         let wanted: Vec<bool> = tickets.iter().map(|ticket| self.queue.wants(ticket)).collect();

@@ -4,7 +4,8 @@
 //! value found and what is supported; keys that don't are ignored. Called by `Checkpoint` and, for its keys,
 //! by `head`.
 
-use super::{Dtype, shown};
+use super::fault::shown;
+use super::tensor::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::Value;
 

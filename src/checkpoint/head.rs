@@ -6,8 +6,8 @@
 //! them. Called by `Checkpoint`.
 
 use super::config::Keys;
+use super::fault::{fail, shown};
 use super::modules::{Find, Modules};
-use super::{fail, shown};
 use crate::error::Result;
 use serde_json::Value;
 use std::fmt;

@@ -6,6 +6,7 @@
 //! and `download`, and by the model, which packs the rows.
 
 mod config;
+mod fault;
 mod head;
 mod modules;
 pub mod packed;
@@ -24,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::file::directory::{self, CONFIG};
 use config::Keys;
+use fault::{fail, shown};
 use head::{Origin, Task};
 use ironrank_kernels::MappedFile;
 use modules::Find;
@@ -68,7 +70,8 @@ impl Checkpoint {
         Self::inspect(dir, overrides).map_err(|mut problems| problems.swap_remove(0))
     }
 
-    /// The same, with all that is wrong in place of the first alone; an error is never empty.
+    /// Opens a model directory and checks all of it, also where one check has failed: an error holds everything that is
+    /// wrong with it, and is never empty.
     pub fn inspect(dir: &Path, overrides: &Overrides) -> std::result::Result<Self, Vec<Error>> {
         let json = match read_config(dir) {
             // Nothing else can be said of it.
@@ -119,7 +122,8 @@ impl Checkpoint {
         Self::synthetic(find, &json, &file, overrides)
     }
 
-    /// As [`Self::dummy`], with the configuration and what else tells of the task where `find` has files of these names.
+    /// A checkpoint whose tensors are the synthetic function; the configuration, and what else tells of the task, comes from
+    /// the files where `find` says that those of these names are.
     pub(crate) fn dummy_of(find: &dyn Fn(&str) -> PathBuf, overrides: &Overrides) -> Result<Self> {
         let config = find("config.json");
         Self::synthetic(Some(find), &shards::read(&config)?, &config.display().to_string(), overrides)
@@ -426,20 +430,4 @@ fn canonical(dir: &Path, shards: Shards) -> Result<Shards> {
 fn canonical_name(name: &str) -> String {
     let bare = ["embed_tokens.", "layers.", "norm.", "rotary_emb."].iter().any(|start| name.starts_with(start));
     if bare { format!("model.{name}") } else { name.to_owned() }
-}
-
-/// Text of a file as part of a sentence: one line, not too long.
-fn shown(text: &str) -> String {
-    const MOST: usize = 120;
-    let mut short: String = text.chars().take(MOST).collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    short.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
-/// An error about a file or directory; `what` goes on after its name.
-fn fail(path: &Path, what: impl fmt::Display) -> Error {
-    let sentence = format!("{} {what}.", path.display()).replace(['\n', '\r'], " ");
-    Error::new(ErrorKind::Checkpoint, sentence)
 }

@@ -4,7 +4,8 @@
 //! module's name; its two wordings (`sentence_transformers.models.X` and, from 5.4 on, paths of Python modules) are one.
 //! Called by `head`.
 
-use super::{fail, shards, shown};
+use super::fault::{fail, shown};
+use super::shards;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};

@@ -4,7 +4,8 @@
 //! need, so that whoever reads it can't fail. Files are mapped and only their headers are read. Called by
 //! `Checkpoint::open`.
 
-use super::{Dtype, fail, shown};
+use super::fault::{fail, shown};
+use super::tensor::Dtype;
 use crate::error::{Error, Result};
 use crate::file::directory::{INDEX, SINGLE};
 use crate::file::{self, directory};

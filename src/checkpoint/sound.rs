@@ -4,8 +4,10 @@
 //! ends in zeros, over whole tensors as a rule. Every number of a matrix is looked at when it is packed. Called by
 //! `Checkpoint::inspect`.
 
-use super::tensor::widen;
-use super::{Checkpoint, Dtype, EMBEDDING, OUTPUT, Place, fail};
+use super::fault::fail;
+use super::shards::Place;
+use super::tensor::{Dtype, widen};
+use super::{Checkpoint, EMBEDDING, OUTPUT};
 use crate::error::Error;
 use std::path::Path;
 

@@ -83,7 +83,7 @@ impl Tensor {
         }
     }
 
-    /// The same rows out of another source.
+    /// A tensor of this shape and type whose rows, equal to these, come out of another source.
     pub(super) fn from(&self, source: Source) -> Self {
         Self { source, ..self.clone() }
     }

@@ -15,8 +15,9 @@ mod slot;
 
 pub use entry::{Entry, Kind, entries, remove, remove_idle_locks};
 
+use super::Checkpoint;
+use super::fault::fail;
 use super::tensor::{Source, Tensor};
-use super::{Checkpoint, fail};
 use crate::error::{Error, Result};
 use crate::file::access;
 use crate::progress;

@@ -28,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 /// A file that was not written for so long is left over, also where locks tell nothing.
 const LEFT: Duration = Duration::from_secs(600);
-/// The same where its maker holds no lock on it, but might be on another machine that shares no locks with this one.
+/// A file whose maker holds no lock on it, but might be on another machine that shares no locks with this one, is left
+/// over when it was not written for so long.
 const LEFT_UNLOCKED: Duration = Duration::from_secs(60);
 /// Unfinished files of a model beyond this number are left over, the oldest first: one is as large as the weights.
 const MOST_UNFINISHED: usize = 8;

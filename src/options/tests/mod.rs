@@ -9,6 +9,7 @@ mod help;
 mod json;
 mod launcher;
 mod lines;
+mod page;
 mod template;
 mod variables;
 mod without_effect;

@@ -14,7 +14,7 @@
 //! - [`prompt`]: template and tokenizer; the only place that truncates.
 //! - [`batch`]: sequences as a tree, packed without padding, and where their keys and values go.
 //! - [`head`]: what scores are made of: tokens that the checkpoint names, found in the tokenizer.
-//! - [`prefix_cache`]: keys and values of beginnings that come again.
+//! - [`prefix_cache`]: keys and values of prefixes that prompts share.
 //! - [`model`]: the registry of architectures and their forward passes.
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
 //! - [`rerank`]: what the numbers of a reranker mean.

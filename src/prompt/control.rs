@@ -158,7 +158,7 @@ fn ends(token: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::builtin_tokenizer;
+    use super::super::tokenizer::builtin_tokenizer;
     use super::*;
     use proptest::prelude::*;
     use std::sync::LazyLock;

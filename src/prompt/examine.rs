@@ -2,8 +2,9 @@
 //!
 //! Called by the start-up code and by `check`.
 
+use super::encoder::PromptEncoder;
+use super::options::{Limit, PromptOptions};
 use super::template::{Template, Variables};
-use super::{Limit, PromptEncoder, PromptOptions};
 use crate::error::{Error, ErrorKind, Result};
 
 impl PromptEncoder {

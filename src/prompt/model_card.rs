@@ -4,15 +4,12 @@
 //! counts as formatted when its query begins as a chat with a system message does and its document ends with the
 //! assistant's turn; it is then not wrapped again, under an operator's template neither. Called by the prompt encoder.
 
-use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
+use super::encoder::{PREFIX, PromptEncoder, SUFFIX};
+use super::options::{Limit, PromptOptions, TruncationSide};
+use super::token_ids::Prompt;
 use crate::error::Result;
 use std::sync::Arc;
 
-/// Start of the model card's prompt; its control tokens are parsed.
-pub(super) const PREFIX: &str = "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the \
-                                 Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n";
-/// End of the model card's prompt; its control tokens are parsed.
-pub(super) const SUFFIX: &str = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
 /// The model card's instruction for web search.
 pub const INSTRUCTION: &str = "Given a web search query, retrieve relevant passages that answer the query";
 /// What stands before the query, inside the content.
@@ -101,7 +98,7 @@ impl PromptEncoder {
         options: &PromptOptions,
         limit: Limit,
     ) -> Result<(Prompt, bool)> {
-        let head = super::once(&mut heads.wrapped, || self.wrapped_head(query, options, limit))?;
+        let head = once(&mut heads.wrapped, || self.wrapped_head(query, options, limit))?;
         self.behind(head, " ", document, options, limit)
     }
 
@@ -123,12 +120,12 @@ impl PromptEncoder {
     ) -> Result<(Prompt, bool)> {
         match pair.document.strip_prefix(DOCUMENT_MARK).and_then(|document| document.strip_prefix(' ')) {
             Some(document) => {
-                let head = super::once(&mut heads.formatted, || self.formatted_head(pair, options, limit))?;
+                let head = once(&mut heads.formatted, || self.formatted_head(pair, options, limit))?;
                 self.behind(head, " ", document, options, limit)
             }
             // A prompt of the user's own making between our start and end: kept as it is.
             None => {
-                let head = super::once(&mut heads.unmarked, || {
+                let head = once(&mut heads.unmarked, || {
                     let head = self.head(self.start(pair.start, limit)?, pair.content.to_owned(), limit)?;
                     head.ok_or_else(|| self.no_room(limit))
                 })?;
@@ -247,4 +244,13 @@ impl PromptEncoder {
         let prompt = Prompt::new(shared, [first, kept, &self.suffix].concat());
         Ok((prompt, head.cut || kept.len() < tail.len()))
     }
+}
+
+/// The value in `slot`, made on first use.
+pub(super) fn once<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T>) -> Result<&mut T> {
+    let value = match slot.take() {
+        Some(value) => value,
+        None => make()?,
+    };
+    Ok(slot.insert(value))
 }

@@ -126,7 +126,7 @@ impl PlainText {
         tokens.saturating_add(1).saturating_mul(self.longest_token).saturating_mul(NFC_SHRINKS_BY)
     }
 
-    /// As [`Self::cut`], but the end of `text` is kept; 0 keeps nothing.
+    /// An end of `text` that has at most `max` tokens by itself; 0 keeps nothing.
     pub(super) fn cut_left<'t>(&self, text: &'t str, max: usize) -> Result<&'t str> {
         let mut text = self.end(text, max);
         loop {
@@ -239,8 +239,9 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
-    static PLAIN: LazyLock<PlainText> =
-        LazyLock::new(|| PlainText::new(Tokenizer::from_bytes(super::super::builtin_tokenizer().unwrap()).unwrap()));
+    static PLAIN: LazyLock<PlainText> = LazyLock::new(|| {
+        PlainText::new(Tokenizer::from_bytes(super::super::tokenizer::builtin_tokenizer().unwrap()).unwrap())
+    });
 
     #[test]
     fn the_builtin_tokenizer_is_separable_and_its_longest_token_has_128_bytes() {

@@ -3,7 +3,9 @@
 //! Invariants: raw text is the one place where control tokens of a client count, because a client that writes the whole
 //! prompt needs them; no id leaves here that the model has no embedding for. Called by the server.
 
-use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
+use super::encoder::PromptEncoder;
+use super::options::{Limit, PromptOptions, TruncationSide};
+use super::token_ids::Prompt;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What vLLM says to messages that its server has no template for.
@@ -75,7 +77,8 @@ impl PromptEncoder {
         self.messages_within(self.limit(options)?, messages, options)
     }
 
-    /// The same within another limit than the model's: for counting tokens.
+    /// The prompt of a query and a document that come as messages, an error if it has more than so many tokens, whatever
+    /// the model length is: for counting tokens.
     pub fn messages_of_at_most(&self, tokens: usize, messages: &[Message], options: &PromptOptions) -> Result<Prompt> {
         let limit = Limit { tokens, truncate: false, query_too: false, requested: false };
         Ok(self.messages_within(limit, messages, options)?.0)

@@ -8,8 +8,10 @@
 //! up to a border that `PlainText` knows; an empty document tells how far that is. Called by the prompt encoder.
 
 use super::control::{ControlTokens, Marked};
+use super::encoder::PromptEncoder;
+use super::options::{Limit, PromptOptions, TruncationSide};
 use super::template::{Template, Variables};
-use super::{Limit, Prompt, PromptEncoder, PromptOptions, TruncationSide};
+use super::token_ids::Prompt;
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 use std::sync::Arc;

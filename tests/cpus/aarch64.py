@@ -24,7 +24,8 @@ def prepare():
 
 def on(model, *env):
     """Words before a command that runs on a CPU."""
-    return [*(["env", *env] if env else []), "qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", "-cpu", model]
+    # What this machine must have says nothing of another CPU.
+    return ["env", "-u", "REQUIRE_ISA", "-u", "ONLY_ISA", *env, "qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", "-cpu", model]
 
 
 def serves(model, binary):

@@ -86,7 +86,7 @@ class Run:
             process.returncode = os.waitstatus_to_exitcode(status)
             step.seconds, step.cpu = time.monotonic() - began, usage.ru_utime + usage.ru_stime
             out.seek(0)
-            said = out.read()
+            said = out.read() + (f"killed: it took longer than {LIMIT} s\n" if step.seconds >= LIMIT else "")
         with self.lock:
             del self.running[step.name]
             if process.returncode == 0:

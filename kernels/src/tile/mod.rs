@@ -1,9 +1,8 @@
 //! The register tile: up to `MR` rows times panels of [`NR`] columns, accumulated over the depth in registers.
 //!
 //! What is multiplied is a [`Product`], which says a step of the depth in vector operations that every instruction set
-//! has. How an instruction set does it is its [`Tile`] of that product: the size of the tile and of a block of the depth
-//! and, where the compiler's order of instructions costs, loops of its own (`x86`, `neon`). A new product is one file
-//! here, a new instruction set another.
+//! has; sums are of f32. How an instruction set does it is its [`Tile`] of that product: the size of the tile and of a
+//! block of the depth and, where the compiler's order of instructions costs, loops of its own (`x86`, `neon`).
 //!
 //! Invariant: every output element is one chain of steps over the depth, in order, starting from zero. The chain
 //! does not depend on how many rows the tile has, so a row's result is the same bits in a full and in a tail tile.
@@ -22,6 +21,9 @@ use std::ops::Range;
 
 /// Columns of a panel: 2 registers of AVX-512, 4 of AVX, 8 of SSE2 or NEON. One weight layout serves every ISA.
 pub const NR: usize = 32;
+
+/// Rows that a tile may have: as many as [`tile_rows`] has arms.
+const MOST_ROWS: usize = 12;
 
 /// Steps of the depth to a turn of the loop, whose own instructions are a tenth of a small tile's.
 const TURN: usize = 4;
@@ -51,7 +53,7 @@ pub trait Product: Copy {
 ///
 /// Methods are `inline(always)`, as those of [`Simd`] are.
 pub trait Tile<P: Product>: Simd {
-    /// Rows: the row interleaving of the left operand.
+    /// Rows, at most [`MOST_ROWS`]: the row interleaving of the left operand.
     const MR: usize;
     /// Registers of columns, 2 or 4: `MR * NV` sums, the columns and a broadcast or two fill the registers.
     const NV: usize;
@@ -147,6 +149,7 @@ impl<P: Product> Cursor<P> {
 /// Computes one tile after checking that the slices cover what the sizes say.
 #[inline(always)]
 pub fn tile<P: Product, S: Tile<P>>(s: S, mut args: TileArgs<P>) {
+    const { assert!(S::MR >= 1 && S::MR <= MOST_ROWS && (S::NV == 2 || S::NV == 4)) };
     let TileArgs { rows, depth, panels, b_stride, c_stride, .. } = args;
     let columns = size(&[panels, NR]);
     assert!((1..=S::MR).contains(&rows) && panels >= 1 && c_stride >= columns);

@@ -1,13 +1,15 @@
 """Sixty-four clients with mixed requests at about three times what the server can do, with a limited queue.
 
 A third of the clients ask about one short pair, a third rank 8 documents, some 90 documents, some long ones, each on a
-connection of its own, kept or not. Refused requests are sent again after the server's Retry-After. What must hold: no
-answer but 200 and that 503; the same scores for the same request; small requests are not stuck behind large ones;
-memory does not grow; every request is accounted for; in the end nothing is left.
+connection of its own, kept or not. Refused requests are sent again after the server's Retry-After and up to as much
+again, and after an answer a client takes up to half a second to ask for more. What must hold: no answer but 200 and
+that 503; the same scores for the same request; small requests are not stuck behind large ones; memory does not grow;
+every request is accounted for; in the end nothing is left.
 """
 
 import http.client
 import json
+import random
 import re
 import threading
 import time
@@ -39,7 +41,7 @@ class Client(threading.Thread):
         documents, length, _, variants = WORKLOADS[self.kind]
         bodies = [json.dumps({"query": words(v, 8), "documents": [words(v + 100 * d, length) for d in range(documents)]})
                   for v in range(variants)]
-        kept, sent = None, self.number
+        kept, sent, spread = None, self.number, random.Random(self.number)
         while time.monotonic() < self.load.until:
             variant = sent % variants
             connection = kept or http.client.HTTPConnection("127.0.0.1", self.load.port, timeout=120)
@@ -55,7 +57,8 @@ class Client(threading.Thread):
             if kept is None:
                 connection.close()
             sent += 1
-            time.sleep(pause)
+            # Nobody asks in the moment of an answer, when there is room: who is in would stay in, and the rest out.
+            time.sleep(pause * spread.uniform(1, 2) or spread.uniform(0, 0.5))
 
 
 class Load:

@@ -115,7 +115,7 @@ def run(binary, pause=6.0):
     clients = Clients(replicas.balancer.port)
     time.sleep(pause)
     for number in 1, 2, 3:
-        check(f"replica {number} has its share", replicas.had(number) > 5, replicas.had(number))
+        check(f"replica {number} has its share", eventually(lambda: replicas.had(number) > 5, 20), replicas.had(number))
     one_dies(replicas, pause)
     one_is_stopped(replicas)
     one_is_drained(replicas, pause)

@@ -47,18 +47,21 @@ fn measure(c: &mut Criterion, group: &str, name: &str, cpu: &Cpu, flop: u64, mut
 }
 
 fn matmul(c: &mut Criterion) {
-    for isa in Isa::available() {
+    let bf16 = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+    let storages = [(Storage::F32, "f32"), (Storage::Bf16, "bf16")];
+    for (isa, (storage, stored)) in Isa::available().into_iter().flat_map(|isa| storages.map(|storage| (isa, storage)))
+    {
         let cpu = Cpu::new(isa, Pool::new(Some(1), true).expect("threads"));
         for (k, n) in SHAPES {
-            let w = noise(n * k);
-            let weights = Weights::pack(&cpu, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]));
+            let w: Vec<f32> = noise(n * k).into_iter().map(bf16).collect();
+            let weights = Weights::pack(&cpu, storage, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]));
             for m in ROWS {
-                let mut lhs = Lhs::new(isa, m, k);
+                let mut lhs = Lhs::new(isa, storage, m, k);
                 cpu.pack_lhs(&noise(m * k), k, &mut lhs);
                 let mut out = Buffer::zeroed(m * n);
                 let flop = 2 * (m * n * k) as u64;
                 let name = format!("{m}x{k}x{n}");
-                measure(c, &format!("matmul/{}", isa.name()), &name, &cpu, flop, |iterations| {
+                measure(c, &format!("matmul/{}/{stored}", isa.name()), &name, &cpu, flop, |iterations| {
                     cpu.install(|| (0..iterations).for_each(|_| cpu.matmul(&lhs, &weights, &mut out)));
                 });
             }
@@ -117,7 +120,7 @@ fn attention(c: &mut Criterion) {
             let norm = RmsNorm { weight: &weight, eps: 1e-6 };
             let table: Vec<u32> = (0..positions.div_ceil(KV_BLOCK) as u32).collect();
             let mut kv = KvBlocks::new(isa, shape, table.len());
-            let mut out = Lhs::new(isa, positions, 16 * d);
+            let mut out = Lhs::new(isa, Storage::F32, positions, 16 * d);
             let columns = |column| Heads { data: &qkv, stride, column };
             let runs = [Run { rows: 0..positions, start: 0, blocks: &table }];
             let pieces: Vec<KvPiece> = runs[0].pieces().collect();

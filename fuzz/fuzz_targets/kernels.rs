@@ -7,7 +7,9 @@
 #[path = "../../kernels/tests/checks/mod.rs"]
 mod checks;
 
-use checks::{Sequence, attention_batch, check_attention, check_gated, check_matmul, check_rms_norm, lhs, weights};
+use checks::{
+    Sequence, attention_batch, check_attention, check_gated, check_matmul, check_rms_norm, lhs, storages, weights,
+};
 use ironrank_kernels::{AttentionShape, Cpu, Isa, NR, Pool};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use std::sync::LazyLock;
@@ -88,15 +90,21 @@ fn sequence(shape: AttentionShape, len: usize, values: impl Fn(usize) -> Vec<f32
     Sequence { qkv: values(len * (shape.heads + 2 * shape.kv_heads) * shape.head_dim), len }
 }
 
-/// Some panels of a product have the bits of all of it.
+/// Some panels of a product have the bits of all of it, in every storage.
 fn check_columns(cpu: &Cpu, x: &[f32], w: &[f32], [m, n, k]: [usize; 3], [first, last]: [usize; 2]) {
-    let (x, w) = (lhs(cpu, x, m, k), weights(cpu, w, n, k));
     let columns = first * NR..n.min(last * NR);
-    let (mut all, mut some) = (vec![f32::NAN; m * n], vec![f32::NAN; m * columns.len()]);
-    cpu.matmul(&x, &w, &mut all);
-    cpu.matmul_columns(&x, &w, columns.clone(), &mut some);
-    let want = all.chunks(n).flat_map(|row| &row[columns.clone()]);
-    assert!(some.iter().eq(want), "columns {columns:?} of {m}x{k}x{n} on {:?}", cpu.isa());
+    let x = lhs(cpu, x, m, k);
+    let product = |storage| {
+        let w = weights(cpu, storage, w, n, k);
+        let (mut all, mut some) = (vec![f32::NAN; m * n], vec![f32::NAN; m * columns.len()]);
+        cpu.matmul(&x, &w, &mut all);
+        cpu.matmul_columns(&x, &w, columns.clone(), &mut some);
+        let want = all.chunks(n).flat_map(|row| &row[columns.clone()]);
+        assert!(some.iter().eq(want), "columns {columns:?} of {m}x{k}x{n}, {storage:?}, on {:?}", cpu.isa());
+        all
+    };
+    let products: Vec<Vec<f32>> = storages(w).iter().map(|&storage| product(storage)).collect();
+    assert!(products.iter().all(|product| *product == products[0]), "storages of {m}x{k}x{n} on {:?}", cpu.isa());
 }
 
 /// A sequence has the same bits alone and beside another, whole and in chunks.

@@ -6,7 +6,7 @@
 
 use ironrank::checkpoint::packed::{self, Shape};
 use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank_kernels::{Cpu, Isa, Pool, Weights};
+use ironrank_kernels::{Cpu, Isa, Pool, Storage, Weights};
 use libfuzzer_sys::fuzz_target;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -95,7 +95,9 @@ impl Subject {
 
 fn pack(cpu: &Cpu, i: usize) -> Weights {
     let (k, n) = SHAPES[i];
-    Weights::pack(cpu, k, n, |row, out| out.iter_mut().zip(row * k..).for_each(|(x, at)| *x = (at * (i + 1)) as f32))
+    Weights::pack(cpu, Storage::F32, k, n, |row, out| {
+        out.iter_mut().zip(row * k..).for_each(|(x, at)| *x = (at * (i + 1)) as f32)
+    })
 }
 
 /// Makes one change and returns what is left of the input: `x` at byte B by V, `w` word N becomes V (8 bytes), `t`runcated

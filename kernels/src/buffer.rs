@@ -1,4 +1,4 @@
-//! 64-byte aligned memory: owned and zeroed, or a file mapped read-only, whole or as values.
+//! 64-byte aligned memory: owned and zeroed, or a file mapped read-only, whole or in part.
 //!
 //! Both kinds are page-aligned mappings, so every vector width and every cache line is aligned at offset 0.
 //! Called by the checkpoint reader (mapped files) and by everything that holds weights or activations (owned).
@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Buffers from this size on ask for huge pages: two of the usual 2 MiB, below which nothing is gained.
 const HUGE_PAGE_BYTES: usize = 4 << 20;
@@ -20,7 +21,6 @@ pub(crate) fn size(factors: &[usize]) -> usize {
 /// `len` zeroed f32 values, aligned to a page.
 pub struct Buffer {
     map: Option<MmapMut>,
-    len: usize,
 }
 
 impl Buffer {
@@ -31,7 +31,7 @@ impl Buffer {
     pub fn zeroed(len: usize) -> Self {
         let bytes = len.checked_mul(size_of::<f32>()).expect("a buffer's size overflows usize");
         if bytes == 0 {
-            return Self { map: None, len: 0 };
+            return Self { map: None };
         }
         let map =
             MmapOptions::new().len(bytes).map_anon().unwrap_or_else(|e| panic!("cannot allocate {bytes} bytes: {e}"));
@@ -40,31 +40,42 @@ impl Buffer {
             // Advice only: a kernel without huge pages answers EINVAL and the buffer works all the same.
             let _ = map.advise(memmap2::Advice::HugePage);
         }
-        Self { map: Some(map), len }
+        Self { map: Some(map) }
     }
 }
 
 impl Deref for Buffer {
     type Target = [f32];
 
+    #[inline]
     fn deref(&self) -> &[f32] {
-        match &self.map {
-            None => &[],
-            // SAFETY: the mapping is page-aligned, holds `len * 4` bytes (both fixed in `zeroed`) and any bit pattern is an f32.
-            Some(map) => unsafe { std::slice::from_raw_parts(map.as_ptr().cast(), self.len) },
-        }
+        self.map.as_deref().map_or(&[], values)
     }
 }
 
 impl DerefMut for Buffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [f32] {
-        match &mut self.map {
-            None => &mut [],
-            // SAFETY: the mapping is page-aligned, holds `len * 4` bytes and any bit pattern is an f32; `&mut self` makes the
-            // borrow unique.
-            Some(map) => unsafe { std::slice::from_raw_parts_mut(map.as_mut_ptr().cast(), self.len) },
-        }
+        self.map.as_deref_mut().map_or(&mut [], values_mut)
     }
+}
+
+/// Bytes as values of a kind that any bits are; panics where they are not whole and aligned.
+#[inline]
+pub(crate) fn values<T: FromBytes + Immutable>(bytes: &[u8]) -> &[T] {
+    if bytes.is_empty() {
+        return &[];
+    }
+    <[T]>::ref_from_bytes(bytes).unwrap_or_else(|_| panic!("{} bytes are no aligned values", bytes.len()))
+}
+
+/// [`values`] to be written.
+#[inline]
+pub(crate) fn values_mut<T: FromBytes + IntoBytes>(bytes: &mut [u8]) -> &mut [T] {
+    if bytes.is_empty() {
+        return &mut [];
+    }
+    <[T]>::mut_from_bytes(bytes).unwrap_or_else(|_| panic!("the bytes are no aligned values"))
 }
 
 /// The bytes of a file, mapped read-only and never copied.
@@ -112,43 +123,32 @@ impl Deref for MappedFile {
     }
 }
 
-/// Values of a matrix that is only read: owned, or part of a mapped file.
-pub(crate) enum Floats {
+/// Bytes that are only read: owned, or part of a mapped file.
+pub(crate) enum Bytes {
     Owned(Buffer),
     Mapped { file: Arc<MappedFile>, start: usize, len: usize },
 }
 
-impl Floats {
-    /// `len` values from byte `start` of `file` on, in the machine's byte order.
+impl Bytes {
+    /// `len` bytes from byte `start` of `file` on.
     ///
     /// # Panics
     /// When they do not lie within the file at a multiple of 64 bytes.
     pub fn mapped(file: &Arc<MappedFile>, start: usize, len: usize) -> Self {
-        let bytes = len.checked_mul(size_of::<f32>()).expect("a size overflows usize");
-        assert!(start.checked_add(bytes).is_some_and(|end| end <= file.len()), "{bytes} bytes at {start} of a file");
+        assert!(start.checked_add(len).is_some_and(|end| end <= file.len()), "{len} bytes at {start} of a file");
         assert!(start.is_multiple_of(64), "byte {start} of a file is not aligned");
         Self::Mapped { file: Arc::clone(file), start, len }
     }
-
-    pub fn as_bytes(&self) -> &[u8] {
-        let values: &[f32] = self;
-        // SAFETY: an f32 is four initialised bytes, and bytes have no alignment.
-        unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
-    }
 }
 
-impl Deref for Floats {
-    type Target = [f32];
+impl Deref for Bytes {
+    type Target = [u8];
 
     #[inline(always)]
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[u8] {
         match self {
-            Self::Owned(buffer) => buffer,
-            // SAFETY: `mapped` checked that the values lie within the file, which its mapping outlives through the
-            // `Arc`; a mapping is page-aligned and `start` a multiple of 64; any bit pattern is an f32.
-            Self::Mapped { file, start, len } => unsafe {
-                std::slice::from_raw_parts(file.as_ptr().add(*start).cast(), *len)
-            },
+            Self::Owned(buffer) => buffer.as_bytes(),
+            Self::Mapped { file, start, len } => &file[*start..][..*len],
         }
     }
 }

@@ -14,13 +14,14 @@ use crate::isa::{
     sse2::Sse2,
 };
 use crate::tile::Tile;
+use crate::tile::bf16::Bf16;
 use crate::tile::float32::F32;
 use std::fmt;
 
 /// All that a kernel may ask of an instruction set: its vectors, and a tile of every product.
-pub trait Arch: Tile<F32> {}
+pub trait Arch: Tile<F32> + Tile<Bf16> {}
 
-impl<S: Tile<F32>> Arch for S {}
+impl<S: Tile<F32> + Tile<Bf16>> Arch for S {}
 
 /// A computation written once for every ISA.
 pub trait Kernel {
@@ -104,15 +105,12 @@ impl Isa {
 
     /// Rows of this ISA's register tile: the row interleaving of [`crate::Lhs`].
     pub fn mr(self) -> usize {
-        struct Mr;
-        impl Kernel for Mr {
-            type Output = usize;
-            #[inline(always)]
-            fn run<S: Arch>(self, _: S) -> usize {
-                <S as Tile<F32>>::MR
-            }
-        }
-        self.dispatch(Mr)
+        self.dispatch(Sizes).0
+    }
+
+    /// Depth of a block of a product.
+    pub(crate) fn kc(self) -> usize {
+        self.dispatch(Sizes).1
     }
 
     /// Runs `kernel` compiled for this ISA. Called once per kernel call and thread, never per vector.
@@ -143,6 +141,18 @@ impl Isa {
             Isa::Neon(s) => kernel.run(s),
             Isa::Portable(s) => kernel.run(s),
         }
+    }
+}
+
+/// `MR` and `KC` of the tile.
+struct Sizes;
+
+impl Kernel for Sizes {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn run<S: Arch>(self, _: S) -> (usize, usize) {
+        (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC)
     }
 }
 

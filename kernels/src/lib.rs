@@ -42,6 +42,7 @@ pub use dispatch::{Isa, UnavailableIsa};
 pub use fault::explain_bus_errors;
 
 pub use matmul::lhs::Lhs;
+pub use matmul::storage::Storage;
 pub use matmul::weights::Weights;
 pub use norm::RmsNorm;
 pub use pool::{Machine, Pool, PoolError};

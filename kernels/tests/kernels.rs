@@ -33,8 +33,13 @@ fn on_every_cpu(case: impl Fn(&Cpu)) {
     cpus(&[1, 3]).iter().for_each(case);
 }
 
+/// Values that are bfloat16 too.
+fn short_noise(seed: u64, len: usize) -> Vec<f32> {
+    noise(seed, len).into_iter().map(bf16).collect()
+}
+
 fn matmul_of_noise(cpus: &[Cpu], m: usize, n: usize, k: usize) {
-    check_matmul(cpus, &noise(1, m * k), &noise(2, n * k), m, n, k);
+    check_matmul(cpus, &noise(1, m * k), &short_noise(2, n * k), m, n, k);
 }
 
 #[test]
@@ -53,6 +58,7 @@ fn matmul_agrees_with_f64_at_corner_sizes() {
     // Around every ISA's depth block: 128, 256, 384, 1024.
     for k in [127, 128, 129, 255, 256, 257, 383, 384, 385, 1023, 1024, 1025, 2049] {
         matmul_of_noise(&cpus, 13, 70, k);
+        check_matmul(&cpus, &noise(1, 13 * k), &noise(2, 70 * k), 13, 70, k);
     }
 }
 
@@ -64,10 +70,63 @@ fn matmul_of_nothing_is_nothing() {
 }
 
 #[test]
+fn a_product_has_the_same_bits_in_every_storage_that_holds_the_weights() {
+    let n = 70;
+    on_every_cpu(|cpu| {
+        // Around every ISA's depth block: 256, 384, 1024.
+        for k in [5, 255, 256, 257, 383, 384, 385, 1023, 1024, 1025] {
+            let mut values = short_noise(2, n * k);
+            for (value, special) in values.iter_mut().zip([-0.0, f32::from_bits(1 << 16), f32::MIN_POSITIVE, -1e30]) {
+                *value = bf16(special);
+            }
+            let [long, short] = [Storage::F32, Storage::Bf16].map(|storage| weights(cpu, storage, &values, n, k));
+            assert_eq!((long.storage(), short.storage()), (Storage::F32, Storage::Bf16));
+            assert_eq!(short.bytes(), long.bytes() / 2);
+            for m in 1..=40 {
+                let x = lhs(cpu, &noise(1, m * k), m, k);
+                let [want, got] = [&long, &short].map(|weights| {
+                    let mut out = vec![f32::NAN; m * n];
+                    cpu.matmul(&x, weights, &mut out);
+                    out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+                });
+                assert!(want == got, "{m} x {k} x {n} on {:?}", cpu.isa());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_gated_product_has_the_same_bits_in_every_storage_that_holds_the_weights() {
+    on_every_cpu(|cpu| {
+        for (m, f, k) in [(1, 31, 500), (2, 200, 33), (3, 64, 1100), (200, 70, 40)] {
+            let (gate, up) = (short_noise(2, f * k), short_noise(3, f * k));
+            let [want, got] = [Storage::F32, Storage::Bf16].map(|storage| {
+                let read = |w: &[f32], row: usize, out: &mut [f32]| out.copy_from_slice(&w[row * k..][..k]);
+                let w =
+                    Weights::pack_gated(cpu, storage, k, f, |r, out| read(&gate, r, out), |r, out| read(&up, r, out));
+                let mut out = Lhs::new(cpu.isa(), storage, m, f.next_multiple_of(NR));
+                cpu.matmul_silu_mul(&lhs(cpu, &noise(1, m * k), m, k), &w, &mut out);
+                (0..m).flat_map(|i| (0..f).map(|j| out.get(i, j).to_bits()).collect::<Vec<_>>()).collect::<Vec<_>>()
+            });
+            assert!(want == got, "{m} x {k} x {f} on {:?}", cpu.isa());
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "weight 1.0000001 of row 37, column 70 is no bfloat16")]
+fn a_weight_that_the_storage_does_not_hold_is_not_rounded() {
+    let (n, k) = (40, 90);
+    let mut values = short_noise(2, n * k);
+    values[37 * k + 70] = 1.0 + f32::EPSILON;
+    weights(&cpus(&[1])[0], Storage::Bf16, &values, n, k);
+}
+
+#[test]
 fn a_row_of_a_product_has_the_same_bits_alone_and_among_others() {
     on_every_cpu(|cpu| {
         let (m, n, k) = (61, 100, 700);
-        let (x, w) = (noise(1, m * k), weights(cpu, &noise(2, n * k), n, k));
+        let (x, w) = (noise(1, m * k), weights(cpu, Storage::F32, &noise(2, n * k), n, k));
         let mut all = vec![0.0; m * n];
         cpu.matmul(&lhs(cpu, &x, m, k), &w, &mut all);
         for row in 0..m {
@@ -81,15 +140,16 @@ fn a_row_of_a_product_has_the_same_bits_alone_and_among_others() {
 #[test]
 fn some_columns_of_a_product_have_the_bits_of_all_columns() {
     on_every_cpu(|cpu| {
-        for (m, n) in [(1, 200), (25, 200), (300, 96)] {
-            let (x, w) = (lhs(cpu, &noise(1, m * 70), m, 70), weights(cpu, &noise(2, n * 70), n, 70));
+        let cases = [(1, 200), (25, 200), (300, 96)];
+        for ((m, n), storage) in [Storage::F32, Storage::Bf16].into_iter().flat_map(|s| cases.map(|case| (case, s))) {
+            let (x, w) = (lhs(cpu, &noise(1, m * 70), m, 70), weights(cpu, storage, &short_noise(2, n * 70), n, 70));
             let mut all = vec![0.0; m * n];
             cpu.matmul(&x, &w, &mut all);
             for columns in [0..64, 32..96, 96..n, 64..64] {
                 let mut some = vec![f32::NAN; m * columns.len()];
                 cpu.matmul_columns(&x, &w, columns.clone(), &mut some);
                 let want = all.chunks(n).flat_map(|row| &row[columns.clone()]);
-                assert!(some.iter().eq(want), "columns {columns:?} of {m} x {n} on {:?}", cpu.isa());
+                assert!(some.iter().eq(want), "columns {columns:?} of {m} x {n}, {storage:?}, on {:?}", cpu.isa());
             }
         }
     });
@@ -99,7 +159,7 @@ fn some_columns_of_a_product_have_the_bits_of_all_columns() {
 fn gated_product_agrees_with_f64() {
     let cpus = cpus(&[1, 3]);
     for (m, f, k) in [(1, 1, 1), (5, 31, 20), (13, 32, 96), (40, 200, 33), (7, 352, 128)] {
-        let (x, gate, up) = (noise(1, m * k), noise(2, f * k), noise(3, f * k));
+        let (x, gate, up) = (noise(1, m * k), short_noise(2, f * k), short_noise(3, f * k));
         check_gated(&cpus, &x, &gate, &up, [m, f, k]);
     }
 }
@@ -109,9 +169,9 @@ fn silu_mul_holds_from_minus_to_plus_infinity() {
     on_every_cpu(|cpu| {
         let gates =
             [-f32::INFINITY, -1e30, -200.0, -88.0, -69.4, -20.0, -1.0, -0.0, 0.0, 1e-30, 1.0, 30.0, 200.0, 1e30];
-        let one = |x: f32| Weights::pack_gated(cpu, 1, 1, |_, out| out[0] = x, |_, out| out[0] = 1.0);
+        let one = |x: f32| Weights::pack_gated(cpu, Storage::F32, 1, 1, |_, out| out[0] = x, |_, out| out[0] = 1.0);
         for gate in gates {
-            let mut out = Lhs::new(cpu.isa(), 1, NR);
+            let mut out = Lhs::new(cpu.isa(), Storage::F32, 1, NR);
             cpu.matmul_silu_mul(&lhs(cpu, &[1.0], 1, 1), &one(gate), &mut out);
             if gate == -f32::INFINITY {
                 assert!(!out.get(0, 0).is_finite(), "an overflow is not hidden");
@@ -122,7 +182,7 @@ fn silu_mul_holds_from_minus_to_plus_infinity() {
             let capped = if gate < -88.0 { 1.001 * f64::from(gate).abs() * (-88.0_f64).exp() } else { 0.0 };
             assert_close("silu", cpu, out.get(0, 0), want, 5e-7 * want.abs() + capped);
         }
-        let mut out = Lhs::new(cpu.isa(), 1, NR);
+        let mut out = Lhs::new(cpu.isa(), Storage::F32, 1, NR);
         cpu.matmul_silu_mul(&lhs(cpu, &[1.0], 1, 1), &one(f32::NAN), &mut out);
         assert!(out.get(0, 0).is_nan(), "NaN is not hidden");
     });

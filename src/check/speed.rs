@@ -5,7 +5,7 @@ use crate::bench::{PASSAGE_TOKENS, PASSAGES};
 use crate::checkpoint::Config;
 use crate::model::{self, CHUNK};
 use crate::prompt::Around;
-use ironrank_kernels::{Buffer, Cpu, Lhs, NR, Weights};
+use ironrank_kernels::{Buffer, Cpu, Lhs, NR, Storage, Weights};
 use std::time::{Duration, Instant};
 
 /// Sides of the matrix at most: 64 MiB, more than the caches of most machines and less than a layer of a large model.
@@ -22,9 +22,9 @@ pub(super) const QUERY: &str = "how long does a reranker take for all the passag
 /// Measures the matrix product at the model's widths; `around` the document of a prompt are so many tokens.
 pub(super) fn measure(cpu: &Cpu, config: &Config, around: Around) -> Speed {
     let (k, n) = (config.hidden_size.min(SIDE), config.intermediate_size.min(SIDE).next_multiple_of(NR));
-    let weights = Weights::pack(cpu, k, n, |_, row| row.fill(0.5));
+    let weights = Weights::pack(cpu, Storage::F32, k, n, |_, row| row.fill(0.5));
     let (mut x, mut lhs, mut out) =
-        (Buffer::zeroed(CHUNK * k), Lhs::new(cpu.isa(), CHUNK, k), Buffer::zeroed(CHUNK * n));
+        (Buffer::zeroed(CHUNK * k), Lhs::new(cpu.isa(), Storage::F32, CHUNK, k), Buffer::zeroed(CHUNK * n));
     x.fill(0.25);
     let best = cpu.install(|| {
         cpu.pack_lhs(&x, k, &mut lhs);

@@ -4,7 +4,7 @@
 //! layer) grow to the largest batch seen. Written and read by [`super::qwen3`] alone.
 
 use crate::checkpoint::Config;
-use ironrank_kernels::{AttentionShape, Buffer, Isa, KvBlocks, Lhs, NR};
+use ironrank_kernels::{AttentionShape, Buffer, Isa, KvBlocks, Lhs, NR, Storage};
 
 /// Widths of the buffers.
 #[derive(Debug, Clone, Copy)]
@@ -91,10 +91,10 @@ impl Workspace {
             last: Buffer::zeroed(0),
             layer: LayerBuffers {
                 kv: KvBlocks::new(isa, attention, 0),
-                normed: Lhs::new(isa, rows, hidden),
+                normed: Lhs::new(isa, Storage::F32, rows, hidden),
                 qkv: Buffer::zeroed(rows * widths.qkv()),
-                attended: Lhs::new(isa, rows, attention.heads * attention.head_dim),
-                gated: Lhs::new(isa, rows, intermediate.next_multiple_of(NR)),
+                attended: Lhs::new(isa, Storage::F32, rows, attention.heads * attention.head_dim),
+                gated: Lhs::new(isa, Storage::F32, rows, intermediate.next_multiple_of(NR)),
                 rows,
                 isa,
                 attention,

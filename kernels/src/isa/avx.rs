@@ -67,4 +67,20 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
             _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
         }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m256 {
+        if FMA {
+            // SAFETY: `self` proves AVX2; the caller promises eight values to read.
+            return unsafe {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
+            };
+        }
+        // SAFETY: `self` proves AVX, and SSE2 is part of x86-64; the caller promises eight values to read.
+        unsafe {
+            let (zero, halves) = (_mm_setzero_si128(), _mm_loadu_si128(p.cast()));
+            let low = _mm_castsi128_ps(_mm_unpacklo_epi16(zero, halves));
+            let high = _mm_castsi128_ps(_mm_unpackhi_epi16(zero, halves));
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
+        }
+    }
 }

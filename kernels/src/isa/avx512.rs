@@ -42,4 +42,9 @@ impl Simd for Avx512 {
             _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), n))
         }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m512 {
+        // SAFETY: `self` proves AVX-512; the caller promises 16 values to read.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+    }
 }

@@ -96,6 +96,12 @@ pub trait Simd: Copy + Send + Sync {
     /// `p` is readable for `LANES` values; it need not be aligned.
     unsafe fn load_ptr(self, p: *const f32) -> Self::V;
 
+    /// `LANES` bfloat16 at `p`, each the upper half of its f32.
+    ///
+    /// # Safety
+    /// `p` is readable for `LANES` values; it need not be aligned to more than one.
+    unsafe fn load_bf16(self, p: *const u16) -> Self::V;
+
     /// Writes `LANES` values at `p`.
     ///
     /// # Safety

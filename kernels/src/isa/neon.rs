@@ -71,4 +71,9 @@ impl Simd for Neon {
             }
         }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> float32x4_t {
+        // SAFETY: NEON is part of aarch64; the caller promises four values to read.
+        unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vld1_u16(p)))) }
+    }
 }

@@ -63,6 +63,12 @@ impl Simd for Portable {
         unsafe { p.cast::<V>().read() }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> V {
+        // SAFETY: the caller promises four values; an array of u16 has u16's alignment.
+        let halves = unsafe { p.cast::<[u16; 4]>().read() };
+        halves.map(|half| f32::from_bits(u32::from(half) << 16))
+    }
+    #[inline(always)]
     unsafe fn store_ptr(self, v: V, p: *mut f32) {
         // SAFETY: the caller promises room for four values; an array of f32 has f32's alignment.
         unsafe { p.cast::<V>().write(v) }

@@ -36,4 +36,9 @@ impl Simd for Sse2 {
             _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(p), n))
         }
     }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m128 {
+        // SAFETY: SSE2 is part of x86-64; the caller promises four values to read.
+        unsafe { _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_loadl_epi64(p.cast()))) }
+    }
 }

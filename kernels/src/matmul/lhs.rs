@@ -1,6 +1,7 @@
 //! The left operand of a product: [`Lhs`] in tiles of `MR` rows, written block by block by the kernel that makes the
 //! activations (norms, the gated product, attention) or from rows that stand elsewhere ([`Cpu::pack_lhs`]).
 
+use super::storage::Storage;
 use super::transpose::transpose;
 use crate::buffer::{Buffer, size};
 use crate::cpu::Cpu;
@@ -19,9 +20,11 @@ pub struct Lhs {
 }
 
 impl Lhs {
-    /// Room for `rows` by `k`, laid out for the register tile of `isa`.
-    pub fn new(isa: Isa, rows: usize, k: usize) -> Self {
-        let mr = isa.mr();
+    /// Room for `rows` by `k`, laid out for the register tile of `isa` in products with weights of `storage`.
+    pub fn new(isa: Isa, storage: Storage, rows: usize, k: usize) -> Self {
+        let mr = match storage {
+            Storage::F32 | Storage::Bf16 => isa.mr(),
+        };
         Self { data: Buffer::zeroed(size(&[rows.div_ceil(mr), mr, k])), mr, rows: 0, k: 0 }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! A task is a block of rows times a group of panels. Within it the depth goes in blocks of `KC`; for each, every
 //! panel of the group meets every row tile while that stretch of the panel is in cache. The block of `C` stands in
-//! the worker's scratch memory until the depth is done, then the [`Epilogue`] takes it to its place.
+//! the worker's scratch memory until the depth is done, then the [`Epilogue`] takes it to its place. Weights that stand in
+//! fewer bytes than the tile multiplies are widened: a stretch of a panel at a time, for all row tiles of the task, or, for
+//! few rows, whose time is that of the bytes, in the tile's loads.
 //!
 //! Numerics: an element is a sum of per-`KC`-block chains (see [`crate::tile`]), added in order. Blocks of the depth depend
 //! on the ISA and `k` alone, so an element does not depend on other rows, on the row's place, or on threads.
@@ -10,17 +12,21 @@
 //! Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"; Van Zee, "BLIS".
 
 pub mod lhs;
+pub mod storage;
 pub mod transpose;
 pub mod weights;
 
+use crate::buffer::values;
 use crate::cpu::Cpu;
 use crate::dispatch::Arch;
 use crate::pool::{Blocks, Job};
+use crate::tile::bf16::{Bf16, widen};
 use crate::tile::float32::F32;
-use crate::tile::{NR, Tile, TileArgs, Write, tile};
+use crate::tile::{FEW_ROWS, NR, Tile, TileArgs, Write, tile};
 use crate::{activation, lanes};
 use lhs::{Lhs, LhsBlocks};
 use std::ops::Range;
+use storage::Storage;
 use weights::Weights;
 
 /// Rows of a task: a multiple of every ISA's MR, and at AVX-512's KC of 384 a block of A of 288 KiB, which fits an L2 of
@@ -80,11 +86,12 @@ impl Cpu {
     fn multiply<E: Epilogue>(&self, plan: Plan, lhs: &Lhs, weights: &Weights, epilogue: E) {
         let row_blocks = lhs.rows().div_ceil(plan.rows);
         let tasks = row_blocks * plan.panels.len().div_ceil(plan.group);
-        self.run(
-            tasks,
-            plan.rows.min(lhs.rows().next_multiple_of(self.isa().mr())) * plan.group * NR,
-            &Multiply { lhs, weights, epilogue, plan, row_blocks },
-        );
+        let widened = match weights.storage() {
+            Storage::Bf16 if lhs.rows() > FEW_ROWS => self.isa().kc().min(lhs.k()) * NR,
+            Storage::F32 | Storage::Bf16 => 0,
+        };
+        let block = plan.rows.min(lhs.rows()) * plan.group * NR;
+        self.run(tasks, block + widened, &Multiply { lhs, weights, epilogue, plan, row_blocks });
     }
 }
 
@@ -123,9 +130,17 @@ struct Multiply<'a, E> {
     row_blocks: usize,
 }
 
+/// What the tiles of a stretch of panels multiply by.
+enum Right<'a> {
+    /// f32, and the distance between panels.
+    F32(&'a [f32], usize),
+    /// bfloat16, and the distance between panels.
+    Bf16(&'a [u16], usize),
+}
+
 impl<E: Epilogue> Job for Multiply<'_, E> {
     #[inline(always)]
-    fn run<S: Arch>(&self, s: S, task: usize, c: &mut [f32]) {
+    fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]) {
         let (mr, kc) = (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC);
         // Neighbouring tasks share panels and differ in rows, so that threads read a weight from memory once.
         let (i, j) = (task % self.row_blocks, task / self.row_blocks);
@@ -133,17 +148,27 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
         let first = self.plan.panels.start + j * self.plan.group;
         let panels = first..self.plan.panels.end.min(first + self.plan.group);
         let width = panels.len() * NR;
+        let (c, widened) = scratch.split_at_mut(rows.len() * width);
         let k = self.lhs.k();
         if k == 0 {
-            c[..rows.len() * width].fill(0.0);
+            c.fill(0.0);
         }
         for p in (0..k).step_by(kc) {
             let depth = kc.min(k - p);
             let write = if p == 0 { Write::Set } else { Write::Add };
-            // Panel by panel, so that a panel stays in cache; one or two rows, which take several at a time, all at once.
-            let count = if rows.len() > 2 { 1 } else { panels.len() };
+            // Panel by panel, so that a panel stays in cache; few rows, which take several at a time, all at once.
+            let few = rows.len() <= FEW_ROWS;
+            let count = if few { panels.len() } else { 1 };
             for panel in panels.clone().step_by(count) {
-                let b = &self.weights.panels_from(panel)[p * NR..];
+                let b = match self.weights.storage() {
+                    Storage::F32 => Right::F32(self.weights.values_from(panel, p), k * NR),
+                    Storage::Bf16 if few => Right::Bf16(self.weights.values_from(panel, p), k * NR),
+                    Storage::Bf16 => {
+                        let widened = &mut widened[..depth * NR];
+                        widen(s, values(self.weights.stretch(panel, p, depth)), widened);
+                        Right::F32(widened, depth * NR)
+                    }
+                };
                 // What comes after this panel is fetched meanwhile, a part of it during each row tile.
                 let next = match panel + count {
                     next if next < panels.end => self.weights.stretch(next, p, depth),
@@ -152,23 +177,22 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
                 };
                 let mut ahead = next.chunks(next.len().div_ceil(rows.len().div_ceil(mr)).max(1));
                 for row in rows.clone().step_by(mr) {
-                    let args = TileArgs::<F32> {
-                        rows: mr.min(rows.end - row),
-                        depth,
-                        a: &self.lhs.tile(row / mr)[p * mr..][..depth * mr],
-                        b,
-                        panels: count,
-                        b_stride: k * NR,
-                        c: &mut c[(row - rows.start) * width + (panel - panels.start) * NR..],
-                        c_stride: width,
-                        write,
-                        ahead: ahead.next().unwrap_or_default(),
-                    };
-                    tile(s, args);
+                    let a = &self.lhs.tile(row / mr)[p * mr..][..depth * mr];
+                    let c = &mut c[(row - rows.start) * width + (panel - panels.start) * NR..];
+                    let (rows, ahead) = (mr.min(rows.end - row), ahead.next().unwrap_or_default());
+                    let (panels, c_stride) = (count, width);
+                    match b {
+                        Right::F32(b, b_stride) => {
+                            tile(s, TileArgs::<F32> { rows, depth, a, b, panels, b_stride, c, c_stride, write, ahead })
+                        }
+                        Right::Bf16(b, b_stride) => {
+                            tile(s, TileArgs::<Bf16> { rows, depth, a, b, panels, b_stride, c, c_stride, write, ahead })
+                        }
+                    }
                 }
             }
         }
-        self.epilogue.finish(s, i, j, &mut c[..rows.len() * width], width);
+        self.epilogue.finish(s, i, j, c, width);
     }
 }
 

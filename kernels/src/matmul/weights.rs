@@ -1,67 +1,79 @@
 //! The right operand of a product: [`Weights`] in panels of [`NR`] columns, packed once, in one layout for every
 //! instruction set. Called by the model, which makes them or maps a file of them, and by [`super`], which reads them.
 
+use super::storage::Storage;
 use super::transpose::transpose;
-use crate::buffer::{Buffer, Floats, MappedFile, size};
+use crate::buffer::{Buffer, Bytes, MappedFile, size, values, values_mut};
 use crate::cpu::Cpu;
 use crate::dispatch::Arch;
+use crate::isa::Simd;
 use crate::pool::{Blocks, Job};
 use crate::tile::NR;
 use std::sync::Arc;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A weight matrix of `n` outputs and depth `k`, packed: panel after panel, each `k` rows of [`NR`] columns.
-/// Columns past `n` are zeros.
+/// A weight matrix of `n` outputs and depth `k`, packed: panel after panel, each `k` rows of [`NR`] columns, whose values
+/// stand as its [`Storage`] says. Columns past `n` are zeros.
 pub struct Weights {
-    data: Floats,
+    storage: Storage,
+    data: Bytes,
     k: usize,
     n: usize,
 }
 
 impl Weights {
-    /// Changes whenever [`Weights::as_bytes`] gives other bytes for the same weights: whoever keeps them in a file writes
-    /// it beside them, and packs anew where it differs.
-    pub const LAYOUT: u64 = 3;
+    /// Changes whenever [`Weights::as_bytes`] gives other bytes for the same weights in the same [`Storage`]: whoever keeps
+    /// them in a file writes both beside them, and packs anew where one differs.
+    pub const LAYOUT: u64 = 4;
 
     /// Packs `n` rows of `k` values; `read(row, out)` fills `out` (length `k`) with one row, in any order and from
     /// several threads.
-    pub fn pack(cpu: &Cpu, k: usize, n: usize, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+    ///
+    /// # Panics
+    /// When a value is none of `storage`: nothing is rounded.
+    pub fn pack(cpu: &Cpu, storage: Storage, k: usize, n: usize, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let panels = n.div_ceil(NR);
-        let mut data = Buffer::zeroed(size(&[panels, k, NR]));
+        let mut data = Buffer::zeroed(Self::packed_bytes(storage, k, n) / size_of::<f32>());
         if k > 0 {
-            let out = Blocks::new(&mut data, panels, k * NR, 1, k * NR);
-            cpu.run(panels, NR * k, &PackPanels { k, n, read, out });
+            let panel = storage.panel_bytes(k);
+            let out = Blocks::new(data.as_mut_bytes(), panels, panel, 1, panel);
+            cpu.run(panels, NR * k, &PackPanels { storage, k, n, read, out });
         }
-        Self { data: Floats::Owned(data), k, n }
+        Self { storage, data: Bytes::Owned(data), k, n }
     }
 
     /// What [`Weights::as_bytes`] gave, from byte `start` of `file` on.
     ///
     /// # Panics
     /// When they do not lie within the file at a multiple of 64 bytes.
-    pub fn mapped(file: &Arc<MappedFile>, start: usize, k: usize, n: usize) -> Self {
-        Self { data: Floats::mapped(file, start, size(&[n.div_ceil(NR), k, NR])), k, n }
+    pub fn mapped(file: &Arc<MappedFile>, start: usize, storage: Storage, k: usize, n: usize) -> Self {
+        Self { storage, data: Bytes::mapped(file, start, Self::packed_bytes(storage, k, n)), k, n }
     }
 
     /// Bytes of `n` outputs of depth `k`, packed.
-    pub fn packed_bytes(k: usize, n: usize) -> usize {
-        size(&[n.div_ceil(NR), k, NR, size_of::<f32>()])
+    pub fn packed_bytes(storage: Storage, k: usize, n: usize) -> usize {
+        size(&[n.div_ceil(NR), storage.panel_bytes(k)])
     }
 
     /// The packed values, the same for every instruction set, in the machine's byte order.
     pub fn as_bytes(&self) -> &[u8] {
-        self.data.as_bytes()
+        &self.data
     }
 
     /// Packs two matrices of `n` rows side by side for [`Cpu::matmul_silu_mul`]: panel `2j` from `gate`, panel
     /// `2j + 1` from `up`. The result counts `2 * n` outputs, rounded up to whole panels on both sides.
+    ///
+    /// # Panics
+    /// As [`Weights::pack`].
     pub fn pack_gated(
         cpu: &Cpu,
+        storage: Storage,
         k: usize,
         n: usize,
         gate: impl Fn(usize, &mut [f32]) + Sync,
         up: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Self {
-        Self::pack(cpu, k, 2 * n.next_multiple_of(NR), |column, out| {
+        Self::pack(cpu, storage, k, 2 * n.next_multiple_of(NR), |column, out| {
             let (panel, row) = (column / NR, column / (2 * NR) * NR + column % NR);
             match (row < n, panel % 2) {
                 (false, _) => out.fill(0.0),
@@ -69,6 +81,11 @@ impl Weights {
                 (true, _) => up(row, out),
             }
         })
+    }
+
+    /// How the values stand.
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// Depth.
@@ -83,31 +100,34 @@ impl Weights {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        self.data.len() * size_of::<f32>()
+        self.data.len()
     }
 
     pub(super) fn panels(&self) -> usize {
         self.n.div_ceil(NR)
     }
 
-    /// Depth steps `p` to `p + depth` of panel `panel`.
+    /// The bytes of depth steps `p` to `p + depth` of panel `panel`.
     #[inline(always)]
-    pub(super) fn stretch(&self, panel: usize, p: usize, depth: usize) -> &[f32] {
-        &self.data[(panel * self.k + p) * NR..][..depth * NR]
+    pub(super) fn stretch(&self, panel: usize, p: usize, depth: usize) -> &[u8] {
+        let start = panel * self.storage.panel_bytes(self.k) + self.storage.panel_bytes(p);
+        &self.data[start..][..self.storage.panel_bytes(depth)]
     }
 
+    /// The values, of the kind that the storage says, from depth step `p` of panel `panel` on.
     #[inline(always)]
-    pub(super) fn panels_from(&self, p: usize) -> &[f32] {
-        &self.data[p * self.k * NR..]
+    pub(super) fn values_from<T: FromBytes + Immutable>(&self, panel: usize, p: usize) -> &[T] {
+        values(&self.data[panel * self.storage.panel_bytes(self.k) + self.storage.panel_bytes(p)..])
     }
 }
 
 /// Task p makes panel p: [`NR`] rows side by side, transposed.
 struct PackPanels<'a, F> {
+    storage: Storage,
     k: usize,
     n: usize,
     read: F,
-    out: Blocks<'a>,
+    out: Blocks<'a, u8>,
 }
 
 impl<F: Fn(usize, &mut [f32]) + Sync> Job for PackPanels<'_, F> {
@@ -118,6 +138,29 @@ impl<F: Fn(usize, &mut [f32]) + Sync> Job for PackPanels<'_, F> {
             (self.read)(p * NR + i, row);
         }
         let mut block = self.out.take(p, 0);
-        transpose(s, rows, self.k, self.k, columns, block.row_mut(0), NR);
+        match self.storage {
+            Storage::F32 => transpose(s, rows, self.k, self.k, columns, values_mut(block.row_mut(0)), NR),
+            Storage::Bf16 => pack_bf16(s, &rows[..columns * self.k], self.k, p * NR, values_mut(block.row_mut(0))),
+        }
+    }
+}
+
+/// Lays rows of `k` values, the first of which is the matrix's row `first`, side by side as bfloat16.
+#[inline(always)]
+fn pack_bf16<S: Simd>(s: S, rows: &[f32], k: usize, first: usize, out: &mut [u16]) {
+    // Narrowed while it is in the first-level cache.
+    const STEPS: usize = 64;
+    let mut wide = [0.0_f32; STEPS * NR];
+    for (turn, out) in out.chunks_mut(STEPS * NR).enumerate() {
+        transpose(s, &rows[turn * STEPS..], k, out.len() / NR, rows.len() / k, &mut wide, NR);
+        let mut lost = 0;
+        for (half, x) in out.iter_mut().zip(&wide) {
+            lost |= x.to_bits() & 0xFFFF;
+            *half = (x.to_bits() >> 16) as u16;
+        }
+        if lost != 0 {
+            let (at, x) = (wide.iter().enumerate()).find(|(_, x)| x.to_bits() & 0xFFFF != 0).expect("one lost digits");
+            panic!("weight {x} of row {}, column {} is no bfloat16", first + at % NR, turn * STEPS + at / NR);
+        }
     }
 }

@@ -5,24 +5,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A mutable `rows` x `columns` matrix cut into blocks of `row_block` x `column_block`, each of which one task may
 /// take.
-pub(crate) struct Blocks<'a> {
-    data: *mut f32,
+pub(crate) struct Blocks<'a, T = f32> {
+    data: *mut T,
     rows: usize,
     columns: usize,
     row_block: usize,
     column_block: usize,
     taken: Vec<AtomicBool>,
-    borrow: PhantomData<&'a mut [f32]>,
+    borrow: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: the pointer stands for a unique borrow of the matrix; `take` gives each part of it to one caller only.
-unsafe impl Sync for Blocks<'_> {}
-// SAFETY: the pointer stands for a unique borrow of the matrix, whose f32 may be written from any thread.
-unsafe impl Send for Blocks<'_> {}
+unsafe impl<T: Send> Sync for Blocks<'_, T> {}
+// SAFETY: the pointer stands for a unique borrow of the matrix, whose values may be written from any thread.
+unsafe impl<T: Send> Send for Blocks<'_, T> {}
 
-impl<'a> Blocks<'a> {
+impl<'a, T> Blocks<'a, T> {
     /// Cuts up `data`, which holds at least `rows * columns` values.
-    pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, row_block: usize, column_block: usize) -> Self {
+    pub(crate) fn new(data: &'a mut [T], rows: usize, columns: usize, row_block: usize, column_block: usize) -> Self {
         let values = rows.checked_mul(columns).expect("a matrix's size overflows usize");
         assert!(data.len() >= values && row_block > 0 && (column_block > 0 || columns == 0));
         let blocks = rows.div_ceil(row_block) * columns.div_ceil(column_block.max(1));
@@ -39,7 +39,7 @@ impl<'a> Blocks<'a> {
 
     /// Block row `i`, block column `j`. Panics when it was taken before or is not there.
     #[inline(always)]
-    pub(crate) fn take(&self, i: usize, j: usize) -> Block<'_> {
+    pub(crate) fn take(&self, i: usize, j: usize) -> Block<'_, T> {
         let (row, column) = (i * self.row_block, j * self.column_block);
         assert!(row < self.rows && column < self.columns, "block ({i}, {j}) lies outside the matrix");
         let index = i * self.columns.div_ceil(self.column_block) + j;
@@ -56,18 +56,18 @@ impl<'a> Blocks<'a> {
 }
 
 /// One block: exclusive access to its rows' pieces.
-pub(crate) struct Block<'a> {
-    data: *mut f32,
+pub(crate) struct Block<'a, T = f32> {
+    data: *mut T,
     rows: usize,
     columns: usize,
     stride: usize,
-    borrow: PhantomData<&'a mut [f32]>,
+    borrow: PhantomData<&'a mut [T]>,
 }
 
-impl Block<'_> {
+impl<T> Block<'_, T> {
     /// This block's piece of its row `r`.
     #[inline(always)]
-    pub(crate) fn row_mut(&mut self, r: usize) -> &mut [f32] {
+    pub(crate) fn row_mut(&mut self, r: usize) -> &mut [T] {
         assert!(r < self.rows);
         // SAFETY: row `r` and `columns` lie inside the matrix (`Blocks::take`), no other block covers this piece
         // (each block is taken once), and `&mut self` keeps pieces of this block apart.

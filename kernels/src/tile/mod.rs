@@ -8,6 +8,7 @@
 //! does not depend on how many rows the tile has, so a row's result is the same bits in a full and in a tail tile.
 //! Called by [`crate::matmul`] (weights as panels) and [`crate::attention`] (keys, queries, probabilities, values).
 
+pub mod bf16;
 pub mod float32;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -25,6 +26,10 @@ pub const NR: usize = 32;
 /// Rows that a tile may have: as many as [`tile_rows`] has arms.
 const MOST_ROWS: usize = 12;
 
+/// One or two rows alone are too few chains of additions to hide an addition's latency: their tiles take eight registers
+/// of columns at a time, across panels.
+pub const FEW_ROWS: usize = 2;
+
 /// Steps of the depth to a turn of the loop, whose own instructions are a tenth of a small tile's.
 const TURN: usize = 4;
 
@@ -40,6 +45,8 @@ pub trait Product: Copy {
     type Left: Copy;
     /// A value of the right operand.
     type Right: Copy;
+    /// Rows that its tiles may have, if the instruction set's have so many.
+    const ROWS: usize;
 
     /// One step of the depth, in operations that every ISA has: `acc[i][j] += a[i] * b[j]`, where `a` are the `R` values
     /// at `at.a`, and `b[j]` the register of columns at `at.b + at.column(j)`.
@@ -120,7 +127,7 @@ pub struct TileArgs<'a, P: Product> {
     /// How the output is written.
     pub write: Write<'a>,
     /// What is read after this tile, to be fetched from memory meanwhile; may be empty.
-    pub ahead: &'a [P::Right],
+    pub ahead: &'a [u8],
 }
 
 /// How far a tile has come in its operands: what [`Tile::turns`] reads, and moves on.
@@ -133,7 +140,7 @@ pub struct Cursor<P: Product> {
     b_stride: usize,
     /// What is to be fetched into L2. Asking for a line is harmless wherever it lies, so the last turns need not stop at
     /// its end.
-    ahead: *const P::Right,
+    ahead: *const u8,
     /// Lines of that which fall to a turn. The compiler's loops ask for all of them, those in assembly for one at most.
     lines: usize,
 }
@@ -152,7 +159,7 @@ pub fn tile<P: Product, S: Tile<P>>(s: S, mut args: TileArgs<P>) {
     const { assert!(S::MR >= 1 && S::MR <= MOST_ROWS && (S::NV == 2 || S::NV == 4)) };
     let TileArgs { rows, depth, panels, b_stride, c_stride, .. } = args;
     let columns = size(&[panels, NR]);
-    assert!((1..=S::MR).contains(&rows) && panels >= 1 && c_stride >= columns);
+    assert!((1..=S::MR.min(P::ROWS)).contains(&rows) && panels >= 1 && c_stride >= columns);
     if depth > 0 {
         assert!(args.a.len() >= size(&[depth - 1, S::MR]).saturating_add(rows));
         assert!(args.b.len() >= size(&[panels - 1, b_stride]).saturating_add(size(&[depth, NR])));
@@ -171,17 +178,16 @@ pub fn tile<P: Product, S: Tile<P>>(s: S, mut args: TileArgs<P>) {
 /// The tile of exactly `args.rows` rows, `NV` registers of columns at a time.
 ///
 /// # Safety
-/// `args.rows` is 1 to `MR`, and the slices of `args` cover what its sizes say: `a` so many rows and steps, `b` so many
+/// `args.rows` is 1 to `MR` and to the product's `ROWS`, and the slices of `args` cover what its sizes say: `a` so many rows and steps, `b` so many
 /// panels and steps, `c` so many rows and columns.
 #[inline(always)]
 unsafe fn tile_rows<P: Product, S: Tile<P>, const NV: usize>(s: S, args: &mut TileArgs<P>) {
     let columns = args.panels * NR;
-    // A constant bound per ISA: the arms beyond its MR are not compiled. One or two rows alone are too few chains of
-    // additions to hide an addition's latency: they take eight registers of columns at a time, across panels.
+    // Constant bounds per ISA and product: the arms beyond them are not compiled.
     macro_rules! rows {
         ($($r:literal by $wide:expr),*) => {
             match args.rows {
-                $($r if $r <= S::MR => {
+                $($r if $r <= S::MR && $r <= P::ROWS => {
                     let wide = columns - columns % ($wide * S::LANES);
                     // SAFETY: the caller promises what the slices cover; both ranges lie within the columns, and `r` is
                     // the number of rows.
@@ -214,7 +220,7 @@ unsafe fn fixed<P: Product, S: Tile<P>, const R: usize, const C: usize>(
         b: args.b.as_ptr(),
         b_stride: args.b_stride,
         ahead: args.ahead.as_ptr(),
-        lines: size_of_val(args.ahead).div_ceil(LINE * all_turns),
+        lines: args.ahead.len().div_ceil(LINE * all_turns),
     };
     for strip in columns.step_by(C * S::LANES) {
         let mut acc = [[s.splat(0.0); C]; R];
@@ -271,8 +277,8 @@ unsafe fn turns<P: Product, S: Tile<P>, const R: usize, const C: usize>(
 ) {
     for _ in 0..turns {
         for _ in 0..at.lines {
-            s.prefetch_l2(at.ahead.cast());
-            at.ahead = at.ahead.wrapping_byte_add(LINE);
+            s.prefetch_l2(at.ahead);
+            at.ahead = at.ahead.wrapping_add(LINE);
         }
         for _ in 0..TURN {
             // SAFETY: the caller promises the values of so many steps.
@@ -303,6 +309,7 @@ mod tests {
     use super::*;
     use crate::buffer::Buffer;
     use crate::dispatch::{Arch, Isa, Kernel};
+    use zerocopy::IntoBytes;
 
     /// Every row of a full tile against tiles of fewer rows, whose loops are others.
     struct Rows {
@@ -323,14 +330,14 @@ mod tests {
             let mut b = Buffer::zeroed(shift + depth * NR);
             b.iter_mut().enumerate().for_each(|(i, b)| *b = value(i + 1));
             let b = &b[shift..];
-            let run = |rows: usize, a: &[f32], ahead: &[f32]| {
+            let run = |rows: usize, a: &[f32], ahead: &[u8]| {
                 let mut c = vec![0.5; rows * NR];
                 let (panels, b_stride, c_stride, write) = (1, 0, NR, Write::Add);
                 tile(s, TileArgs::<F32> { rows, depth, a, b, panels, b_stride, c: &mut c, c_stride, write, ahead });
                 c
             };
             let full = run(mr, &a, &[]);
-            assert_eq!(full, run(mr, &a, b), "what is fetched ahead changes nothing");
+            assert_eq!(full, run(mr, &a, b.as_bytes()), "what is fetched ahead changes nothing");
             for rows in 1..mr {
                 assert_eq!(full[..rows * NR], run(rows, &a, &[]), "{rows} rows, depth {depth}, shift {shift}");
             }

@@ -102,7 +102,7 @@ macro_rules! tile_loop {
             }
             // Where there is nothing to fetch, the line that is being read anyway is asked for again and again.
             let (mut ahead, line) = match at.lines {
-                0 => (at.b, 0),
+                0 => (at.b.cast(), 0),
                 _ => (at.ahead, LINE),
             };
             let [$([$($sum),+]),+] = acc;

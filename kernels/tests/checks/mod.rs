@@ -20,15 +20,33 @@ pub fn noise(seed: u64, len: usize) -> Vec<f32> {
 
 /// `x` as a left operand whose padding is NaN: reading past the rows shows.
 pub fn lhs(cpu: &Cpu, x: &[f32], m: usize, k: usize) -> Lhs {
-    let mut lhs = Lhs::new(cpu.isa(), m, k);
+    let mut lhs = Lhs::new(cpu.isa(), Storage::F32, m, k);
     let poison = vec![f32::NAN; m.next_multiple_of(cpu.isa().mr()) * k];
     cpu.pack_lhs(&poison, k, &mut lhs);
     cpu.pack_lhs(x, k, &mut lhs);
     lhs
 }
 
-pub fn weights(cpu: &Cpu, w: &[f32], n: usize, k: usize) -> Weights {
-    Weights::pack(cpu, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]))
+pub fn weights(cpu: &Cpu, storage: Storage, w: &[f32], n: usize, k: usize) -> Weights {
+    Weights::pack(cpu, storage, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]))
+}
+
+/// The value cut off to bfloat16.
+pub fn bf16(x: f32) -> f32 {
+    f32::from_bits(x.to_bits() & 0xFFFF_0000)
+}
+
+/// The storages that hold these weights as they are.
+pub fn storages<'a>(weights: impl IntoIterator<Item = &'a f32>) -> &'static [Storage] {
+    match weights.into_iter().all(|&w| bf16(w) == w) {
+        true => &[Storage::F32, Storage::Bf16],
+        false => &[Storage::F32],
+    }
+}
+
+/// Every CPU with every such storage.
+fn stored<'a>(cpus: &'a [Cpu], storages: &'a [Storage]) -> impl Iterator<Item = (&'a Cpu, Storage)> {
+    cpus.iter().flat_map(|cpu| storages.iter().map(move |&storage| (cpu, storage)))
 }
 
 #[track_caller]
@@ -41,17 +59,17 @@ pub fn assert_close(what: &str, cpu: &Cpu, got: f32, want: f64, tolerance: f64) 
     );
 }
 
-/// Product, and product onto a residual: `a` (m, k), `w` (n, k).
+/// Product, and product onto a residual: `a` (m, k), `w` (n, k), in every storage that holds `w`.
 pub fn check_matmul(cpus: &[Cpu], a: &[f32], w: &[f32], m: usize, n: usize, k: usize) {
     let want = reference::matmul(a, w, m, n, k);
     // Terms are below 1: k terms err by at most k^2 / 2 ulp, in practice by the square root.
     let tolerance = 1e-7 * (k as f64 + 1.0);
-    for cpu in cpus {
-        let (a, w) = (lhs(cpu, a, m, k), weights(cpu, w, n, k));
+    for (cpu, storage) in stored(cpus, storages(w)) {
+        let (a, w) = (lhs(cpu, a, m, k), weights(cpu, storage, w, n, k));
         let mut out = vec![f32::NAN; m * n];
         cpu.matmul(&a, &w, &mut out);
         for (&got, &want) in out.iter().zip(&want) {
-            assert_close(&format!("matmul {m}x{k}x{n}"), cpu, got, want, tolerance);
+            assert_close(&format!("matmul {m}x{k}x{n}, {storage:?}"), cpu, got, want, tolerance);
         }
         let mut sum = noise(3, m * n);
         let before = sum.clone();
@@ -62,20 +80,20 @@ pub fn check_matmul(cpus: &[Cpu], a: &[f32], w: &[f32], m: usize, n: usize, k: u
     }
 }
 
-/// The gated product of `x` (m, k) with `gate` and `up` (f, k), its padding included.
+/// The gated product of `x` (m, k) with `gate` and `up` (f, k), its padding included, in every storage that holds them.
 pub fn check_gated(cpus: &[Cpu], x: &[f32], gate: &[f32], up: &[f32], [m, f, k]: [usize; 3]) {
     let (g, u) = (reference::matmul(x, gate, m, f, k), reference::matmul(x, up, m, f, k));
     let want: Vec<f64> = g.into_iter().zip(u).map(|(g, u)| reference::silu_mul(g, u)).collect();
     let read = |w: &[f32], row: usize, out: &mut [f32]| out.copy_from_slice(&w[row * k..][..k]);
-    for cpu in cpus {
-        let w = Weights::pack_gated(cpu, k, f, |r, out| read(gate, r, out), |r, out| read(up, r, out));
-        let mut out = Lhs::new(cpu.isa(), m, f.next_multiple_of(NR));
+    for (cpu, storage) in stored(cpus, storages(gate.iter().chain(up))) {
+        let w = Weights::pack_gated(cpu, storage, k, f, |r, out| read(gate, r, out), |r, out| read(up, r, out));
+        let mut out = Lhs::new(cpu.isa(), Storage::F32, m, f.next_multiple_of(NR));
         cpu.matmul_silu_mul(&lhs(cpu, x, m, k), &w, &mut out);
         for i in 0..m {
             for j in 0..f.next_multiple_of(NR) {
                 let want = if j < f { want[i * f + j] } else { 0.0 };
                 let tolerance = 1e-6 * (1.0 + want.abs()) * (k as f64).sqrt();
-                assert_close("silu(gate) * up", cpu, out.get(i, j), want, tolerance);
+                assert_close(&format!("silu(gate) * up, {storage:?}"), cpu, out.get(i, j), want, tolerance);
             }
         }
     }
@@ -88,7 +106,7 @@ pub fn check_rms_norm(cpus: &[Cpu], x: &[f32], weight: &[f32], m: usize) {
     let want: Vec<Vec<f64>> = x.chunks_exact(k).map(twin).collect();
     let norm = RmsNorm { weight, eps: 1e-6 };
     for cpu in cpus {
-        let mut out = Lhs::new(cpu.isa(), m, k);
+        let mut out = Lhs::new(cpu.isa(), Storage::F32, m, k);
         cpu.rms_norm(x, norm, &mut out);
         for (i, (row, want)) in x.chunks_exact(k).zip(&want).enumerate() {
             let mut vector = vec![f32::NAN; k];
@@ -168,7 +186,7 @@ pub fn attention_batch(
         let prepare = |weight| QkNormRope { norm: RmsNorm { weight, eps: 1e-6 }, rope: &rope };
         let pieces: Vec<KvPiece> = runs.iter().flat_map(Run::pieces).collect();
         cpu.store_kv(columns(heads * d), columns((heads + kv_heads) * d), Some(prepare(k_norm)), &pieces, &mut kv);
-        let mut out = Lhs::new(cpu.isa(), m, heads * d);
+        let mut out = Lhs::new(cpu.isa(), Storage::F32, m, heads * d);
         cpu.attention(shape, columns(0), prepare(q_norm), &runs, &kv, &mut out);
         for (run, i) in runs.iter().zip(owners) {
             result[i].extend(run.rows.clone().map(|row| (0..heads * d).map(|p| out.get(row, p)).collect()));

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::file::access;
 use crate::progress;
 use format::{ENTRY_WORDS, FIXED_WORDS, MAGIC, PAGE, VERSION, header_words};
-use ironrank_kernels::{Cpu, MappedFile, NR, Weights};
+use ironrank_kernels::{Cpu, MappedFile, NR, Storage, Weights};
 use rustix::fs::statfs;
 use slot::{Slot, Unfinished};
 use std::fs::{self, File, TryLockError};
@@ -304,7 +304,7 @@ impl<'a> PackedFile<'a> {
         let mut start = self.header_bytes();
         let mut spans = Vec::with_capacity(self.shapes.len() + 1);
         let (rows, row_bytes) = self.embedding_shape();
-        let matrices = self.shapes.iter().map(|&(k, n)| ((k, n), Weights::packed_bytes(k, n)));
+        let matrices = self.shapes.iter().map(|&(k, n)| ((k, n), Weights::packed_bytes(Storage::F32, k, n)));
         let parts = matrices.chain([((rows, row_bytes), rows * row_bytes)]);
         for (entry, ((a, b), bytes)) in header[FIXED_WORDS..].as_chunks::<ENTRY_WORDS>().0.iter().zip(parts) {
             if entry[..3] != [start as u64, a as u64, b as u64] {
@@ -340,7 +340,8 @@ impl<'a> PackedFile<'a> {
             _ => self.embedding.clone(),
         };
         let matrices = spans.iter().zip(self.shapes);
-        let matrices = matrices.map(|((span, _), &(k, n))| Weights::mapped(&file, span.start, k, n)).collect();
+        let matrices =
+            matrices.map(|((span, _), &(k, n))| Weights::mapped(&file, span.start, Storage::F32, k, n)).collect();
         Ok(Packed { matrices, embedding, file: Some(opened) })
     }
 

@@ -8,7 +8,7 @@ use super::super::workspace::Widths;
 use crate::checkpoint::packed::{self, Packed};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::{Error, ErrorKind, Result};
-use ironrank_kernels::{Cpu, NR, Rope, Weights};
+use ironrank_kernels::{Cpu, NR, Rope, Storage, Weights};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -147,7 +147,7 @@ impl Layer {
                 let keys = tensor("self_attn.k_proj", [kv, hidden])?;
                 let values = tensor("self_attn.v_proj", [kv, hidden])?;
                 let first_key = widths.queries();
-                Weights::pack(cpu, qkv_shape.0, qkv_shape.1, |row, out| match row {
+                Weights::pack(cpu, Storage::F32, qkv_shape.0, qkv_shape.1, |row, out| match row {
                     row if row < q => queries(row, out),
                     row if row < first_key => out.fill(0.0),
                     row if row < first_key + kv => keys(row - first_key, out),
@@ -156,16 +156,16 @@ impl Layer {
             }
             1 => {
                 let output = tensor("self_attn.o_proj", [hidden, q])?;
-                Weights::pack(cpu, output_shape.0, output_shape.1, output)
+                Weights::pack(cpu, Storage::F32, output_shape.0, output_shape.1, output)
             }
             2 => {
                 let gate = tensor("mlp.gate_proj", [intermediate, hidden])?;
                 let up = tensor("mlp.up_proj", [intermediate, hidden])?;
-                Weights::pack_gated(cpu, hidden, intermediate, gate, up)
+                Weights::pack_gated(cpu, Storage::F32, hidden, intermediate, gate, up)
             }
             _ => {
                 let down = tensor("mlp.down_proj", [hidden, intermediate])?;
-                Weights::pack(cpu, down_shape.0, down_shape.1, |row, out| {
+                Weights::pack(cpu, Storage::F32, down_shape.0, down_shape.1, |row, out| {
                     let (weights, surplus) = out.split_at_mut(intermediate);
                     down(row, weights);
                     surplus.fill(0.0);

@@ -1,8 +1,8 @@
 //! `config.json`, with the overrides of the command line merged over it, to a [`Config`].
 //!
-//! Invariant: every key that changes what Qwen3 computes is honoured or refused with one sentence that names file, key,
-//! value found and what is supported; keys that don't are ignored. Called by `Checkpoint` and, for its keys,
-//! by `head`.
+//! Invariant: a key that is not what it should be is refused with one sentence that names file, key, value found and what
+//! is supported. Which keys an architecture cannot honour is known there. Called by `architecture` and, for its keys, by
+//! `Checkpoint` and `head`.
 
 use super::fault::shown;
 use super::tensor::Dtype;
@@ -12,7 +12,7 @@ use serde_json::Value;
 /// What a command line or the environment puts in place of keys of `config.json` (`--hf-overrides`).
 pub type Overrides = serde_json::Map<String, Value>;
 
-/// The shape of a Qwen3 model and the constants of its forward pass.
+/// The shape of a model and the constants of its forward pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Width of the residual stream.
@@ -46,8 +46,6 @@ pub struct Config {
 /// The largest value of any size but `vocab_size` and positions; products of three stay far below 2^63.
 const MAX_SIZE: u64 = 1 << 20;
 const MAX_VOCAB: u64 = 1 << 24;
-/// As long as a head is wide.
-const HEAD_NORM: &str = "model.layers.0.self_attn.q_norm.weight";
 
 /// The merged keys, and where each came from.
 pub(super) struct Keys<'a> {
@@ -55,9 +53,6 @@ pub(super) struct Keys<'a> {
     merged: Overrides,
     overrides: &'a Overrides,
 }
-
-/// The shape of a tensor that the files have.
-pub(super) type Shapes<'a> = &'a dyn Fn(&str) -> Option<Vec<usize>>;
 
 impl<'a> Keys<'a> {
     /// Merges `overrides` over the JSON text of the file called `file`.
@@ -81,6 +76,11 @@ impl Keys<'_> {
     /// The value of `key`; JSON's null counts as absent, as in Python's configurations.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.merged.get(key).filter(|v| !v.is_null())
+    }
+
+    /// Whether `key` is there and null.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.merged.get(key).is_some_and(Value::is_null)
     }
 
     /// Where the value of `key` comes from.
@@ -113,59 +113,9 @@ impl Keys<'_> {
         found.ok_or_else(|| self.refuse(key, &format!("a number from {least} to below {below}")))
     }
 
-    /// Refuses what would change the forward pass and is not built.
-    fn refuse_unsupported(&self) -> Result<()> {
-        for key in ["attention_bias", "mlp_bias", "use_bidirectional_attention"] {
-            if self.flag(key)? {
-                return Err(self.refuse(key, "false, the only value supported"));
-            }
-        }
-        if self.get("is_causal").is_some_and(|v| v != true) {
-            return Err(self.refuse("is_causal", "true, the only value supported"));
-        }
-        self.refuse_windows()?;
-        if self.get("hidden_act").is_some_and(|v| v != "silu") {
-            return Err(self.refuse("hidden_act", "\"silu\", the only activation supported"));
-        }
-        for key in ["quantization_config", "compression_config"] {
-            if self.get(key).is_some() {
-                return Err(self.refuse(key, "none: only bf16, f16 and f32 tensors are supported"));
-            }
-        }
-        if self.get("partial_rotary_factor").is_some_and(|v| v.as_f64() != Some(1.0)) {
-            return Err(self.refuse("partial_rotary_factor", "1, the only value supported"));
-        }
-        if let Some(types) = self.get("layer_types") {
-            let full = |types: &Vec<Value>| types.iter().all(|t| t == "full_attention");
-            if !types.as_array().is_some_and(full) {
-                return Err(self.refuse("layer_types", "\"full_attention\" for every layer, the only type supported"));
-            }
-        }
-        ["rope_scaling", "rope_parameters"].into_iter().try_for_each(|key| self.refuse_scaling(key))
-    }
-
-    /// Refuses windows where any layer may have one; without a `sliding_window` it is 4,096 tokens, as in Hugging Face's
-    /// library.
-    fn refuse_windows(&self) -> Result<()> {
-        let absent = self.merged.get("sliding_window").is_some_and(Value::is_null);
-        // Which layers have one; those that are not full are refused with it.
-        if !self.flag("use_sliding_window")? || absent || self.get("layer_types").is_some() {
-            return Ok(());
-        }
-        let first = self.get("max_window_layers").and_then(Value::as_u64);
-        let layers = self.get("num_hidden_layers").and_then(Value::as_u64);
-        match first.zip(layers).is_some_and(|(first, layers)| layers <= first) {
-            true => Ok(()),
-            false => {
-                let key = if self.get("sliding_window").is_some() { "sliding_window" } else { "use_sliding_window" };
-                Err(self.refuse(key, "null or use_sliding_window false: sliding windows are unsupported"))
-            }
-        }
-    }
-
     /// Refuses rotary embeddings of another form than the default, which an object without a `rope_type` has too, unless
     /// it holds what only another form can mean.
-    fn refuse_scaling(&self, key: &str) -> Result<()> {
+    pub fn refuse_scaling(&self, key: &str) -> Result<()> {
         let Some(rope) = self.get(key) else { return Ok(()) };
         let plain = rope.as_object().is_some_and(|rope| {
             let there = || rope.iter().filter(|(_, value)| !value.is_null());
@@ -181,9 +131,8 @@ impl Keys<'_> {
         }
     }
 
-    /// Checks every key that concerns the forward pass.
-    pub fn config(&self, shapes: Shapes) -> Result<Config> {
-        self.refuse_unsupported()?;
+    /// The sizes and constants of a decoder whose heads, where no key says so, are `head_dim` wide.
+    pub fn config(&self, head_dim: usize) -> Result<Config> {
         let hidden_size = self.size("hidden_size", MAX_SIZE)?;
         let num_attention_heads = self.size("num_attention_heads", 4096)?;
         let num_key_value_heads = match self.get("num_key_value_heads") {
@@ -196,11 +145,7 @@ impl Keys<'_> {
         }
         let head_dim = match self.get("head_dim") {
             Some(_) => self.size("head_dim", 4096)?,
-            // The length of a head's norm is the same number; without tensors it is the library's default.
-            None => match shapes(HEAD_NORM).as_deref() {
-                Some(&[found]) if (1..=4096).contains(&found) => found,
-                _ => 128,
-            },
+            None => head_dim,
         };
         if !head_dim.is_multiple_of(2) {
             return Err(

@@ -5,6 +5,7 @@
 //! overrides or of `config.json`, over `1_LogitScore`, over `no` and `yes`, as in vLLM; and a `score.weight` over all of
 //! them. Called by `Checkpoint`.
 
+use super::architecture::Architecture;
 use super::config::Keys;
 use super::fault::{fail, shown};
 use super::modules::{Find, Modules};
@@ -16,9 +17,9 @@ use std::path::Path;
 /// How the last hidden state becomes a margin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// An original `Qwen3ForCausalLM`: rows of the output matrix.
+    /// An original reranker, such as a `Qwen3ForCausalLM`: rows of the output matrix.
     Tokens(Answers),
-    /// A converted `Qwen3ForSequenceClassification`: `score.weight`, and `score.bias` if `bias`.
+    /// A converted one, such as a `Qwen3ForSequenceClassification`: `score.weight`, and `score.bias` if `bias`.
     Score {
         /// Whether there is a `score.bias`.
         bias: bool,
@@ -79,8 +80,9 @@ impl fmt::Display for Activation {
     }
 }
 
-/// What a model is for.
+/// What a model is, and what it is for.
 pub(super) struct Task {
+    pub architecture: Architecture,
     pub head: Head,
     pub activation: Activation,
     /// Why the activation is not the usual one, or what is not heard about it, as the end of a sentence.
@@ -105,7 +107,7 @@ impl Task {
     pub fn of(keys: &Keys, origin: &Origin) -> Result<Self> {
         let modules = origin.find.map(Modules::read).transpose()?.unwrap_or_default();
         let has = |name: &str| origin.has.is_some_and(|has| has(name));
-        let converted = is_converted(keys)?;
+        let (architecture, converted) = Architecture::of(keys)?;
         // A score.weight that is there decides: overrides meant for the original are also given to converted models.
         let named = keys.flag("is_original_qwen3_reranker")? || keys.get("classifier_from_token").is_some();
         let original = named || modules.logit_score.is_some();
@@ -123,22 +125,7 @@ impl Task {
             notices.extend(doubt(keys, origin.dir)?);
         }
         let (activation, activation_note) = activation(keys, &modules)?;
-        Ok(Self { head, activation, activation_note, prompt: modules.prompt, notices })
-    }
-}
-
-/// Whether the architecture is that of a converted model.
-fn is_converted(keys: &Keys) -> Result<bool> {
-    const SUPPORTED: &str = "[\"Qwen3ForCausalLM\"] (the original reranker) or [\"Qwen3ForSequenceClassification\"]";
-    let names = keys.get("architectures").and_then(Value::as_array).map(Vec::as_slice);
-    let converted = match names {
-        Some([Value::String(name)]) if name == "Qwen3ForCausalLM" => false,
-        Some([Value::String(name)]) if name == "Qwen3ForSequenceClassification" => true,
-        _ => return Err(keys.refuse("architectures", SUPPORTED)),
-    };
-    match keys.get("model_type").is_some_and(|t| t != "qwen3") {
-        true => Err(keys.refuse("model_type", "\"qwen3\"")),
-        false => Ok(converted),
+        Ok(Self { architecture, head, activation, activation_note, prompt: modules.prompt, notices })
     }
 }
 

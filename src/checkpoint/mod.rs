@@ -5,6 +5,7 @@
 //! each tensor, by which it is known (`digest`) and by which a damaged one shows (`sound`). Called by `startup`, `check`
 //! and `download`, and by the model, which packs the rows.
 
+pub mod architecture;
 mod config;
 mod fault;
 mod head;
@@ -24,6 +25,7 @@ pub use tensor::{Dtype, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::file::directory::{self, CONFIG};
+use architecture::{Architecture, Matrix, Part, layer_tensor};
 use config::Keys;
 use fault::{fail, shown};
 use head::{Origin, Task};
@@ -42,6 +44,8 @@ use xxhash_rust::xxh3::xxh3_128;
 static BUILTIN_CONFIG: &[u8] = include_bytes!("../../assets/config.json");
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The tensor of the norm behind the layers: (hidden).
+pub const NORM: &str = "model.norm.weight";
 const OUTPUT: &str = "lm_head.weight";
 
 /// A model's configuration and tensors.
@@ -87,7 +91,7 @@ impl Checkpoint {
             let keys = Keys::merge(&json, &file, overrides)?;
             let find = |name: &str| dir.join(name);
             let task = Task::of(&keys, &Origin { find: Some(&find), dir, has: Some(&has) })?;
-            Ok((keys.config(&shape)?, task))
+            Ok((task.architecture.config(&keys, &shape)?, task))
         });
         match (described, shards) {
             (Ok((config, task)), Ok(shards)) => {
@@ -132,7 +136,8 @@ impl Checkpoint {
     fn synthetic(find: Option<Find>, json: &[u8], file: &str, overrides: &Overrides) -> Result<Self> {
         let keys = Keys::merge(json, file, overrides)?;
         let task = Task::of(&keys, &Origin { find, dir: Path::new(""), has: None })?;
-        Ok(Self::of(keys.config(&|_| None)?, task, "The synthetic checkpoint".to_owned()).named())
+        let config = task.architecture.config(&keys, &|_| None)?;
+        Ok(Self::of(config, task, "The synthetic checkpoint".to_owned()).named())
     }
 
     fn of(config: Config, task: Task, name: String) -> Self {
@@ -150,6 +155,16 @@ impl Checkpoint {
     /// The configuration, overrides included.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What its layers compute.
+    pub fn architecture(&self) -> Architecture {
+        self.task.architecture
+    }
+
+    /// What each layer consists of.
+    pub fn layer(&self) -> Vec<Part> {
+        self.task.architecture.layer(&self.config)
     }
 
     /// Which head this checkpoint has.
@@ -179,26 +194,14 @@ impl Checkpoint {
 
     /// Name and shape of every tensor that the model needs, in the order of the forward pass.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let c = &self.config;
-        let (hidden, q, kv) = (c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
+        let (c, layer) = (&self.config, self.layer());
+        let hidden = c.hidden_size;
         let mut all = vec![(EMBEDDING.to_owned(), vec![c.vocab_size, hidden])];
-        for layer in 0..c.num_hidden_layers {
-            let mut add = |name: &str, shape: &[usize]| {
-                all.push((format!("model.layers.{layer}.{name}.weight"), shape.to_vec()));
-            };
-            add("input_layernorm", &[hidden]);
-            add("self_attn.q_proj", &[q, hidden]);
-            add("self_attn.k_proj", &[kv, hidden]);
-            add("self_attn.v_proj", &[kv, hidden]);
-            add("self_attn.o_proj", &[hidden, q]);
-            add("self_attn.q_norm", &[c.head_dim]);
-            add("self_attn.k_norm", &[c.head_dim]);
-            add("post_attention_layernorm", &[hidden]);
-            add("mlp.gate_proj", &[c.intermediate_size, hidden]);
-            add("mlp.up_proj", &[c.intermediate_size, hidden]);
-            add("mlp.down_proj", &[hidden, c.intermediate_size]);
+        for index in 0..c.num_hidden_layers {
+            let tensors = layer.iter().flat_map(Part::tensors);
+            all.extend(tensors.map(|(name, shape)| (layer_tensor(index, name), shape)));
         }
-        all.push(("model.norm.weight".to_owned(), vec![hidden]));
+        all.push((NORM.to_owned(), vec![hidden]));
         match self.task.head {
             Head::Tokens(_) if c.tie_word_embeddings => {}
             Head::Tokens(_) => all.push((OUTPUT.to_owned(), vec![c.vocab_size, hidden])),
@@ -271,10 +274,11 @@ impl Checkpoint {
     /// The size of what the model reads while it runs: the matrices that are packed for the kernels, in float32, without
     /// what pads them, and the embedding as it is.
     pub fn packed_bytes(&self) -> u64 {
-        let matrices = self.tensors().into_iter().filter(|(name, shape)| name.contains(".layers.") && shape.len() == 2);
-        let matrices: u64 = matrices.map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>() * 4).sum();
+        let layer = self.layer();
+        let tensors = layer.iter().filter_map(Part::matrix).flat_map(Matrix::tensors);
+        let layer: u64 = tensors.map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>() * 4).sum();
         let embedding = self.places.as_ref().and_then(|places| places.get(EMBEDDING)).map_or(0, |place| place.bytes);
-        matrices + embedding as u64
+        self.config.num_hidden_layers as u64 * layer + embedding as u64
     }
 
     /// The embedding matrix `[vocab_size, hidden_size]`.
@@ -380,16 +384,15 @@ impl Checkpoint {
             problems.push(fail(Path::new(&place.file), what));
         }
         if let Some((name, place)) = places.first_key_value() {
-            let architecture = match self.task.head {
-                Head::Tokens(_) => "Qwen3ForCausalLM",
-                Head::Score { .. } => "Qwen3ForSequenceClassification",
+            let classes = self.task.architecture.classes();
+            let class = match self.task.head {
+                Head::Tokens(_) => classes.causal,
+                Head::Score { .. } => classes.classification,
             };
             let (name, more, layers) = (shown(name), and_more(places.len()), self.config.num_hidden_layers);
             problems.push(fail(
                 Path::new(&place.file),
-                format!(
-                    "has tensor {name}{more}, which a {architecture} with num_hidden_layers {layers} does not have"
-                ),
+                format!("has tensor {name}{more}, which a {class} with num_hidden_layers {layers} does not have"),
             ));
         }
         if problems.is_empty() { Ok(known) } else { Err(problems) }
@@ -413,7 +416,7 @@ fn read_config(dir: &Path) -> Result<(Vec<u8>, String)> {
     }
 }
 
-/// The tensors under the names of `Qwen3ForCausalLM`.
+/// The tensors under the names of a causal model.
 fn canonical(dir: &Path, shards: Shards) -> Result<Shards> {
     let mut renamed = BTreeMap::new();
     for (name, place) in shards.places {

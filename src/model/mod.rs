@@ -1,7 +1,7 @@
 //! The registry of architectures: a checkpoint becomes a [`Model`].
 //!
-//! What all of them do is in `forward`. Called by the start-up code. A new architecture is a file here and an arm in
-//! [`load`].
+//! What all of them do is in `forward`. Called by the start-up code. A new architecture is a directory here and an arm in
+//! [`load`]; what its layers consist of is known to the checkpoint.
 
 mod cost;
 mod forward;
@@ -14,7 +14,8 @@ pub use forward::{Model, Outcome, Progress, Rows, Slot};
 pub use head::LinearHead;
 pub use qwen3::Qwen3;
 
-use crate::checkpoint::packed::Packed;
+use crate::checkpoint::architecture::Architecture;
+use crate::checkpoint::packed::{self, Packed};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
 use ironrank_kernels::Cpu;
@@ -30,13 +31,13 @@ pub fn buffer_bytes(config: &Config, tokens: usize, max_model_len: usize) -> usi
 /// The packed weights of `checkpoint` that an earlier start has left in the directory `cache`, all of them checked. It
 /// takes as long as parsing a tokenizer does, and needs nothing of it.
 pub fn find(cpu: &Cpu, checkpoint: &Checkpoint, cache: &Path) -> Option<Packed> {
-    cpu.spread(|| qwen3::find(cpu, checkpoint, cache))
+    cpu.spread(|| packed::open(cpu, checkpoint, cache))
 }
 
 /// The packed weights of `checkpoint`, packed now if [`find`] has none; they are kept in the directory `cache`, if there is
 /// one. Errors are of kind [`ErrorKind::Checkpoint`](crate::error::ErrorKind::Checkpoint).
 pub fn pack(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Packed> {
-    cpu.spread(|| qwen3::pack(cpu, checkpoint, cache))
+    cpu.spread(|| packed::load(cpu, checkpoint, cache))
 }
 
 /// The model of `checkpoint`, whose `packed` weights are those of [`find`] or [`pack`]. Positions from `max_model_len` on
@@ -48,6 +49,7 @@ pub fn load(
     head: LinearHead,
     max_model_len: usize,
 ) -> Result<Box<dyn Model>> {
-    // The checkpoint refuses every architecture but Qwen3 when it is opened.
-    Ok(Box::new(qwen3::Qwen3::load(cpu, checkpoint, packed, head, max_model_len)?))
+    match checkpoint.architecture() {
+        Architecture::Qwen3 => Ok(Box::new(Qwen3::load(cpu, checkpoint, packed, head, max_model_len)?)),
+    }
 }

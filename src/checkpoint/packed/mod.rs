@@ -11,6 +11,7 @@
 
 mod entry;
 mod format;
+mod matrix;
 mod slot;
 
 pub use entry::{Entry, Kind, entries, remove, remove_idle_locks};
@@ -23,6 +24,7 @@ use crate::file::access;
 use crate::progress;
 use format::{ENTRY_WORDS, FIXED_WORDS, MAGIC, PAGE, VERSION, header_words};
 use ironrank_kernels::{Cpu, MappedFile, NR, Storage, Weights};
+use matrix::{Matrices, Shape};
 use rustix::fs::statfs;
 use slot::{Slot, Unfinished};
 use std::fs::{self, File, TryLockError};
@@ -39,12 +41,10 @@ const PROGRESS: &str = "packing the weights {wide_bar} {pos}/{len} matrices, {et
 /// tmpfs and ramfs, as `statfs` calls them.
 const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58F6];
 
-/// Depth and outputs of a matrix.
-pub type Shape = (usize, usize);
-
 /// What a model reads while it runs.
 pub struct Packed {
-    /// The packed matrices, in order, until a model has taken them.
+    /// The matrices of the first layer, as its architecture lists them, then those of the next, until a model has taken
+    /// them.
     pub matrices: Vec<Weights>,
     /// The embedding, in the checkpoint's type.
     pub embedding: Tensor,
@@ -81,31 +81,25 @@ impl Packed {
     }
 }
 
-/// The matrices of `shapes`, in order, and the embedding, from the file in the directory `cache`, all of which is checked;
-/// `None` if it is not there or not what it should be.
-pub fn open(cpu: &Cpu, checkpoint: &Checkpoint, cache: &Path, shapes: &[Shape]) -> Option<Packed> {
-    let embedding = checkpoint.embedding().ok()?;
-    PackedFile::of(cache, checkpoint, shapes, &embedding).opened(cpu).ok()
+/// The matrices and the embedding, from the file in the directory `cache`, all of which is checked; `None` if it is not
+/// there or not what it should be.
+pub fn open(cpu: &Cpu, checkpoint: &Checkpoint, cache: &Path) -> Option<Packed> {
+    let (embedding, shapes) = (checkpoint.embedding().ok()?, Matrices::of(checkpoint).shapes());
+    PackedFile::of(cache, checkpoint, &shapes, &embedding).opened(cpu).ok()
 }
 
-/// The matrices of `shapes`, in order, and the embedding: from the file in the directory `cache`, made if need be, or in
-/// memory when there is no directory or no file can be had in it, which costs one line in the log. `pack(i)` packs
-/// matrix `i`.
-pub fn load(
-    cpu: &Cpu,
-    checkpoint: &Checkpoint,
-    cache: Option<&Path>,
-    shapes: &[Shape],
-    pack: impl Fn(usize) -> Result<Weights>,
-) -> Result<Packed> {
-    let embedding = checkpoint.embedding()?;
+/// The matrices and the embedding: from the file in the directory `cache`, made if need be, or in memory when there is no
+/// directory or no file can be had in it, which costs one line in the log.
+pub fn load(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Packed> {
+    let (embedding, matrices) = (checkpoint.embedding()?, Matrices::of(checkpoint));
+    let shapes = matrices.shapes();
     let pack = |i: usize| {
-        let weights = pack(i)?;
+        let weights = matrices.pack(cpu, i)?;
         checkpoint.release();
         Ok(weights)
     };
     if let Some(dir) = cache {
-        let file = PackedFile::of(dir, checkpoint, shapes, &embedding);
+        let file = PackedFile::of(dir, checkpoint, &shapes, &embedding);
         match file.open_or_make(cpu, &pack) {
             Ok(packed) => return Ok(packed),
             Err(Failure::Checkpoint(err)) => return Err(err),

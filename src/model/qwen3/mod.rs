@@ -18,7 +18,6 @@ use crate::prefix_cache::KvRows;
 use ironrank_kernels::{Buffer, Cpu, Heads, QkNormRope, RmsNorm, Run};
 use std::ops::Range;
 use weights::{Layer, ModelWeights};
-pub(super) use weights::{find, pack};
 
 /// Chunks are whole numbers of these rows: a task of attention, and whole register tiles of every ISA.
 const CHUNK_STEP: usize = 48;

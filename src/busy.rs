@@ -1,7 +1,7 @@
 //! How busy the machine was with other things while something was measured: what the kernel counts for the CPUs that this
 //! process may use, without what it took itself.
 //!
-//! Invariant: nothing is required; where `/proc` tells nothing, nothing is said. Called by `bench` and `check`.
+//! Invariant: nothing is required; where `/proc` tells nothing, nothing is said. Called by `bench`, `check` and `compare`.
 
 use std::collections::BTreeSet;
 use std::fmt;

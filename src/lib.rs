@@ -24,6 +24,7 @@
 //! - [`serve`]: the life of a server as a command: place, model, answers, stop.
 //! - [`server`]: HTTP; requests and answers field for field.
 //! - [`check`]: whether a model will load here, what it will take, and what is wrong.
+//! - [`compare`]: how far the scores of a precision are from exact ones.
 //! - [`mod@file`]: what a person has brought, opened; what is wrong with it, said.
 //! - [`cache`]: the packed weights that starts have left, and what of them is of no use.
 //! - [`download`]: the files of a model, from the hub into a directory.
@@ -46,6 +47,7 @@ pub mod busy;
 pub mod cache;
 pub mod check;
 pub mod checkpoint;
+pub mod compare;
 pub mod download;
 pub mod engine;
 pub mod error;

@@ -1,4 +1,4 @@
-//! The program: parse options, load the model, serve or measure it or score a file with it; or check or fetch one, or
+//! The program: parse options, load the model, serve, measure or compare it or score a file with it; or check or fetch one, or
 //! ask a server how it is; leave with an exit code.
 //!
 //! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
@@ -9,12 +9,14 @@
 use ironrank::bench;
 use ironrank::cache;
 use ironrank::check;
+use ironrank::compare;
 use ironrank::download;
 use ironrank::error::{ErrorKind, Result};
 use ironrank::health;
 use ironrank::logging;
 use ironrank::options::{
-    self, BenchOptions, CacheOptions, CheckOptions, Command, DownloadOptions, HealthOptions, LogOptions, ScoreOptions,
+    self, BenchOptions, CacheOptions, CheckOptions, Command, CompareOptions, DownloadOptions, HealthOptions,
+    LogOptions, ScoreOptions,
 };
 use ironrank::score::{self, Outcome};
 use ironrank::serve;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         }
         Command::Score(options) => run(&options.log, |signals| score_file(&options, signals)),
         Command::Check(options) => run(&options.log, |_| Ok(check_model(&options))),
+        Command::Compare(options) => run(&options.log, |_| compare_precisions(&options).map(|()| ExitCode::SUCCESS)),
         Command::Cache(options) => run(&options.log, |_| tidy(&options)),
         Command::Download(options) => run(&options.log, |_| fetch(&options).map(|()| ExitCode::SUCCESS)),
         Command::Health(asked) => check_health(asked),
@@ -85,6 +88,16 @@ fn check_health(asked: Option<HealthOptions>) -> ExitCode {
 
 fn measure(options: &BenchOptions) -> Result<()> {
     let report = bench::run(options)?;
+    match options.json {
+        true => println!("{}", report.to_json()),
+        false => print!("{report}"),
+    }
+    Ok(())
+}
+
+/// Scores pairs twice and says how well both agree.
+fn compare_precisions(options: &CompareOptions) -> Result<()> {
+    let report = compare::run(options)?;
     match options.json {
         true => println!("{}", report.to_json()),
         false => print!("{report}"),

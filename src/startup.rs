@@ -1,4 +1,4 @@
-//! From options to a model that is ready to score: what `serve`, `score` and `bench` have in common, and `check` looks at.
+//! From options to a model that is ready to score: what `serve`, `score`, `bench` and `compare` have in common, and `check` looks at.
 
 use crate::checkpoint::{Activation, Checkpoint, Config, packed};
 use crate::engine::{BatchLimits, Engine, QueueLimits};

@@ -3,23 +3,23 @@
 //! The engine runs in this process, as it does under the server; what is left out is HTTP. The limits are measured
 //! right before and after, since the clock of most machines drifts. Called by `main`.
 
+mod measured;
 mod ragflow;
 mod report;
 mod workload;
 
+pub(crate) use measured::{Measured, measure};
 pub use ragflow::Ragflow;
 pub use report::{Limits, Passages, Report};
 
 use crate::busy::{Busy, Counts};
-use crate::engine::{Engine, QueueLimits, Work};
+use crate::engine::{Engine, QueueLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Resident;
 use crate::model;
 use crate::options::{BenchOptions, EngineOptions};
-use crate::progress;
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
 use crate::startup::{self, Loaded, Prompts};
-use std::pin::pin;
 use std::time::{Duration, Instant};
 use workload::{Request, Requests};
 
@@ -29,9 +29,6 @@ pub(crate) const PASSAGE_TOKENS: usize = 512;
 
 /// The answer is measured when it is likely to take no longer than this, in seconds, and computed otherwise.
 const PATIENCE: f64 = 60.0;
-
-/// How often the progress bar moves.
-const TICK: Duration = Duration::from_millis(200);
 
 /// Loads the model, runs the workload and says what was measured.
 pub fn run(options: &BenchOptions) -> Result<Report> {
@@ -95,35 +92,6 @@ fn limits(options: &EngineOptions) -> Result<Limits> {
     // What the compiler made of portable code has no peak of its own.
     let has_peak = cpu.isa().name() != "portable";
     Ok(Limits { gflops: has_peak.then(|| cpu.fma_peak()), gigabytes_per_s: cpu.read_bandwidth() })
-}
-
-struct Measured {
-    /// Of each request, in the order they were sent.
-    latencies: Vec<Duration>,
-    work: Work,
-}
-
-/// Sends requests one after the other.
-async fn measure(engine: &Engine, requests: &[Vec<Prompt>], name: &str) -> Result<Measured> {
-    let tokens: usize = requests.iter().flatten().map(Prompt::len).sum();
-    let bar = progress::bar(Some(tokens as u64), "{msg} {wide_bar} {pos}/{len} tokens, {eta} left");
-    bar.set_message(name.to_owned());
-    let before = engine.work();
-    let mut latencies = Vec::with_capacity(requests.len());
-    for request in requests {
-        let start = Instant::now();
-        let mut answer = pin!(engine.answers(request.clone(), 0));
-        loop {
-            if let Ok(answer) = tokio::time::timeout(TICK, &mut answer).await {
-                answer?;
-                break;
-            }
-            bar.set_position(engine.work().tokens - before.tokens);
-        }
-        latencies.push(start.elapsed());
-    }
-    bar.finish_and_clear();
-    Ok(Measured { latencies, work: engine.work().since(&before) })
 }
 
 /// How long [`PASSAGES`] passages of [`PASSAGE_TOKENS`] tokens take.

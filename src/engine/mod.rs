@@ -24,7 +24,7 @@ use status::Status;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use worker::Worker;
 
 /// A handle to the worker thread; clones share it.
@@ -36,6 +36,8 @@ pub struct Engine {
     /// Bytes of one token's keys and values.
     kv_bytes: usize,
     status: Arc<Status>,
+    /// Closed when the worker has ended.
+    ended: watch::Receiver<()>,
 }
 
 impl Engine {
@@ -46,8 +48,20 @@ impl Engine {
         let status = Arc::new(Status::default());
         let kv_bytes = model.kv_bytes();
         let worker = Worker::new(model, receiver, batch, status.clone());
-        threads::spawn("engine", move || worker.run())?;
-        Ok(Self { requests, batch, queue, kv_bytes, status })
+        let (end, ended) = watch::channel(());
+        threads::spawn("engine", move || {
+            worker.run();
+            drop(end);
+        })?;
+        Ok(Self { requests, batch, queue, kv_bytes, status, ended })
+    }
+
+    /// Gives up this handle, the last one, and waits until the model is gone.
+    pub async fn end(self) {
+        let mut ended = self.ended.clone();
+        drop(self);
+        // Nothing is ever sent.
+        while ended.changed().await.is_ok() {}
     }
 
     /// The answer to every prompt, in order. Among requests that wait, those of a lower `priority` go first; 0 is the

@@ -16,6 +16,7 @@ mod binding;
 mod cache;
 mod check;
 mod command;
+mod compare;
 mod config_file;
 mod download;
 mod engine;
@@ -41,6 +42,7 @@ mod values;
 pub use bench::{BenchOptions, Workload};
 pub use cache::{CacheOptions, Prune};
 pub use check::CheckOptions;
+pub use compare::{CompareOptions, Compared};
 pub use download::{DEFAULT_ENDPOINT, DEFAULT_PATIENCE, DownloadOptions, Patience, Token};
 pub use engine::{BUILTIN_MODEL_NAME, EngineOptions};
 pub use health::HealthOptions;
@@ -67,6 +69,8 @@ pub enum Command {
     Bench(Box<BenchOptions>),
     /// Say whether a model will load.
     Check(Box<CheckOptions>),
+    /// Say how far the scores of a precision are from exact ones.
+    Compare(Box<CompareOptions>),
     /// List or prune the packed weights.
     Cache(Box<CacheOptions>),
     /// Fetch a model.
@@ -103,13 +107,14 @@ fn options(matches: &ArgMatches, env: Environment) -> Result<Command, String> {
         Some(("score", it)) => Command::Score(Box::new(score::options(read(it)?, env)?)),
         Some(("bench", it)) => Command::Bench(Box::new(bench::options(read(it)?, env)?)),
         Some(("check", it)) => Command::Check(Box::new(check::options(read(it)?, env)?)),
+        Some(("compare", it)) => Command::Compare(Box::new(compare::options(read(it)?, env)?)),
         Some(("cache", it)) => Command::Cache(Box::new(cache::options(read(it)?, env)?)),
         Some(("download", it)) => Command::Download(Box::new(download::options(read(it)?, env)?)),
         Some(("health", it)) => Command::Health(health::options(read(it)?)?),
         _ => {
-            return Err(
-                "The commands are `serve`, `score`, `bench`, `check`, `cache`, `download` and `health`.".to_owned()
-            );
+            return Err("The commands are `serve`, `score`, `bench`, `check`, `compare`, `cache`, `download` and \
+                        `health`."
+                .to_owned());
         }
     })
 }

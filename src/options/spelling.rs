@@ -8,8 +8,21 @@ use super::{command, config_file, json, launcher, names, values};
 use serde_json::{Map, Value};
 
 /// Commands; anything else in the first place means `serve`.
-const COMMANDS: [&str; 12] =
-    ["serve", "score", "bench", "check", "cache", "download", "health", "help", "-h", "--help", "-V", "--version"];
+const COMMANDS: [&str; 13] = [
+    "serve",
+    "score",
+    "bench",
+    "check",
+    "compare",
+    "cache",
+    "download",
+    "health",
+    "help",
+    "-h",
+    "--help",
+    "-V",
+    "--version",
+];
 
 /// Rewrites the command line, `args[0]` being the program.
 pub fn normalise(args: Vec<String>) -> Result<Vec<String>, String> {

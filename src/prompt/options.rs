@@ -24,6 +24,16 @@ pub struct PromptOptions {
     pub max_tokens_per_query: usize,
 }
 
+impl PromptOptions {
+    /// The same with an instruction, which is a variable of templates too.
+    #[must_use]
+    pub fn instructed(mut self, instruction: &str) -> Self {
+        self.template_kwargs.insert("instruction".to_owned(), instruction.into());
+        self.instruction = Some(instruction.to_owned());
+        self
+    }
+}
+
 /// Which end of a text is cut off when it has too many tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TruncationSide {

@@ -64,10 +64,7 @@ impl PromptEncoder {
     pub(super) fn instructed<'o>(&self, options: &'o PromptOptions) -> Cow<'o, PromptOptions> {
         match &self.instruction {
             Some(instruction) if options.instruction.as_deref().is_none_or(str::is_empty) => {
-                let mut options = options.clone();
-                options.template_kwargs.insert("instruction".to_owned(), instruction.clone().into());
-                options.instruction = Some(instruction.clone());
-                Cow::Owned(options)
+                Cow::Owned(options.clone().instructed(instruction))
             }
             _ => Cow::Borrowed(options),
         }

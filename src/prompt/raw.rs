@@ -94,8 +94,7 @@ impl PromptEncoder {
         let mut options = options.clone();
         let system = messages.iter().find(|message| message.role == "system" && !message.content.is_empty());
         if let (Some(system), None) = (system, options.instruction.as_deref().filter(|own| !own.is_empty())) {
-            options.instruction = Some(system.content.clone());
-            options.template_kwargs.insert("instruction".to_owned(), system.content.clone().into());
+            options = options.instructed(&system.content);
         }
         let [query, document] = Message::pair(messages);
         self.for_query_within(limit, query, &options).prompt(document)

@@ -8,6 +8,7 @@ use super::table::Table;
 use crate::file;
 use crate::options::DEFAULT_MAX_BODY_BYTES;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -62,11 +63,6 @@ impl Lines {
         Self { input, table, headed, hash, number: 0, bytes: 0, rows: 0, first: 0, text }
     }
 
-    /// The table that the rows belong to.
-    pub fn table(&mut self) -> Option<&mut Table> {
-        self.table.as_mut()
-    }
-
     /// All that was read.
     pub fn mark(&self) -> Mark {
         Mark { lines: self.number, xxh3: format!("{:032x}", self.hash.digest128()) }
@@ -103,6 +99,18 @@ impl Lines {
             (false, true) => Kind::Whole,
             (false, false) => Kind::Cut,
         }))
+    }
+
+    /// The JSON object of a row that was read, whose text and kind these are; an error is the reason why it is rejected.
+    pub fn object<'t>(&mut self, text: &'t [u8], kind: Kind) -> Result<Cow<'t, [u8]>, String> {
+        match (kind, &mut self.table) {
+            (Kind::Cut, None) => Err(format!("It is longer than {MAX_ROW_BYTES} bytes.")),
+            (Kind::Cut, Some(_)) => {
+                Err(format!("It is longer than {MAX_ROW_BYTES} bytes, as behind a quote without an end."))
+            }
+            (_, None) => Ok(Cow::Borrowed(text)),
+            (_, Some(table)) => table.row(text).map(Cow::Owned),
+        }
     }
 
     /// Reads a line behind the text; the answer is whether all of that is there, `None` at the end.

@@ -13,12 +13,15 @@ mod flight;
 mod input;
 mod lines;
 mod output;
+mod pairs;
 mod progress;
 mod record;
 mod row;
 mod source;
 mod table;
 mod texts;
+
+pub(crate) use pairs::{Pair, Pairs};
 
 use crate::checkpoint::Activation;
 use crate::engine::{Engine, QueueLimits};

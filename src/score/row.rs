@@ -38,21 +38,14 @@ pub(super) struct Asked {
 /// The prompts that a line asks for; an error is the reason why it is rejected.
 pub(super) fn read(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions) -> Result<Asked, String> {
     let row = Row::parse(line)?;
-    let (queries, documents) = (&row.query, row.documents()?);
-    let mut options = options.clone();
-    if let Some(instruction) = row.instruction.as_ref().filter(|text| !text.is_empty()) {
-        options.template_kwargs.insert("instruction".to_owned(), instruction.clone().into());
-        options.instruction = Some(instruction.clone());
-    }
-    let many = queries.many || documents.many;
-    let pairs: Vec<(&String, &String)> = match (queries.texts.len(), documents.texts.len()) {
-        (1, _) => documents.texts.iter().map(|document| (&queries.texts[0], document)).collect(),
-        (n, m) if n == m => queries.texts.iter().zip(&documents.texts).collect(),
-        (n, m) => return Err(format!("It has {n} queries and {m} documents; as many of both pair, or one query.")),
+    let options = match row.instruction() {
+        Some(instruction) => &options.clone().instructed(instruction),
+        None => options,
     };
+    let (pairs, many) = (row.pairs()?, row.query.many || row.documents()?.many);
     let mut encoded = Encoded::default();
     for same_query in pairs.chunk_by(|(a, _), (b, _)| a == b) {
-        let mut made = encoder.for_query(same_query[0].0, &options).map_err(|err| err.to_string())?;
+        let mut made = encoder.for_query(same_query[0].0, options).map_err(|err| err.to_string())?;
         for (_, document) in same_query {
             let prompt = made.prompt(document).map_err(|err| match many {
                 // Which of them it was, since the row may be long.
@@ -76,7 +69,7 @@ pub(super) fn utf8(row: &[u8]) -> Result<&str, String> {
 }
 
 impl<'a> Row<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, String> {
+    pub fn parse(line: &'a [u8]) -> Result<Self, String> {
         let text = utf8(line)?;
         if !text.trim_start().starts_with('{') {
             return Err("It is not a JSON object.".to_owned());
@@ -90,6 +83,22 @@ impl<'a> Row<'a> {
                 None => format!("It is not JSON: {sentence}."),
             }
         })
+    }
+
+    /// Its queries and documents, each with its own.
+    pub fn pairs(&self) -> Result<Vec<(&str, &str)>, String> {
+        let (queries, documents) = (&self.query.texts, &self.documents()?.texts);
+        let documents = documents.iter().map(String::as_str);
+        match (queries.len(), documents.len()) {
+            (1, _) => Ok(documents.map(|document| (queries[0].as_str(), document)).collect()),
+            (n, m) if n == m => Ok(queries.iter().map(String::as_str).zip(documents).collect()),
+            (n, m) => Err(format!("It has {n} queries and {m} documents; as many of both pair, or one query.")),
+        }
+    }
+
+    /// The instruction that it brings.
+    pub fn instruction(&self) -> Option<&str> {
+        self.instruction.as_deref().filter(|text| !text.is_empty())
     }
 
     fn documents(&self) -> Result<&Texts, String> {

@@ -4,9 +4,8 @@
 //! before the place to begin are counted and hashed, not parsed. Run by [`super`].
 
 use super::input::Input;
-use super::lines::{Kind, Lines, MAX_ROW_BYTES, Mark};
+use super::lines::{Kind, Lines, Mark};
 use super::row::{self, Asked};
-use super::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Shard;
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
@@ -36,8 +35,7 @@ pub(super) struct Source(pub Input);
 /// A row that is to be scored.
 struct Wanted {
     text: Vec<u8>,
-    /// Whether it is all there.
-    whole: bool,
+    kind: Kind,
     place: Place,
 }
 
@@ -77,12 +75,12 @@ impl Reader {
             }
             if lines.first > done && shard.has(lines.rows) && kind != Kind::NoRow {
                 let place = Place { line: lines.first, bytes: lines.bytes, mark: lines.mark() };
-                wanted.push(Wanted { text: std::mem::take(&mut lines.text), whole: kind == Kind::Whole, place });
+                wanted.push(Wanted { text: std::mem::take(&mut lines.text), kind, place });
             }
             if lines.number < known.lines {
                 continue;
             }
-            for item in wanted.drain(..).flat_map(|wanted| wanted.items(lines.table(), &encoder, &options)) {
+            for item in wanted.drain(..).flat_map(|wanted| wanted.items(&mut lines, &encoder, &options)) {
                 if items.blocking_send(Ok(item)).is_err() {
                     return Ok(());
                 }
@@ -99,19 +97,12 @@ impl Wanted {
     /// Its pairs and the row, or why there are none.
     fn items(
         self,
-        table: Option<&mut Table>,
+        lines: &mut Lines,
         encoder: &PromptEncoder,
         options: &PromptOptions,
     ) -> impl Iterator<Item = Item> + use<> {
-        let Self { text, whole, place } = self;
-        let asked = match (whole, table) {
-            (true, None) => row::read(&text, encoder, options),
-            (true, Some(table)) => table.row(&text).and_then(|row| row::read(&row, encoder, options)),
-            (false, None) => Err(format!("It is longer than {MAX_ROW_BYTES} bytes.")),
-            (false, Some(_)) => {
-                Err(format!("It is longer than {MAX_ROW_BYTES} bytes, as behind a quote without an end."))
-            }
-        };
+        let Self { text, kind, place } = self;
+        let asked = lines.object(&text, kind).and_then(|row| row::read(&row, encoder, options));
         let (pairs, end) = match asked {
             Ok(Asked { encoded, id, many }) => {
                 (encoded.prompts, Item::Row { place, id, many, truncated: encoded.shortened })

@@ -6,7 +6,7 @@ use ironrank::error::{ErrorKind, Result};
 use ironrank::model::{Model, Outcome, Progress, Rows, Slot};
 use ironrank::prompt::Prompt;
 use ironrank::rerank;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -376,4 +376,11 @@ async fn a_batch_is_counted_by_all_tokens_of_its_prompts_and_uses_the_memory_of_
 #[tokio::test]
 async fn no_prompts_are_no_work() {
     assert_eq!(margins(&bench(3).engine, Vec::new(), 0).await.unwrap(), [0.0_f32; 0]);
+}
+
+#[tokio::test]
+async fn the_end_is_waited_for_until_the_model_is_gone() {
+    let Bench { engine, calls, .. } = bench(8);
+    engine.end().await;
+    assert_eq!(calls.try_recv(), Err(TryRecvError::Disconnected));
 }

@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod check;
 mod checkpoint;
+mod compare;
 mod download;
 mod engine;
 mod golden;

@@ -49,9 +49,34 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
 }
 
 #[test]
-fn a_model_that_is_mistyped_or_forgotten_is_refused_before_it_gives_meaningless_scores() {
-    for line in ["score --input - --output -", "check", "check --json", "score --load-format auto --input - --output -"]
+fn compare_takes_pairs_and_the_flags_of_the_engine_and_of_scores() {
+    let compare = |line: &str| match run(line, &[]) {
+        Command::Compare(compare) => *compare,
+        other => panic!("'{line}' gave {other:?}"),
+    };
+    let plain = compare("compare /m");
+    assert_eq!((&plain.compared, plain.json, plain.overflow), (&Compared::BuiltIn, false, Overflow::Error));
+    assert_eq!(plain.engine, options("serve /m", &[]).engine);
+    let full = compare("compare /m --input a.jsonl --json --threads 2 --overflow truncate --instruction Find!");
+    assert_eq!((full.compared, full.json, full.overflow), (Compared::File("a.jsonl".into()), true, Overflow::Truncate));
+    assert_eq!(full.instruction.as_deref(), Some("Find!"));
+    assert_eq!(full.engine, options("serve /m --threads 2", &[]).engine);
+    assert_eq!(compare("compare /m --input -").compared, Compared::StandardInput);
+    for line in ["compare /m --output b", "compare /m --input None", "compare /m --port 8000", "compare /m --shard 1/2"]
     {
+        assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
+    }
+}
+
+#[test]
+fn a_model_that_is_mistyped_or_forgotten_is_refused_before_it_gives_meaningless_scores() {
+    for line in [
+        "score --input - --output -",
+        "check",
+        "check --json",
+        "compare",
+        "score --load-format auto --input - --output -",
+    ] {
         refused(line, &[], "needs a MODEL directory; --load-format dummy");
     }
     for command in ["serve", "check", "bench", "score --input - --output -"] {
@@ -107,11 +132,14 @@ fn every_command_says_its_log_in_the_form_that_is_asked_for() {
         Command::Serve(options) => options.log,
         Command::Bench(options) => options.log,
         Command::Check(options) => options.log,
+        Command::Compare(options) => options.log,
         Command::Download(options) => options.log,
         Command::Score(options) => options.log,
         other => panic!("'{line}' gave {other:?}"),
     };
-    for line in ["serve /m", "/m", "bench /m", "check /m", "download a/b", "score /m --input - --output -"] {
+    for line in
+        ["serve /m", "/m", "bench /m", "check /m", "compare /m", "download a/b", "score /m --input - --output -"]
+    {
         let plain = log(line, &[]);
         assert_eq!((plain.format, plain.colours), (LogFormat::Text, true), "{line}");
         assert_eq!(

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-from harness import Server
+from harness import COMPUTES, Server
 from harness.processes import end_when_told
 
 DOCUMENTS = [8, 16, 32, 64, 128, 256, 512, 1024]
@@ -126,7 +126,7 @@ def main():
     arguments.add_argument("--svg")
     options = arguments.parse_args()
     end_when_told()
-    flags = ["--max-model-len", "8192"]
+    flags = ["--max-model-len", "8192", *COMPUTES]
     with Server(options.binary, options.model, *flags, name=None, threads=None, cache=None, dummy=False, ready=600) as server:
         documents, lengths = measure(Subject(server))
         server.stop()

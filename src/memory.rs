@@ -22,13 +22,15 @@ pub struct Need {
     pub buffers: u64,
     /// The prefix cache when it is full.
     pub prefix_cache: u64,
+    /// The answer cache when it is full.
+    pub answer_cache: u64,
 }
 
 impl Need {
     /// Bytes that the system cannot take back.
     pub fn private(&self) -> u64 {
         let weights = if self.in_memory.is_some() { self.weights } else { 0 };
-        weights + self.buffers + self.prefix_cache + BASE
+        weights + self.buffers + self.prefix_cache + self.answer_cache + BASE
     }
 }
 
@@ -82,15 +84,19 @@ pub fn check(machine: &Machine, need: &Need) -> Result<()> {
         };
         let whose =
             if machine.memory_is_limited { "the memory limit of this process" } else { "this machine's memory" };
+        let flags = match need.answer_cache {
+            0 => "--max-num-batched-tokens or --prefix-cache-mib",
+            _ => "--max-num-batched-tokens, --prefix-cache-mib or --answer-cache-mib",
+        };
         return Err(Error::new(
             ErrorKind::Machine,
             format!(
-                "The model needs {} of memory of its own ({weights}{} of buffers, {} of prefix cache, {} for the \
-                 rest), but {whose} is {}. Give it more{}, or lower --max-model-len, --max-num-batched-tokens or \
-                 --prefix-cache-mib.",
+                "The model needs {} of memory of its own ({weights}{} of buffers, {} of prefix cache, {} of answer \
+                 cache, {} for the rest), but {whose} is {}. Give it more{}, or lower --max-model-len, {flags}.",
                 gb(private),
                 gb(need.buffers),
                 gb(need.prefix_cache),
+                gb(need.answer_cache),
                 gb(BASE),
                 gb(memory),
                 if need.in_memory.is_some() { ", or a --weight-cache on a disk" } else { "" },
@@ -124,7 +130,7 @@ mod tests {
     /// About the 0.6B shape's.
     fn need(in_memory: Option<&str>) -> Need {
         let in_memory = in_memory.map(str::to_owned);
-        Need { weights: 1_760_000_000, in_memory, buffers: 190_000_000, prefix_cache: 32 << 20 }
+        Need { weights: 1_760_000_000, in_memory, buffers: 190_000_000, prefix_cache: 32 << 20, answer_cache: 64 << 20 }
     }
 
     #[test]
@@ -133,7 +139,7 @@ mod tests {
         check(&small, &need(None)).expect("mapped weights need not fit");
         let said = check(&small, &need(Some("--weight-cache is off"))).expect_err("too little").to_string();
         for words in
-            ["needs 2.09 GB", "1.76 GB of weights, because --weight-cache is off", "limit of this process is 0.54 GB"]
+            ["needs 2.16 GB", "1.76 GB of weights, because --weight-cache is off", "limit of this process is 0.54 GB"]
         {
             assert!(said.contains(words), "{said}");
         }
@@ -150,6 +156,10 @@ mod tests {
         let said = check(&machine(Some(64 << 20), false), &need(None)).expect_err("too little").to_string();
         assert!(said.contains("this machine's memory is 0.07 GB") && !said.contains("weights"), "{said}");
         assert!(!said.contains("--weight-cache"), "{said}");
+        assert!(said.contains("0.07 GB of answer cache") && said.ends_with("or --answer-cache-mib."), "{said}");
+        let none = Need { answer_cache: 0, ..need(None) };
+        let said = check(&machine(Some(64 << 20), false), &none).expect_err("too little").to_string();
+        assert!(said.ends_with("--max-num-batched-tokens or --prefix-cache-mib."), "{said}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: what is wrong with a port, a certificate or a template is said before the model is loaded, and nobody is
 //! answered before it is. Called by `main`.
 
-use crate::engine::QueueLimits;
+use crate::engine::{Engine, QueueLimits};
 use crate::error::Result;
 use crate::options::{ApiKeys, Listen, LoadFormat, Options, ServerOptions};
 use crate::prompt::{self, Template};
@@ -82,12 +82,12 @@ fn served(options: &Options, tokenizer_info: Option<Map<String, Value>>, loaded:
         activation,
         label: shape.label.clone(),
         tokenizer_info,
-        config: config(options, max_model_len, engine.prefix_cache_limit_bytes()),
+        config: config(options, max_model_len, engine),
     }
 }
 
 /// What `/server_info` tells of the options: chosen one by one, so that no key gets among them.
-fn config(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) -> Map<String, Value> {
+fn config(options: &Options, max_model_len: usize, started: &Engine) -> Map<String, Value> {
     let (engine, server) = (&options.engine, &options.server);
     let config = json!({
         "model": engine.model_name(),
@@ -95,7 +95,8 @@ fn config(options: &Options, max_model_len: usize, prefix_cache_bytes: usize) ->
         "max_model_len": max_model_len,
         "max_num_batched_tokens": engine.max_num_batched_tokens,
         "max_num_seqs": engine.max_num_seqs,
-        "prefix_cache_bytes": prefix_cache_bytes,
+        "prefix_cache_bytes": started.prefix_cache_limit_bytes(),
+        "answer_cache_bytes": started.answer_cache_limit_bytes(),
         "threads": engine.threads,
         "hf_overrides": engine.hf_overrides,
         "max_num_queued_reqs": server.max_queued_pairs,

@@ -113,8 +113,7 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     let config = checkpoint.config();
     let max_model_len = model_len(options, config)?;
     // Before anything takes memory: the tokenizer alone takes some 50 MB.
-    let prefix_cache_bytes = options.prefix_cache_bytes(machine.memory);
-    memory::check(&machine, &need(options, &checkpoint, max_model_len, prefix_cache_bytes))?;
+    memory::check(&machine, &need(options, &checkpoint, max_model_len, machine.memory))?;
     tracing::info!(
         "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {} threads of {}",
         config.num_hidden_layers,
@@ -147,7 +146,8 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     let batch = BatchLimits {
         tokens: options.max_num_batched_tokens,
         sequences: options.max_num_seqs.unwrap_or(usize::MAX),
-        prefix_cache_bytes,
+        prefix_cache_bytes: options.prefix_cache_bytes(machine.memory),
+        answer_cache_bytes: options.answer_cache_bytes(machine.memory),
     };
     let engine = Engine::start(model, batch, queue)?;
     let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
@@ -164,8 +164,8 @@ fn beside<A: Send, B>(name: &str, one: impl FnOnce() -> A + Send, other: impl Fn
     })
 }
 
-/// What the model will take of the memory.
-pub fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, prefix_cache_bytes: usize) -> Need {
+/// What the model will take of the memory, of which this many bytes may be used.
+pub fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, memory: Option<u64>) -> Need {
     let weights = checkpoint.packed_bytes();
     let in_memory = match &options.weight_cache {
         None => Some("there is no weight cache".to_owned()),
@@ -176,7 +176,9 @@ pub fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usi
     // One prompt always fits a batch, however long it is.
     let tokens = options.max_num_batched_tokens.max(max_model_len);
     let buffers = model::buffer_bytes(checkpoint.config(), tokens, max_model_len) as u64;
-    Need { weights, in_memory, buffers, prefix_cache: prefix_cache_bytes as u64 }
+    let caches = [options.prefix_cache_bytes(memory), options.answer_cache_bytes(memory)];
+    let [prefix_cache, answer_cache] = caches.map(|bytes| bytes as u64);
+    Need { weights, in_memory, buffers, prefix_cache, answer_cache }
 }
 
 /// The instruction set and the threads that were asked for.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests"))
-from harness import Server, check, need, note, output, tiny_model
+from harness import COMPUTES, Server, check, need, note, output, tiny_model
 from harness.checks import end
 from harness.processes import end_when_told
 
@@ -54,7 +54,7 @@ def main():
     began = time.monotonic()
     end_when_told()
     need("apt-get install wrk, cargo build --release", "wrk", options.binary)
-    with Server(options.binary, tiny_model(), name=None, threads=None) as server:
+    with Server(options.binary, tiny_model(), *COMPUTES, name=None, threads=None) as server:
         load(server, options.words, 8, 2)
         _, above, bad = measure(server, options.words, 1, options.seconds)
         check(f"the median is {above:.3f} ms above the engine's own time, at most 1 ms", above <= 1)

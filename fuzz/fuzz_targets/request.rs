@@ -126,7 +126,7 @@ fn state() -> State {
     let packed = model::pack(&cpu, &checkpoint, None).expect("the weights are packed");
     let head = Resolved::of(&checkpoint, &encoder).expect("the tokenizer belongs to the model").head;
     let model = model::load(cpu, &checkpoint, packed, head, MAX_MODEL_LEN).expect("the model loads");
-    let limits = BatchLimits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20 };
+    let limits = BatchLimits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20, answer_cache_bytes: 1 << 20 };
     let options = ServerOptions {
         served_model_names: vec!["tiny".to_owned()],
         max_body_bytes: 1 << 16,

@@ -57,7 +57,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     }
     notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
     let memory = described.zip(longest).map(|(checkpoint, longest)| {
-        let need = startup::need(options, checkpoint, longest, options.prefix_cache_bytes(machine.memory));
+        let need = startup::need(options, checkpoint, longest, machine.memory);
         problems.extend(memory::check(&machine, &need).err());
         let file = options.weight_cache.as_ref().and_then(|dir| packed::find(dir, checkpoint));
         Memory {

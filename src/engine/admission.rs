@@ -2,8 +2,10 @@
 //!
 //! Invariant: what [`Status`] says is pending is what all admissions hold together. Asked by [`super`].
 
+use super::answer_cache::{AnswerCache, Lookup};
 use super::status::Status;
 use crate::error::{Error, ErrorKind, Result};
+use crate::prompt::Prompt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -23,18 +25,27 @@ impl Default for QueueLimits {
     }
 }
 
-/// A request's place in the queue, as far as it is known: its sequences first, its tokens while they are made. Dropping
-/// it gives the place back.
+/// A request's place in the queue, as far as it is known: its sequences first, its tokens while they are made. What the
+/// answer cache has takes no place. Dropping it gives the place back.
 pub struct Admission {
     sequences: usize,
     tokens: usize,
     limits: QueueLimits,
     status: Arc<Status>,
+    answers: Arc<AnswerCache>,
+    /// What that has for each prompt, in order.
+    lookups: Vec<Lookup>,
 }
 
 impl Admission {
-    /// Counts `sequences` in, unless those that are there have reached the limit.
-    pub(super) fn new(sequences: usize, limits: QueueLimits, status: &Arc<Status>) -> Result<Self> {
+    /// Counts `sequences` in, unless those that are there have reached the limit. Which of them the cache has is not known
+    /// before they are tokens, and making those is work that a full server must not take on.
+    pub(super) fn new(
+        sequences: usize,
+        limits: QueueLimits,
+        status: &Arc<Status>,
+        answers: &Arc<AnswerCache>,
+    ) -> Result<Self> {
         let within = |now: usize| (now < limits.sequences).then_some(now + sequences);
         status.pending.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map_err(|now| {
             status.refused_by_sequences.fetch_add(1, Ordering::Relaxed);
@@ -43,12 +54,31 @@ impl Admission {
             let limit = limits.sequences;
             full(format!("{sentence} ({now} pairs wait or run, --max-num-queued-reqs is {limit}.)"))
         })?;
-        Ok(Self { sequences, tokens: 0, limits, status: status.clone() })
+        let (status, answers) = (status.clone(), answers.clone());
+        let mut admission = Self { sequences, tokens: 0, limits, status, answers, lookups: Vec::new() };
+        admission.add_tokens(0)?;
+        Ok(admission)
     }
 
-    /// Counts more tokens of the request in; an error if those of the others have reached the limit. A request that is
-    /// larger than the limit is let in when nothing else is there: it could never be answered otherwise.
-    pub fn add_tokens(&mut self, more: usize) -> Result<()> {
+    /// Looks the next prompt of the request up, and counts its tokens in if it has to be computed; an error if those of the
+    /// others have reached the limit. A request that is larger than the limit is let in when nothing else is there: it
+    /// could never be answered otherwise.
+    pub fn add(&mut self, prompt: &Prompt) -> Result<()> {
+        let lookup = self.answers.find(prompt);
+        match lookup {
+            Lookup::Found(_) => self.done(1),
+            Lookup::Missing(_) => self.add_tokens(prompt.len())?,
+        }
+        self.lookups.push(lookup);
+        Ok(())
+    }
+
+    /// What there was for the prompts that were added.
+    pub(super) fn take_lookups(&mut self) -> Vec<Lookup> {
+        std::mem::take(&mut self.lookups)
+    }
+
+    fn add_tokens(&mut self, more: usize) -> Result<()> {
         let Self { tokens, limits, status, .. } = self;
         let within = |now: usize| (now - *tokens < limits.tokens).then_some(now + more);
         status.pending_tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map_err(|now| {

@@ -1,10 +1,12 @@
 //! The one thread that owns the model, and the async handle to it.
 //!
-//! Requests cross a channel into the worker's queue; the worker packs their prompts into batches under a budget,
-//! runs the model and scatters the results. Dropping the future of a request frees its work: what waits at once, what
-//! runs at the end of the layer. When the last handle is gone the worker finishes what is queued and ends.
+//! Requests cross a channel into the worker's queue, without what the answer cache has of them; the worker packs their
+//! prompts into batches under a budget, runs the model, keeps the results for those who ask again and scatters them.
+//! Dropping the future of a request frees its work: what waits at once, what runs at the end of the layer. When the last
+//! handle is gone the worker finishes what is queued and ends.
 
 mod admission;
+mod answer_cache;
 mod queue;
 mod request;
 mod status;
@@ -19,7 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Model;
 use crate::prompt::Prompt;
 use crate::threads;
-use request::{Request, failed};
+use answer_cache::{AnswerCache, Lookup};
+use request::{Asked, Request, failed};
 use status::Status;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -36,24 +39,27 @@ pub struct Engine {
     /// Bytes of one token's keys and values.
     kv_bytes: usize,
     status: Arc<Status>,
+    kept: Arc<AnswerCache>,
     /// Closed when the worker has ended.
     ended: watch::Receiver<()>,
 }
 
 impl Engine {
     /// Starts the worker, whose batches keep within `batch`, for a queue within `queue`. The thread ends when all handles
-    /// are dropped and the queue is empty. An error if the system refuses the thread.
+    /// are dropped and the queue is empty. An error if the system refuses the thread, or the randomness that keys of the
+    /// answer cache need.
     pub fn start(model: Box<dyn Model>, batch: BatchLimits, queue: QueueLimits) -> Result<Self> {
         let (requests, receiver) = mpsc::unbounded_channel();
         let status = Arc::new(Status::default());
         let kv_bytes = model.kv_bytes();
-        let worker = Worker::new(model, receiver, batch, status.clone());
+        let kept = Arc::new(AnswerCache::new(batch.answer_cache_bytes)?);
+        let worker = Worker::new(model, receiver, batch, status.clone(), kept.clone());
         let (end, ended) = watch::channel(());
         threads::spawn("engine", move || {
             worker.run();
             drop(end);
         })?;
-        Ok(Self { requests, batch, queue, kv_bytes, status, ended })
+        Ok(Self { requests, batch, queue, kv_bytes, status, kept, ended })
     }
 
     /// Gives up this handle, the last one, and waits until the model is gone.
@@ -68,7 +74,7 @@ impl Engine {
     /// usual. Dropping the future frees the work. An error if the queue is full.
     pub async fn answers(&self, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<Answer>> {
         let mut admission = self.admit(prompts.len())?;
-        admission.add_tokens(prompts.iter().map(Prompt::len).sum())?;
+        prompts.iter().try_for_each(|prompt| admission.add(prompt))?;
         self.answers_to(admission, prompts, priority).await
     }
 
@@ -78,13 +84,34 @@ impl Engine {
         if !self.is_alive() {
             return Err(Error::new(ErrorKind::Busy, "The engine has stopped and takes no more requests."));
         }
-        let mut admission = Admission::new(sequences, self.queue, &self.status)?;
-        admission.add_tokens(0)?;
-        Ok(admission)
+        Admission::new(sequences, self.queue, &self.status, &self.kept)
     }
 
-    /// The answer to every prompt of a request that has its place, and has counted their tokens; see [`Self::answers`].
-    pub async fn answers_to(&self, admission: Admission, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<Answer>> {
+    /// The answer to every prompt of a request that has its place, to which all of them were added; see [`Self::answers`].
+    pub async fn answers_to(
+        &self,
+        mut admission: Admission,
+        prompts: Vec<Prompt>,
+        priority: i64,
+    ) -> Result<Vec<Answer>> {
+        let lookups = admission.take_lookups();
+        assert_eq!(lookups.len(), prompts.len(), "every prompt was added");
+        let missing = prompts.into_iter().zip(&lookups).filter_map(|(prompt, lookup)| match lookup {
+            Lookup::Found(_) => None,
+            Lookup::Missing(key) => Some(Asked { prompt, key: *key }),
+        });
+        let missing: Vec<Asked> = missing.collect();
+        let hits = lookups.len() - missing.len();
+        self.status.count_lookups(hits, missing.iter().filter(|asked| asked.key.is_some()).count());
+        let mut computed = self.computed(admission, missing, priority).await?.into_iter();
+        let answer = |lookup| match lookup {
+            Lookup::Found(row) => Some(Answer::of(row)),
+            Lookup::Missing(_) => computed.next(),
+        };
+        Ok(lookups.into_iter().filter_map(answer).collect())
+    }
+
+    async fn computed(&self, admission: Admission, prompts: Vec<Asked>, priority: i64) -> Result<Vec<Answer>> {
         if prompts.is_empty() {
             return Ok(Vec::new());
         }
@@ -163,5 +190,14 @@ impl Engine {
     /// Bytes that the prefix cache holds.
     pub fn prefix_cache_bytes(&self) -> usize {
         self.prefix_cache_tokens() * self.kv_bytes
+    }
+    /// Bytes that the answer cache may take.
+    pub fn answer_cache_limit_bytes(&self) -> usize {
+        self.batch.answer_cache_bytes
+    }
+
+    /// Bytes that the rows take that it holds.
+    pub fn answer_cache_bytes(&self) -> usize {
+        self.kept.held()
     }
 }

@@ -9,14 +9,14 @@
 //! them: [`Queue::drop_closed`], [`Queue::oldest`], [`Queue::smallest`].
 
 use super::admission::Admission;
-use super::request::{Answer, Request, failed};
+use super::answer_cache::Key;
+use super::request::{Answer, Asked, Request, failed};
 use crate::batch::{BatchBuilder, Cost};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Rows;
 use crate::prefix_cache::PrefixCache;
-use crate::prompt::Prompt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Tokens that a step of priority is worth: minutes of work on a small machine.
@@ -34,11 +34,17 @@ pub(super) struct Queue {
     now: i64,
 }
 
-/// A prompt that was taken: its request and its place there.
-pub(super) type Ticket = (u64, usize);
+/// A prompt that was taken.
+pub(super) struct Ticket {
+    request: u64,
+    /// Its place there.
+    index: usize,
+    /// What its row is kept under, if rows are kept: also when its request is gone.
+    pub key: Option<Key>,
+}
 
 struct Waiting {
-    prompts: Vec<Prompt>,
+    prompts: Vec<Asked>,
     arrival: Instant,
     /// Made up where the prompt has not been taken; without a row where it is not done.
     answers: Vec<Answer>,
@@ -60,8 +66,7 @@ impl Queue {
         let Request { prompts, priority, arrival, reply, admission } = request;
         let time = self.now.saturating_add(priority.saturating_mul(PRIORITY_TOKENS));
         let small = small_cost(&prompts, small, cache).filter(|_| priority <= 0);
-        let none = Answer { row: Box::default(), queued: Duration::ZERO, computed: Duration::ZERO, computed_tokens: 0 };
-        let answers = vec![none; prompts.len()];
+        let answers = vec![Answer::of(Box::default()); prompts.len()];
         self.arrivals += 1;
         let waiting = Waiting { prompts, arrival, answers, next: 0, done: 0, time, small, reply, admission };
         if waiting.waits() {
@@ -84,7 +89,7 @@ impl Queue {
 
     /// Whether the request of `ticket` has not been cancelled.
     pub fn wants(&self, ticket: &Ticket) -> bool {
-        self.requests.contains_key(&ticket.0)
+        self.requests.contains_key(&ticket.request)
     }
 
     /// Whether nothing waits or runs.
@@ -118,7 +123,7 @@ impl Queue {
         while let Some((time, id)) = self.first(size)
             && let Some(request) = self.requests.get_mut(&id)
         {
-            let prompt = &request.prompts[request.next];
+            let Asked { prompt, key } = &request.prompts[request.next];
             let cost = batch.cost(prompt, cache);
             if cost != (Cost { tokens: 0, blocks: 0 }) {
                 let fits = used.tokens + cost.tokens <= limit.tokens && used.blocks + cost.blocks <= limit.blocks;
@@ -130,7 +135,7 @@ impl Queue {
             }
             batch.push(prompt);
             size = Some(request.small.is_some());
-            tickets.push((id, request.next));
+            tickets.push(Ticket { request: id, index: request.next, key: *key });
             let answer = &mut request.answers[request.next];
             (answer.queued, answer.computed_tokens) = (request.arrival.elapsed(), cost.tokens);
             request.next += 1;
@@ -156,15 +161,15 @@ impl Queue {
 
     /// Gives results to the requests they belong to, and answers those that are complete.
     pub fn give(&mut self, tickets: &[Ticket], rows: &Rows) {
-        for (&(id, index), row) in tickets.iter().zip(rows.iter()) {
-            let Some(request) = self.requests.get_mut(&id) else { continue };
-            let answer = &mut request.answers[index];
+        for (ticket, row) in tickets.iter().zip(rows.iter()) {
+            let Some(request) = self.requests.get_mut(&ticket.request) else { continue };
+            let answer = &mut request.answers[ticket.index];
             answer.row = row.into();
             answer.computed = request.arrival.elapsed().saturating_sub(answer.queued);
             request.done += 1;
             request.admission.done(1);
             if request.done == request.prompts.len()
-                && let Some(request) = self.requests.remove(&id)
+                && let Some(request) = self.requests.remove(&ticket.request)
             {
                 // A client that has left in the meantime needs no answer.
                 let _ = request.reply.send(finite(request.answers));
@@ -188,9 +193,9 @@ impl Waiting {
 }
 
 /// What `prompts` cost together, unless it is more than `limit` tokens.
-fn small_cost(prompts: &[Prompt], limit: usize, cache: &PrefixCache) -> Option<usize> {
+fn small_cost(prompts: &[Asked], limit: usize, cache: &PrefixCache) -> Option<usize> {
     let (mut batch, mut tokens) = (BatchBuilder::default(), 0);
-    for prompt in prompts {
+    for Asked { prompt, .. } in prompts {
         tokens += batch.cost(prompt, cache).tokens;
         if tokens > limit {
             return None;
@@ -213,6 +218,7 @@ fn finite(answers: Vec<Answer>) -> Result<Vec<Answer>> {
 #[cfg(test)]
 mod tests {
     use super::super::admission::QueueLimits;
+    use super::super::answer_cache::AnswerCache;
     use super::*;
     use std::sync::Arc;
 
@@ -221,11 +227,12 @@ mod tests {
         let prompts = (0..count)
             .map(|i| {
                 let start = first + i * tokens;
-                Prompt::from((start..start + tokens).collect::<Vec<u32>>())
+                Asked { prompt: (start..start + tokens).collect::<Vec<u32>>().into(), key: None }
             })
             .collect();
         let (reply, answer) = oneshot::channel();
-        let admission = Admission::new(0, QueueLimits::default(), &Arc::default()).unwrap();
+        let answers = Arc::new(AnswerCache::new(0).unwrap());
+        let admission = Admission::new(0, QueueLimits::default(), &Arc::default(), &answers).unwrap();
         (Request { prompts, priority: 0, arrival: Instant::now(), reply, admission }, answer)
     }
 
@@ -238,7 +245,7 @@ mod tests {
         queue.push(small, 512, &cache);
         let limit = Cost { tokens: 2048, blocks: 1000 };
         let mut take =
-            || queue.take(limit, usize::MAX, false, &cache).1.iter().map(|ticket| ticket.0).collect::<Vec<_>>();
+            || queue.take(limit, usize::MAX, false, &cache).1.iter().map(|ticket| ticket.request).collect::<Vec<_>>();
         assert_eq!(take(), [1; 10]);
         assert_eq!(take(), [2]);
         assert_eq!(take(), [1; 10]);
@@ -262,7 +269,7 @@ mod tests {
                 drop(answers.remove(2));
                 queue.drop_closed();
             }
-            order.extend(queue.take(limit, usize::MAX, false, &cache).1.iter().map(|ticket| ticket.0));
+            order.extend(queue.take(limit, usize::MAX, false, &cache).1.iter().map(|ticket| ticket.request));
         }
         assert_eq!(order, [4, 4, 1, 3, 1, 2, 2]);
         assert!(queue.turns.iter().all(BTreeSet::is_empty));
@@ -272,10 +279,11 @@ mod tests {
     fn prompts_that_are_in_a_batch_already_join_it_however_many_they_are() {
         let (mut queue, cache) = (Queue::default(), PrefixCache::new(0));
         let (mut repeated, _answer) = request(0, 3, 100);
-        repeated.prompts = [0, 0, 1, 0, 1, 1, 2, 0, 2].map(|i| repeated.prompts[i].clone()).into();
+        let again = |i: usize| Asked { prompt: repeated.prompts[i].prompt.clone(), key: None };
+        repeated.prompts = [0, 0, 1, 0, 1, 1, 2, 0, 2].map(again).into();
         queue.push(repeated, 512, &cache);
         let limit = Cost { tokens: 2048, blocks: 1000 };
-        let mut take = || queue.take(limit, 2, false, &cache).1.iter().map(|ticket| ticket.1).collect::<Vec<_>>();
+        let mut take = || queue.take(limit, 2, false, &cache).1.iter().map(|ticket| ticket.index).collect::<Vec<_>>();
         assert_eq!(take(), [0, 1, 2, 3, 4, 5], "two sequences");
         assert_eq!(take(), [6, 7, 8]);
     }

@@ -1,6 +1,7 @@
 //! What is asked of the engine and what it answers. Made by [`super`], kept by the queue until it is answered.
 
 use super::admission::Admission;
+use super::answer_cache::Key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::prompt::Prompt;
 use std::time::{Duration, Instant};
@@ -19,9 +20,23 @@ pub struct Answer {
     pub computed_tokens: usize,
 }
 
+impl Answer {
+    /// A row that has taken nothing.
+    pub(super) fn of(row: Box<[f32]>) -> Self {
+        Self { row, queued: Duration::ZERO, computed: Duration::ZERO, computed_tokens: 0 }
+    }
+}
+
+/// A prompt to be computed.
+pub(super) struct Asked {
+    pub prompt: Prompt,
+    /// What its row is kept under, if rows are kept.
+    pub key: Option<Key>,
+}
+
 /// Prompts with their place in the queue.
 pub(super) struct Request {
-    pub prompts: Vec<Prompt>,
+    pub prompts: Vec<Asked>,
     pub priority: i64,
     pub arrival: Instant,
     pub reply: oneshot::Sender<Result<Vec<Answer>>>,

@@ -20,6 +20,10 @@ pub struct Work {
     pub computed_tokens: u64,
     /// How many the prefix cache gave, counted once where sequences share them.
     pub cached_tokens: u64,
+    /// Pairs whose row the answer cache gave, so that they were not run.
+    pub answer_hits: u64,
+    /// Pairs that it did not have, if it keeps any.
+    pub answer_misses: u64,
     /// Floating-point operations of finished batches, without what pads tiles.
     pub flop: u64,
     /// How long the model ran.
@@ -40,6 +44,8 @@ impl Work {
             tokens: self.tokens - earlier.tokens,
             computed_tokens: self.computed_tokens - earlier.computed_tokens,
             cached_tokens: self.cached_tokens - earlier.cached_tokens,
+            answer_hits: self.answer_hits - earlier.answer_hits,
+            answer_misses: self.answer_misses - earlier.answer_misses,
             flop: self.flop - earlier.flop,
             model_time: self.model_time - earlier.model_time,
             batches: std::array::from_fn(|i| self.batches[i] - earlier.batches[i]),
@@ -65,6 +71,8 @@ pub(super) struct Status {
     pub tokens: AtomicU64,
     pub computed_tokens: AtomicU64,
     pub cached_tokens: AtomicU64,
+    answer_hits: AtomicU64,
+    answer_misses: AtomicU64,
     pub flop: AtomicU64,
     pub model_nanos: AtomicU64,
     batches: [AtomicU64; SIZES],
@@ -82,6 +90,12 @@ impl Status {
         self.batches[size.min(SIZES - 1)].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts the pairs of a request that the answer cache had, and had not.
+    pub fn count_lookups(&self, hits: usize, misses: usize) {
+        self.answer_hits.fetch_add(hits as u64, Ordering::Relaxed);
+        self.answer_misses.fetch_add(misses as u64, Ordering::Relaxed);
+    }
+
     /// What has been done by now.
     pub fn work(&self) -> Work {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -89,6 +103,8 @@ impl Status {
             tokens: read(&self.tokens),
             computed_tokens: read(&self.computed_tokens),
             cached_tokens: read(&self.cached_tokens),
+            answer_hits: read(&self.answer_hits),
+            answer_misses: read(&self.answer_misses),
             flop: read(&self.flop),
             model_time: Duration::from_nanos(read(&self.model_nanos)),
             batches: self.batches.each_ref().map(read),

@@ -4,6 +4,7 @@
 //! the express slot, step after step until they are done; then the bulk slot goes on. It keeps a fifth of the machine
 //! at least, whatever comes by express.
 
+use super::answer_cache::AnswerCache;
 use super::queue::{Queue, Ticket};
 use super::request::Request;
 use super::status::Status;
@@ -37,12 +38,14 @@ pub struct BatchLimits {
     pub sequences: usize,
     /// Bytes of the prefix cache; 0 turns it off.
     pub prefix_cache_bytes: usize,
+    /// Bytes of the answer cache; 0 turns it off.
+    pub answer_cache_bytes: usize,
 }
 
 impl Default for BatchLimits {
     /// Nothing limited, nothing kept.
     fn default() -> Self {
-        Self { tokens: usize::MAX, sequences: usize::MAX, prefix_cache_bytes: 0 }
+        Self { tokens: usize::MAX, sequences: usize::MAX, prefix_cache_bytes: 0, answer_cache_bytes: 0 }
     }
 }
 
@@ -51,6 +54,7 @@ pub(super) struct Worker {
     receiver: mpsc::UnboundedReceiver<Request>,
     queue: Queue,
     cache: PrefixCache,
+    answers: Arc<AnswerCache>,
     limits: BatchLimits,
     status: Arc<Status>,
     /// What each slot's batch is made of; empty if the slot is free.
@@ -67,10 +71,12 @@ impl Worker {
         receiver: mpsc::UnboundedReceiver<Request>,
         limits: BatchLimits,
         status: Arc<Status>,
+        answers: Arc<AnswerCache>,
     ) -> Self {
         let cache = PrefixCache::new(limits.prefix_cache_bytes / model.kv_bytes().max(1));
         let (queue, tickets) = (Queue::default(), [Vec::new(), Vec::new()]);
-        Self { model, receiver, queue, cache, limits, status, tickets, tokens: [0; 2], express_from: usize::MAX }
+        let (tokens, express_from) = ([0; 2], usize::MAX);
+        Self { model, receiver, queue, cache, answers, limits, status, tickets, tokens, express_from }
     }
 
     pub fn run(mut self) {
@@ -182,9 +188,11 @@ impl Worker {
         for (keep, kv) in outcome.kept {
             self.cache.insert(&keep.token_ids, keep.from, kv);
         }
+        // Before the answers go out: who has one finds it kept, and the engine idle.
+        let rows = tickets.iter().zip(outcome.rows.iter());
+        self.answers.insert(rows.filter_map(|(ticket, row)| Some((ticket.key?, row))));
         self.status.flop.fetch_add(outcome.flop, Ordering::Relaxed);
         self.status.prefix_cache_tokens.store(self.cache.tokens(), Ordering::Relaxed);
-        // Before the answers go out: who has one finds the engine idle.
         self.status.running.fetch_sub(tickets.len(), Ordering::Relaxed);
         self.tokens[slot as usize] = 0;
         self.status.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);

@@ -71,7 +71,8 @@ pub fn command() -> Command {
 pub fn options(args: BenchArgs, env: Environment) -> Result<BenchOptions, String> {
     let BenchArgs { workload, requests, json, model, engine, log } = args;
     let mut notices = Vec::new();
-    let engine = engine::options(model, engine, env, &mut notices)?;
+    // What is measured is computing: no answer is kept.
+    let engine = engine::options(model, engine, Some(0), env, &mut notices)?;
     let log = log::options(log, env, notices);
     Ok(BenchOptions { engine, log, workload: workload.unwrap_or(Workload::Rag), requests, json })
 }

@@ -2,7 +2,7 @@
 //!
 //! Called by `options::parse`.
 
-use super::engine::{self, EngineArgs, EngineOptions};
+use super::engine::{self, AnswerCacheArgs, EngineArgs, EngineOptions};
 use super::environment::Environment;
 use super::log::{self, LogFormatArgs, LogOptions};
 use super::model::ModelArgs;
@@ -37,6 +37,8 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
+    pub answers: AnswerCacheArgs,
+    #[command(flatten)]
     pub log: LogFormatArgs,
 }
 
@@ -51,14 +53,14 @@ pub fn command() -> Command {
 
 /// The options of `check`.
 pub fn options(args: CheckArgs, env: Environment) -> Result<CheckOptions, String> {
-    let CheckArgs { json, scoring, model, engine, log } = args;
+    let CheckArgs { json, scoring, model, engine, answers, log } = args;
     model.needed_by("check")?;
     let mut notices = Vec::new();
     // It is not heard here, but a mistake in it is one.
     scoring.pooling(&mut notices)?;
     let chat_template = scoring.template()?;
     let instruction = scoring.instruction(env);
-    let engine = engine::options(model, engine, env, &mut notices)?;
+    let engine = engine::options(model, engine, answers.bytes(env)?, env, &mut notices)?;
     let log = log::options(log, env, notices);
     Ok(CheckOptions { engine, chat_template, instruction, log, json })
 }

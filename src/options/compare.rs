@@ -77,7 +77,8 @@ pub fn options(args: CompareArgs, env: Environment) -> Result<CompareOptions, St
     model.needed_by("compare")?;
     let mut notices = Vec::new();
     let pooling = scoring.pooling(&mut notices)?;
-    let engine = engine::options(model, engine, env, &mut notices)?;
+    // How fast they come is measured: no answer is kept.
+    let engine = engine::options(model, engine, Some(0), env, &mut notices)?;
     Ok(CompareOptions {
         engine,
         compared: input.unwrap_or(Compared::BuiltIn),

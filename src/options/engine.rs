@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 pub const DEFAULT_MAX_NUM_BATCHED_TOKENS: usize = 2048;
 /// Keys and values kept between batches: about 1,100 tokens of the 0.6B shape, which is some fifty queries.
 pub const DEFAULT_PREFIX_CACHE_BYTES: usize = 256 << 20;
-/// Where that is more than this part of the memory that the process may use, the part is the default.
-pub const DEFAULT_PREFIX_CACHE_PART: u64 = 16;
+/// Answers kept for pairs that come again: 1,800,000 of a reranker.
+pub const DEFAULT_ANSWER_CACHE_BYTES: usize = 64 << 20;
+/// Where one of these is more than this part of the memory that the process may use, the part is the default.
+pub const DEFAULT_CACHE_PART: u64 = 16;
 /// The name of the built-in model when no other is given; clients look for `rerank` in it.
 pub const BUILTIN_MODEL_NAME: &str = "qwen3-reranker-0.6b-dummy";
 
@@ -38,6 +40,8 @@ pub struct EngineOptions {
     pub max_num_seqs: Option<usize>,
     /// Bytes of keys and values kept between batches; 0 turns it off, `None` is the default for this machine's memory.
     pub prefix_cache_bytes: Option<usize>,
+    /// Bytes of answers kept for pairs that come again; 0 turns it off, `None` is the default for this machine's memory.
+    pub answer_cache_bytes: Option<usize>,
     /// Directory of the packed-weight file; `None` packs into memory at every start.
     pub weight_cache: Option<PathBuf>,
     /// Compute threads; `None` is one per physical core this process may use, or one per core of `cores`.
@@ -55,10 +59,12 @@ pub struct EngineOptions {
 impl EngineOptions {
     /// Bytes of keys and values kept between batches where this many bytes of memory may be used.
     pub fn prefix_cache_bytes(&self, memory: Option<u64>) -> usize {
-        self.prefix_cache_bytes.unwrap_or_else(|| {
-            let part = memory.map_or(u64::MAX, |bytes| bytes / DEFAULT_PREFIX_CACHE_PART);
-            DEFAULT_PREFIX_CACHE_BYTES.min(usize::try_from(part).unwrap_or(usize::MAX))
-        })
+        self.prefix_cache_bytes.unwrap_or_else(|| cache_bytes(DEFAULT_PREFIX_CACHE_BYTES, memory))
+    }
+
+    /// Bytes of answers kept for pairs that come again where this many bytes of memory may be used.
+    pub fn answer_cache_bytes(&self, memory: Option<u64>) -> usize {
+        self.answer_cache_bytes.unwrap_or_else(|| cache_bytes(DEFAULT_ANSWER_CACHE_BYTES, memory))
     }
 
     /// Directory of the tokenizer; `None` is the built-in one.
@@ -70,6 +76,12 @@ impl EngineOptions {
     pub fn model_name(&self) -> String {
         self.model.as_ref().map_or_else(|| BUILTIN_MODEL_NAME.to_owned(), |model| model.to_string_lossy().into_owned())
     }
+}
+
+/// `usual`, or less where there is little memory.
+fn cache_bytes(usual: usize, memory: Option<u64>) -> usize {
+    let part = memory.map_or(u64::MAX, |bytes| bytes / DEFAULT_CACHE_PART);
+    usual.min(usize::try_from(part).unwrap_or(usize::MAX))
 }
 
 /// How the machine is used.
@@ -108,10 +120,32 @@ pub struct EngineArgs {
     pub isa: Option<String>,
 }
 
-/// The options of the engine.
+/// What is kept of answers, where pairs may come again.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Speed")]
+pub struct AnswerCacheArgs {
+    /// Memory for the answers to pairs that come again, which are not computed again, in MiB; 0 turns it off
+    /// [default: 64, or a sixteenth of the memory if that is less] [env: IRONRANK_ANSWER_CACHE_MIB]
+    #[arg(long, value_name = "MIB", value_parser = values::mebibytes, allow_hyphen_values = true)]
+    pub answer_cache_mib: Option<usize>,
+}
+
+impl AnswerCacheArgs {
+    /// Bytes of answers that are kept, if that is said.
+    pub fn bytes(&self, env: Environment) -> Result<Option<usize>, String> {
+        const VARIABLE: &str = "IRONRANK_ANSWER_CACHE_MIB";
+        match (self.answer_cache_mib, env.get(VARIABLE)) {
+            (None, Some(text)) => values::mebibytes(&text).map(Some).map_err(|err| format!("{VARIABLE}: {err}")),
+            (asked, _) => Ok(asked),
+        }
+    }
+}
+
+/// The options of the engine; how much it keeps of answers is for the command to say.
 pub fn options(
     model: ModelArgs,
     engine: EngineArgs,
+    answer_cache_bytes: Option<usize>,
     env: Environment,
     notices: &mut Vec<String>,
 ) -> Result<EngineOptions, String> {
@@ -153,6 +187,7 @@ pub fn options(
             None if engine.no_enable_prefix_caching => Some(0),
             asked => asked,
         },
+        answer_cache_bytes,
         weight_cache: match engine.weight_cache {
             Some(asked) => asked.0,
             None => default_weight_cache(env).or_else(|| {

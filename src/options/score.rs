@@ -3,7 +3,7 @@
 //! The flags that only this command has and what is made of them stand here; the others are those of the engine and of
 //! scores. Called by `options::parse`.
 
-use super::engine::{self, EngineArgs, EngineOptions};
+use super::engine::{self, AnswerCacheArgs, EngineArgs, EngineOptions};
 use super::environment::Environment;
 use super::log::{self, LogFormatArgs, LogOptions};
 use super::model::ModelArgs;
@@ -93,6 +93,8 @@ pub struct OfflineArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
+    pub answers: AnswerCacheArgs,
+    #[command(flatten)]
     pub log: LogFormatArgs,
 }
 
@@ -115,7 +117,7 @@ pub fn command() -> Command {
 
 /// The options of `score`.
 pub fn options(args: OfflineArgs, env: Environment) -> Result<ScoreOptions, String> {
-    let OfflineArgs { input, output, rejected, shard, scoring, model, engine, log } = args;
+    let OfflineArgs { input, output, rejected, shard, scoring, model, engine, answers, log } = args;
     let (input, output) = (input.0, output.0);
     let rejected = rejected.and_then(|file| file.0).or_else(|| output.as_deref().map(ScoreOptions::beside));
     if rejected.is_some() && rejected == output {
@@ -124,7 +126,7 @@ pub fn options(args: OfflineArgs, env: Environment) -> Result<ScoreOptions, Stri
     model.needed_by("score")?;
     let mut notices = Vec::new();
     let pooling = scoring.pooling(&mut notices)?;
-    let engine = engine::options(model, engine, env, &mut notices)?;
+    let engine = engine::options(model, engine, answers.bytes(env)?, env, &mut notices)?;
     Ok(ScoreOptions {
         engine,
         log: log::options(log, env, notices),

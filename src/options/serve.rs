@@ -3,7 +3,7 @@
 //!
 //! Called by `options::parse`.
 
-use super::engine::{self, EngineArgs, EngineOptions};
+use super::engine::{self, AnswerCacheArgs, EngineArgs, EngineOptions};
 use super::environment::Environment;
 use super::log::{self, LogArgs, LogOptions};
 use super::model::ModelArgs;
@@ -42,13 +42,16 @@ pub struct ServeArgs {
     pub log: LogArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub answers: AnswerCacheArgs,
 }
 
 const SPELLINGS: &str = "\
 Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON
 (--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the
 log; unknown flags are errors. Not in vLLM: --instruction, --overflow, --drain-delay, --max-body-mib, --receive-timeout,
---max-connections, --prefix-cache-mib, --weight-cache, --threads, --no-pin, --numa, --isa, --log-format. Environment:
+--max-connections, --prefix-cache-mib, --answer-cache-mib, --weight-cache, --threads, --no-pin, --numa, --isa,
+--log-format. Environment:
 VLLM_API_KEY, VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
 VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG, NO_COLOR.";
 
@@ -64,13 +67,13 @@ pub fn command() -> Command {
 
 /// The options of `serve`; `ignored` are the flags that were given in vain.
 pub fn options(args: ServeArgs, ignored: &[String], env: Environment) -> Result<Options, String> {
-    let ServeArgs { config, model, scoring, mut server, tls, log, engine } = args;
+    let ServeArgs { config, model, scoring, mut server, tls, log, engine, answers } = args;
     let api_keys = keys::api_keys(std::mem::take(&mut server.api_key), config.as_deref(), env)?;
     let mut notices: Vec<String> =
         ignored.iter().map(|flag| format!("{flag} is accepted for vLLM's sake and has no effect here.")).collect();
     notices.extend(ignored::variables(env));
     notices.extend(keys::doubts(&api_keys));
-    let engine = engine::options(model, engine, env, &mut notices)?;
+    let engine = engine::options(model, engine, answers.bytes(env)?, env, &mut notices)?;
     let server = server::options(server, scoring, tls, || engine.model_name(), env, &mut notices)?;
     let server = ServerOptions { api_keys, log_requests: log.enable_log_requests, ..server };
     Ok(Options { engine, server, log: log::server_options(log, env, notices) })

@@ -33,7 +33,8 @@ pub const DEFAULT_RECEIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 
 /// Variables that `/server_info` may tell: a list of those without secrets, for one with a secret is easily forgotten.
-const TOLD: [&str; 9] = [
+const TOLD: [&str; 10] = [
+    "IRONRANK_ANSWER_CACHE_MIB",
     "IRONRANK_INSTRUCTION",
     "IRONRANK_ISA",
     "RUST_LOG",

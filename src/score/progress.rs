@@ -128,6 +128,9 @@ impl Progress {
             let (tokens, seconds) = (HumanCount(work.tokens), self.seconds());
             sum += &format!(", {tokens} tokens in {seconds:.1} s: {}, {share:.0} % of them computed", self.rate());
         }
+        if work.answer_hits > 0 {
+            sum += &format!(", {} pairs came again and were not", HumanCount(work.answer_hits));
+        }
         sum
     }
 

@@ -59,19 +59,21 @@ impl Glance {
     /// What was done and what there is to do, if there is anything.
     fn line(&self) -> Option<String> {
         let Self { work, elapsed, running, waiting, cache, .. } = self;
-        if work.tokens == 0 && running + waiting == 0 {
+        let looked_up = work.answer_hits + work.answer_misses;
+        if work.tokens == 0 && looked_up == 0 && running + waiting == 0 {
             return None;
         }
         let seconds = elapsed.as_secs_f64().max(1e-3);
-        let share = |part: u64| if work.tokens == 0 { 0.0 } else { 100.0 * part as f64 / work.tokens as f64 };
+        let percent = |part: u64, all: u64| if all == 0 { 0.0 } else { 100.0 * part as f64 / all as f64 };
         Some(format!(
             "{} tokens/s, {:.0} % of them computed; documents: {running} running, {waiting} waiting; busy for {:.0} % of the time; \
-             prefix cache: {:.0} % hits, {:.0} % full",
+             prefix cache: {:.0} % hits, {:.0} % full; answer cache: {:.0} % hits",
             HumanCount((work.tokens as f64 / seconds) as u64),
-            share(work.computed_tokens),
+            percent(work.computed_tokens, work.tokens),
             100.0 * work.model_time.as_secs_f64() / seconds,
-            share(work.cached_tokens),
+            percent(work.cached_tokens, work.tokens),
             100.0 * cache,
+            percent(work.answer_hits, looked_up),
         ))
     }
 }
@@ -85,6 +87,8 @@ mod tests {
             tokens: 0,
             computed_tokens: 0,
             cached_tokens: 0,
+            answer_hits: 0,
+            answer_misses: 0,
             flop: 0,
             model_time: Duration::ZERO,
             batches: [0; 32],
@@ -104,6 +108,8 @@ mod tests {
             tokens: 36_000,
             computed_tokens: 9_000,
             cached_tokens: 3_600,
+            answer_hits: 22,
+            answer_misses: 66,
             model_time: Duration::from_millis(9_500),
             ..IDLE.work
         };
@@ -111,9 +117,11 @@ mod tests {
             Glance { work, running: 12, waiting: 54, ..IDLE }.line().as_deref(),
             Some(
                 "3,600 tokens/s, 25 % of them computed; documents: 12 running, 54 waiting; busy for 95 % of the time; prefix cache: \
-                 10 % hits, 50 % full"
+                 10 % hits, 50 % full; answer cache: 25 % hits"
             )
         );
+        let known = engine::Work { answer_hits: 32, ..IDLE.work };
+        assert!(Glance { work: known, ..IDLE }.line().is_some_and(|line| line.ends_with("answer cache: 100 % hits")));
         // A batch may take longer than the time between two lines.
         assert!(Glance { running: 1, ..IDLE }.line().is_some_and(|line| line.starts_with("0 tokens/s, 0 %")));
         assert!(Glance { waiting: 1, ..IDLE }.line().is_some());

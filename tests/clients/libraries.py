@@ -6,7 +6,7 @@ import concurrent.futures
 import os
 import re
 
-from harness import ROOT, Program, Refused, Server, check, environment, tiny_model, together
+from harness import COMPUTES, ROOT, Program, Refused, Server, check, environment, tiny_model, together
 
 MODEL, KEY = "qwen3-reranker-tiny", "second-key"
 # Which scripts run in which environment: requirements/ENVIRONMENT.txt.
@@ -40,7 +40,7 @@ def run(binary):
         return Server(binary, tiny_model(), "--max-model-len", "8192", *flags, name=MODEL)
 
     environments = prepare()
-    with subject() as open_, subject("--api-key", "first-key", KEY) as keyed, subject("--overflow", "truncate", "--max-num-queued-reqs", "1") as small:
+    with subject() as open_, subject("--api-key", "first-key", KEY) as keyed, subject("--overflow", "truncate", "--max-num-queued-reqs", "1", *COMPUTES) as small:
         # No keys or addresses of the caller's.
         env = {"SUBJECT_MODEL": MODEL, "SUBJECT_KEY": KEY, "SUBJECT_URL": open_.url, "SUBJECT_KEYED_URL": keyed.url,
                "SUBJECT_SMALL_URL": small.url, "PYTHONWARNINGS": "ignore"}

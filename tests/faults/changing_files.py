@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import PATIENCE, Server, check, eventually, not_run, tiny_model, work
+from harness import COMPUTES, PATIENCE, Server, check, eventually, not_run, tiny_model, work
 
 DOCUMENTS = [f"document {i} of a few words" for i in range(12)]
 
@@ -68,7 +68,7 @@ class Files:
             self.right = scores(server)
 
     def server(self, cache=None, **more):
-        flags = ["--max-model-len", "512", "--prefix-cache-mib", "0"]
+        flags = ["--max-model-len", "512", "--prefix-cache-mib", "0", *COMPUTES]
         return Server(self.binary, self.checkpoint, *flags, dummy=False, cache=cache or self.cache, **more)
 
     def cached(self, kind="weights"):

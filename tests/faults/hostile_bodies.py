@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 
-from harness import PATIENCE, Server, check, eventually, note, tiny_model
+from harness import COMPUTES, PATIENCE, Server, check, eventually, note, tiny_model
 
 from .raw import MIB, Bystander
 
@@ -209,7 +209,7 @@ def left_alone(server):
 def run(binary, seconds=SECONDS):
     model = tiny_model()
     all_bodies = [Body(*body) for body in bodies()] + [Body(*body, packs=True) for body in packed()]
-    flags = ["--max-model-len", "8192"]
+    flags = ["--max-model-len", "8192", *COMPUTES]
     # The prefix cache has a limit of its own, and is not a request's.
     # What is freed goes back to the system, so that the next body is measured by itself.
     freed = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}

@@ -6,7 +6,7 @@ import json
 import time
 import zlib
 
-from harness import Server, check, eventually, note, tiny_model
+from harness import COMPUTES, Server, check, eventually, note, tiny_model
 
 from .raw import HEAD, MIB, Bystander, raw, says, status
 
@@ -178,7 +178,7 @@ def run(binary):
     model = tiny_model()
     # Before anything is timed: that takes this program's own time.
     made = made_bombs()
-    flags = ["--max-model-len", "8192", "--receive-timeout", "2"]
+    flags = ["--max-model-len", "8192", "--receive-timeout", "2", *COMPUTES]
     with Server(binary, model, *flags) as server, Server(binary, model, "--overflow", "truncate", *flags) as shortening:
         with Bystander(server) as alone:
             time.sleep(1)

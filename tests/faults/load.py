@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 
-from harness import Server, check, eventually, note, tiny_model
+from harness import COMPUTES, Server, check, eventually, note, tiny_model
 
 
 
@@ -109,7 +109,7 @@ def part(values, share):
 
 def run(binary, seconds=20.0):
     model = tiny_model()
-    flags = ["--max-model-len", "8192", "--max-num-queued-reqs", "400", "--max-num-queued-tokens", "60000"]
+    flags = ["--max-model-len", "8192", "--max-num-queued-reqs", "400", "--max-num-queued-tokens", "60000", *COMPUTES]
     with Server(binary, model, *flags) as server:
         # Warm: every buffer of this load has its size, and the prefix cache is full, before memory is looked at.
         alone = []

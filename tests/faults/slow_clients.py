@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 
-from harness import Server, check, eventually, tiny_model
+from harness import COMPUTES, Server, check, eventually, tiny_model
 
 from .raw import HEAD, MIB, Bystander, says, status
 
@@ -165,7 +165,7 @@ def crowded(binary, model):
 
 def run(binary):
     model = tiny_model()
-    flags = ["--max-model-len", "8192", "--receive-timeout", str(RECEIVE)]
+    flags = ["--max-model-len", "8192", "--receive-timeout", str(RECEIVE), *COMPUTES]
     with Server(binary, model, *flags, env={"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE)}) as server:
         with Bystander(server) as alone:
             time.sleep(1)

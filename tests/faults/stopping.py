@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 
-from harness import Server, check, note, tiny_model
+from harness import COMPUTES, Server, check, note, tiny_model
 
 CLIENTS = 16
 
@@ -65,7 +65,7 @@ class Clients:
 
 
 def stop(binary, model, delay):
-    with Server(binary, model, "--drain-delay", str(delay), "--shutdown-timeout", "30") as server:
+    with Server(binary, model, "--drain-delay", str(delay), "--shutdown-timeout", "30", *COMPUTES) as server:
         clients = Clients(server.port)
         time.sleep(2)
         at_work = server.load()

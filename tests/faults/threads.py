@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 
-from harness import Server, check, not_run, tiny_model, work
+from harness import COMPUTES, Server, check, not_run, tiny_model, work
 
 # Nobody else's, so that all of its threads are the server's.
 USER = 61234
@@ -38,7 +38,7 @@ def serves(server):
 def a_server(binary, model):
     refused, served = [], 0
     for limit in range(1, MOST):
-        server = Server(binary, model, "--max-model-len", "512", wrap=limited(limit))
+        server = Server(binary, model, "--max-model-len", "512", *COMPUTES, wrap=limited(limit))
         if server.url is None:
             code = server.ends(20)
             refused += re.findall(r"refuses a thread \(([^)]*)\)", server.log())

@@ -22,6 +22,8 @@ from .processes import ROOT, Refused, eventually, output, start, work
 
 # Seconds: longer than anything takes on a busy machine; only a failing check waits for it.
 PATIENCE = 60
+# Flags of a server that is asked the same again and must compute it again.
+COMPUTES = ("--answer-cache-mib", "0")
 READY = re.compile(r"ready: serving .* on (https?)://(\S+):(\d+)")
 _numbers = itertools.count(1)
 

@@ -1,5 +1,7 @@
 //! What the engine promises, with a model that tests hold in their hands.
 
+mod answers;
+
 use ironrank::batch::Batch;
 use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::error::{ErrorKind, Result};
@@ -94,10 +96,13 @@ fn bench(tokens: usize) -> Bench {
 }
 
 fn bench_within(tokens: usize, queue: QueueLimits) -> Bench {
+    bench_of(BatchLimits { tokens, ..BatchLimits::default() }, queue)
+}
+
+fn bench_of(batch: BatchLimits, queue: QueueLimits) -> Bench {
     let (call_sender, calls) = channel();
     let (steps, step_receiver) = channel();
     let model = Box::new(Held { calls: call_sender, steps: step_receiver, slots: [None, None] });
-    let batch = BatchLimits { tokens, ..BatchLimits::default() };
     Bench { engine: Engine::start(model, batch, queue).unwrap(), calls, steps }
 }
 
@@ -295,14 +300,15 @@ async fn a_full_queue_refuses_before_prompts_are_made_and_while_they_are() {
     let mut second = bench.engine.admit(1).unwrap();
     let said = bench.engine.admit(1).err().unwrap().to_string();
     assert!(said.contains("6 pairs wait or run"), "{said}");
-    first.add_tokens(7).unwrap();
-    second.add_tokens(2).unwrap();
-    first.add_tokens(100).expect("those of others count, not its own");
-    let said = second.add_tokens(1).unwrap_err().to_string();
+    let prompt = |tokens| long_prompts([1], tokens).remove(0);
+    first.add(&prompt(7)).unwrap();
+    second.add(&prompt(2)).unwrap();
+    first.add(&prompt(100)).expect("those of others count, not its own");
+    let said = second.add(&prompt(1)).unwrap_err().to_string();
     assert!(said.contains("107 tokens wait or run"), "{said}");
     drop((first, second));
     assert_eq!(bench.engine.waiting(), 0);
-    bench.engine.admit(6).unwrap().add_tokens(9).expect("all is given back");
+    bench.engine.admit(6).unwrap().add(&prompt(9)).expect("all is given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,7 +138,7 @@ async fn score_does_not_depend_on_the_token_budget_or_the_prefix_cache() {
         [(1, 9, 0), (64, 9, 1 << 20), (500, 3, 150_000), (2048, 128, 0), (2048, 128, 1 << 30), (1 << 20, usize::MAX, 4)]
     {
         let model = load("tiny", Isa::best(), 2);
-        let limits = BatchLimits { tokens, sequences, prefix_cache_bytes: cache };
+        let limits = BatchLimits { tokens, sequences, prefix_cache_bytes: cache, answer_cache_bytes: 0 };
         let engine = Engine::start(Box::new(model), limits, QueueLimits::default()).unwrap();
         let margins = async |prompts, priority| -> Vec<f32> {
             engine.answers(prompts, priority).await.unwrap().iter().map(rerank::margin).collect()
@@ -154,6 +154,24 @@ async fn score_does_not_depend_on_the_token_budget_or_the_prefix_cache() {
         assert_eq!(work.cached_tokens > 0, cache > 4, "{work:?}");
         assert!(engine.prefix_cache_bytes() <= cache);
     }
+}
+
+#[tokio::test]
+async fn a_score_that_was_kept_is_the_one_that_was_computed() {
+    let prompts: Vec<Prompt> = prompts(&cases("tiny")).into_iter().take(40).collect();
+    let mut model = load("tiny", Isa::best(), 1);
+    let alone: Vec<f32> = prompts.iter().map(|prompt| model.run(Batch::of([prompt])).values[0]).collect();
+    let limits = BatchLimits { answer_cache_bytes: 1 << 16, ..BatchLimits::default() };
+    let engine = Engine::start(Box::new(load("tiny", Isa::best(), 2)), limits, QueueLimits::default()).unwrap();
+    // Every third, those and the others, and all of them once more.
+    for (every, computed) in [(3, true), (1, true), (1, false)] {
+        let before = engine.work();
+        let asked: Vec<Prompt> = prompts.iter().step_by(every).cloned().collect();
+        let margins: Vec<f32> = engine.answers(asked, 0).await.unwrap().iter().map(rerank::margin).collect();
+        assert_eq!(margins, alone.iter().step_by(every).copied().collect::<Vec<f32>>());
+        assert_eq!(engine.work().since(&before).tokens > 0, computed);
+    }
+    assert_eq!(engine.work().answer_hits as usize, prompts.len().div_ceil(3) + prompts.len());
 }
 
 /// The binary, serving; killed when dropped.

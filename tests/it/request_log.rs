@@ -110,7 +110,7 @@ fn at_work(port: u16, server: &mut Process) -> TcpStream {
 #[test]
 fn who_has_given_a_request_up_is_told_and_what_it_was_made_of() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let (mut server, port) = server(dir.path(), &["--shutdown-timeout", "0"]);
+    let (mut server, port) = server(dir.path(), &["--shutdown-timeout", "0", "--answer-cache-mib", "0"]);
     drop(at_work(port, &mut server));
     let line = server.wait_for("POST /v1/rerank: ");
     assert!(line.contains(": the client left after ") && line.contains("1,000 documents, "), "{line}");
@@ -127,7 +127,7 @@ fn who_has_given_a_request_up_is_told_and_what_it_was_made_of() {
 #[test]
 fn asked_for_lines_tell_of_every_request_what_it_was_made_of() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let (mut server, port) = server(dir.path(), &["--enable-log-requests"]);
+    let (mut server, port) = server(dir.path(), &["--enable-log-requests", "--answer-cache-mib", "0"]);
     let body = json!({"query": TEXT, "documents": [TEXT, "another"]}).to_string();
     assert_eq!(status(post(port, "/v1/rerank?a=confidential", &body)), 200);
     let line = server.wait_for("POST /v1/rerank 200 in ");

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from harness import Server, check, eventually, free_port, need, start, succeeds, tiny_model, work
+from harness import COMPUTES, Server, check, eventually, free_port, need, start, succeeds, tiny_model, work
 from harness.server import ask
 
 from .haproxy import HAProxy
@@ -128,7 +128,7 @@ def run(binary):
 
     # A server of its own for each proxy, so that what it has answered is known.
     def begin():
-        return Server(binary, tiny_model(), "--max-model-len", "8192")
+        return Server(binary, tiny_model(), "--max-model-len", "8192", *COMPUTES)
 
     with begin() as behind_haproxy, begin() as behind_nginx:
         address = {"replica1": f"127.0.0.1:{behind_haproxy.port}"}

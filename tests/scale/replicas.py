@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from harness import Server, check, eventually, free_port, need, note, output, succeeds, tiny_model, work
+from harness import COMPUTES, Server, check, eventually, free_port, need, note, output, succeeds, tiny_model, work
 
 from .haproxy import HAProxy
 
@@ -80,7 +80,7 @@ class Replicas:
         self.balancer = HAProxy("haproxy", {f"replica{number}": f"127.0.0.1:{port}" for number, port in self.ports.items()})
 
     def start(self, number):
-        flags = ["--max-model-len", "8192", "--drain-delay", "4", "--shutdown-timeout", "20"]
+        flags = ["--max-model-len", "8192", "--drain-delay", "4", "--shutdown-timeout", "20", *COMPUTES]
         server = Server(self.binary, tiny_model(), *flags, cache=work() / "cache", port=self.ports[number], ready=0)
         self.servers[number] = server
         self.all.append(server)

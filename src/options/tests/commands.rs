@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// An engine whose speed is measured: it must compute what comes again.
+fn that_keeps_nothing(line: &str) -> EngineOptions {
+    EngineOptions { answer_cache_bytes: Some(0), ..options(line, &[]).engine }
+}
+
 #[test]
 fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
     let bench = |line: &str| match run(line, &[]) {
@@ -10,12 +15,17 @@ fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
     };
     let plain = bench("bench");
     assert_eq!((plain.workload, plain.requests, plain.json), (Workload::Rag, None, false));
-    let served = options("serve", &[]);
-    assert_eq!((plain.engine, plain.log), (served.engine, served.log));
+    assert_eq!((plain.engine, plain.log), (that_keeps_nothing("serve"), options("serve", &[]).log));
     let full = bench("bench /m --workload short --requests 3 --json --isa sse2 --threads 2 --hf-overrides.a 1");
     assert_eq!((full.workload, full.requests, full.json), (Workload::Short, Some(3), true));
-    assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2 --hf-overrides.a 1", &[]).engine);
-    for line in ["bench --workload huge", "bench --port 8000", "bench --requests 0", "bench --config c.yaml"] {
+    assert_eq!(full.engine, that_keeps_nothing("serve /m --isa sse2 --threads 2 --hf-overrides.a 1"));
+    for line in [
+        "bench --workload huge",
+        "bench --port 8000",
+        "bench --requests 0",
+        "bench --config c.yaml",
+        "bench --answer-cache-mib 1",
+    ] {
         assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
     }
 }
@@ -30,10 +40,10 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
     assert_eq!((&plain.input, &plain.output, &plain.rejected), (&None, &None, &None));
     assert_eq!((plain.shard, plain.overflow, plain.instruction), (Shard::WHOLE, Overflow::Error, None));
     assert_eq!(plain.engine, options("serve", &[]).engine);
-    let full = score("score /m --input a --output b --shard 2/4 --overflow truncate --isa sse2 --threads 2");
+    let full = score("score /m --input a --output b --shard 2/4 --overflow truncate --isa sse2 --answer-cache-mib 2");
     assert_eq!((full.input, full.output), (Some("a".into()), Some("b".into())));
     assert_eq!((full.rejected, full.shard), (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 }));
-    assert_eq!(full.engine, options("serve /m --isa sse2 --threads 2", &[]).engine);
+    assert_eq!(full.engine, options("serve /m --isa sse2 --answer-cache-mib 2", &[]).engine);
     assert_eq!(score("score m --input - --output - --instruction Find!").instruction.as_deref(), Some("Find!"));
     for line in [
         "score m --input a",
@@ -56,11 +66,11 @@ fn compare_takes_pairs_and_the_flags_of_the_engine_and_of_scores() {
     };
     let plain = compare("compare /m");
     assert_eq!((&plain.compared, plain.json, plain.overflow), (&Compared::BuiltIn, false, Overflow::Error));
-    assert_eq!(plain.engine, options("serve /m", &[]).engine);
+    assert_eq!(plain.engine, that_keeps_nothing("serve /m"));
     let full = compare("compare /m --input a.jsonl --json --threads 2 --overflow truncate --instruction Find!");
     assert_eq!((full.compared, full.json, full.overflow), (Compared::File("a.jsonl".into()), true, Overflow::Truncate));
     assert_eq!(full.instruction.as_deref(), Some("Find!"));
-    assert_eq!(full.engine, options("serve /m --threads 2", &[]).engine);
+    assert_eq!(full.engine, that_keeps_nothing("serve /m --threads 2"));
     assert_eq!(compare("compare /m --input -").compared, Compared::StandardInput);
     for line in ["compare /m --output b", "compare /m --input None", "compare /m --port 8000", "compare /m --shard 1/2"]
     {

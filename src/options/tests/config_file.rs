@@ -30,6 +30,7 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
         ("enable-prefix-caching: false\nno-pin: true\n", "m", &[], |o| {
             (o.engine.prefix_cache_bytes, o.engine.pin) = (Some(0), false);
         }),
+        ("answer-cache-mib: 8\n", "m", &[], |o| o.engine.answer_cache_bytes = Some(8 << 20)),
         ("enable-log-requests: true\n", "m --no-enable-log-requests", &[], |_| {}),
         ("enforce-eager: yes\nseed: -1\n", "m", &["--enforce-eager", "--seed"], |_| {}),
         ("hf-overrides:\n  classifier_from_token: [no, yes]\n", "m --hf-overrides.num_labels 1", &[], |o| {

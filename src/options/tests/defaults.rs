@@ -15,12 +15,18 @@ fn no_key_is_in_what_options_show_of_themselves() {
 }
 
 #[test]
-fn the_prefix_cache_of_a_small_machine_is_small_unless_it_was_asked_for() {
+fn the_caches_of_a_small_machine_are_small_unless_they_were_asked_for() {
     let gib = 1_u64 << 30;
     let [plain, asked, off] =
         ["m", "m --prefix-cache-mib 200", "m --no-enable-prefix-caching"].map(|line| options(line, &[]).engine);
     for (memory, expected) in [(None, 256 << 20), (Some(16 * gib), 256 << 20), (Some(gib / 2), 32 << 20)] {
         assert_eq!(plain.prefix_cache_bytes(memory), expected, "{memory:?}");
         assert_eq!((asked.prefix_cache_bytes(memory), off.prefix_cache_bytes(memory)), (200 << 20, 0));
+    }
+    let [plain, asked, off] =
+        ["m", "m --answer-cache-mib 200", "m --answer-cache-mib 0"].map(|line| options(line, &[]).engine);
+    for (memory, expected) in [(None, 64 << 20), (Some(gib), 64 << 20), (Some(gib / 2), 32 << 20)] {
+        assert_eq!(plain.answer_cache_bytes(memory), expected, "{memory:?}");
+        assert_eq!((asked.answer_cache_bytes(memory), off.answer_cache_bytes(memory)), (200 << 20, 0));
     }
 }

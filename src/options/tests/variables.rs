@@ -39,6 +39,10 @@ fn variables_say_what_flags_do_not() {
         (&[("VLLM_SERVER_DEV_MODE", "0")], "m", &[], |_| {}),
         (&[("IRONRANK_ISA", "avx2")], "m", &[], |o| o.engine.isa = Some("avx2".to_owned())),
         (&[("IRONRANK_ISA", "avx2")], "m --isa sse2", &[], |o| o.engine.isa = Some("sse2".to_owned())),
+        (&[("IRONRANK_ANSWER_CACHE_MIB", "0")], "m", &[], |o| o.engine.answer_cache_bytes = Some(0)),
+        (&[("IRONRANK_ANSWER_CACHE_MIB", "2")], "m --answer-cache-mib 1", &[], |o| {
+            o.engine.answer_cache_bytes = Some(1 << 20);
+        }),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "auto")], "m", &[], |_| {}),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "nobind")], "m", &[], |o| o.engine.pin = false),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "0-2,8")], "m", &[], |o| o.engine.cores = Some(vec![0, 1, 2, 8])),
@@ -87,6 +91,7 @@ fn variables_say_what_flags_do_not() {
     let bad: &[(Env, &str, &str)] = &[
         (&[("VLLM_API_KEY", "")], "m", "A key of VLLM_API_KEY is empty"),
         (&[("VLLM_API_KEY", " \n")], "m", "A key of VLLM_API_KEY is empty"),
+        (&[("IRONRANK_ANSWER_CACHE_MIB", "64M")], "m", "IRONRANK_ANSWER_CACHE_MIB: '64M' is not a number of MiB"),
         (&[("VLLM_HF_OVERRIDES", "nonsense")], "m", "VLLM_HF_OVERRIDES is not valid JSON"),
         (&[("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "long")], "m", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE: 'long'"),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "3-1")], "m", "VLLM_CPU_OMP_THREADS_BIND=3-1 is not understood"),

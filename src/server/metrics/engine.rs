@@ -15,6 +15,7 @@ pub(super) fn families(engine: &Engine, model_name: &str, dtype: &str) -> Vec<Me
     let work = engine.work();
     let shared = work.tokens.saturating_sub(work.computed_tokens);
     let (held, capacity) = (engine.prefix_cache_tokens(), engine.prefix_cache_capacity());
+    let (answers, answers_limit) = (engine.answer_cache_bytes(), engine.answer_cache_limit_bytes());
     let mut all = Families { model_name, families: Vec::new() };
 
     all.gauge("num_requests_running", "Number of pairs in batches that run.", "", &[("", engine.running() as f64)]);
@@ -85,6 +86,16 @@ pub(super) fn families(engine: &Engine, model_name: &str, dtype: &str) -> Vec<Me
             "Tokens that the prefix cache gave, counted once where pairs of a batch share them.",
             work.cached_tokens as f64,
         ),
+        counter(
+            "ironrank_answer_cache_hits_total",
+            "Pairs that were not run, because the answer cache had their answer.",
+            work.answer_hits as f64,
+        ),
+        counter(
+            "ironrank_answer_cache_misses_total",
+            "Pairs whose answer the answer cache had not.",
+            work.answer_misses as f64,
+        ),
         counter("ironrank_model_seconds_total", "Seconds that the kernels ran.", work.model_time.as_secs_f64()),
         counter("ironrank_flop_total", "Floating-point operations, without what pads tiles.", work.flop as f64),
         gauge("ironrank_queue_age_seconds", "Age of the oldest request that waits.", engine.queue_age().as_secs_f64()),
@@ -94,6 +105,12 @@ pub(super) fn families(engine: &Engine, model_name: &str, dtype: &str) -> Vec<Me
             if capacity == 0 { 0.0 } else { held as f64 / capacity as f64 },
         ),
         gauge("ironrank_prefix_cache_bytes", "Bytes that the prefix cache holds.", engine.prefix_cache_bytes() as f64),
+        gauge(
+            "ironrank_answer_cache_usage_ratio",
+            "How full the answer cache is; 1 is full.",
+            if answers_limit == 0 { 0.0 } else { answers as f64 / answers_limit as f64 },
+        ),
+        gauge("ironrank_answer_cache_bytes", "Bytes that the answer cache holds.", answers as f64),
     ]);
     families
 }

@@ -87,7 +87,7 @@ impl<'a> Making<'a> {
         let shared = self.encoded.prompts.last().is_some_and(|last| last.shares_head(prompt));
         self.share.grow(size_of::<u32>() * if shared { prompt.own() } else { prompt.len() })?;
         if let Some(admission) = &mut self.admission {
-            admission.add_tokens(prompt.len()).map_err(|err| self.refused(err))?;
+            admission.add(prompt).map_err(|err| self.refused(err))?;
         }
         self.encoded.push(made);
         Ok(())

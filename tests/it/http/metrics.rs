@@ -1,6 +1,6 @@
 //! Metrics: every name and label that vLLM 0.32 has, and what dashboards read of them, before and after requests.
 
-use super::{MAX_MODEL_LEN, subject_alone, subject_that_is_full};
+use super::{MAX_MODEL_LEN, subject_alone, subject_that_is_full, subject_that_keeps_answers};
 use actix_web::test::{TestRequest, call_and_read_body, call_service, init_service};
 use actix_web::web::Data;
 use ironrank::server::{State, app};
@@ -168,6 +168,45 @@ async fn counts_are_true() {
     assert!(cumulative("+Inf") >= 4.0);
     let longest = value(&metrics, "vllm:request_prompt_tokens_bucket", &[("le", "500.0")]);
     assert_eq!(longest, 44.0, "no pair here has more than 500 tokens of {MAX_MODEL_LEN}");
+}
+
+#[actix_web::test]
+async fn a_request_that_comes_again_has_the_same_bytes_and_counts_as_answered_but_not_as_run() {
+    let subject = subject_that_keeps_answers();
+    let documents: Vec<String> = (0..32).map(|i| format!("Document {i} is about saws. {}", "x ".repeat(i))).collect();
+    let ask = async |subject: &Data<State>, documents: &[String]| {
+        let service = init_service(app(subject.clone())).await;
+        let request = TestRequest::post().uri("/v1/rerank").insert_header(("x-request-id", "again"));
+        let body = json!({"query": "saws", "documents": documents, "top_n": 40});
+        call_and_read_body(&service, request.set_json(body).to_request()).await
+    };
+    let reference = ask(&subject_alone(), &documents).await;
+    assert_eq!(ask(&subject, &documents[..8]).await, ask(&subject_alone(), &documents[..8]).await);
+    let figures = async || {
+        let metrics = scrape(&subject).await;
+        let vllm = |name: &str| value(&metrics, &format!("vllm:{name}"), &[("engine", "0")]);
+        let own = |name: &str| value(&metrics, &format!("ironrank_{name}"), &[]);
+        let run = [vllm("prompt_tokens_total"), own("computed_tokens_total"), own("flop_total")];
+        let kept = ["hits_total", "misses_total", "bytes"].map(|name| own(&format!("answer_cache_{name}")));
+        assert_eq!(own("answer_cache_usage_ratio"), kept[2] / f64::from(1 << 20));
+        let answered = value(&metrics, "vllm:request_success_total", &[("finished_reason", "stop")]);
+        let computed = vllm("request_prefill_kv_computed_tokens_sum");
+        assert_eq!((vllm("request_prompt_tokens_count"), computed), (answered, run[1]));
+        (run, kept, answered, vllm("request_prompt_tokens_sum"))
+    };
+    let (first, kept, answered, _) = figures().await;
+    assert_eq!((&kept[..2], answered), (&[0.0, 8.0][..], 8.0));
+    assert_eq!(ask(&subject, &documents).await, reference, "8 of 32 are known");
+    let (second, kept, answered, tokens) = figures().await;
+    assert!(second[0] > first[0] && second[0] < tokens, "{second:?} {tokens}");
+    assert_eq!((&kept[..2], answered), (&[8.0, 32.0][..], 40.0));
+    for again in 1..3 {
+        assert_eq!(ask(&subject, &documents).await, reference);
+        let (now, now_kept, answered, _) = figures().await;
+        assert_eq!(now, second, "nothing is run");
+        assert_eq!(now_kept, [kept[0] + 32.0 * f64::from(again), kept[1], kept[2]]);
+        assert_eq!(answered, 40.0 + 32.0 * f64::from(again));
+    }
 }
 
 #[actix_web::test]

@@ -71,6 +71,11 @@ pub fn subject_alone() -> Data<State> {
     subject_over(engine(QueueLimits::default()), |_| {})
 }
 
+/// The same with an engine that keeps answers.
+pub fn subject_that_keeps_answers() -> Data<State> {
+    subject_over(engine_that_keeps(1 << 20, QueueLimits::default()), |_| {})
+}
+
 /// The server as it was recorded, with an engine whose queue has no place left.
 pub fn subject_that_is_full() -> Data<State> {
     subject_over(engine(QueueLimits { sequences: 0, ..QueueLimits::default() }), |_| {})
@@ -121,7 +126,12 @@ fn state_serving(
     State::new(options, served, engine, encoder).expect("the metrics can be set up")
 }
 
+/// Tests ask for the same again to see it computed: answers are not kept unless they are what is looked at.
 fn engine(queue: QueueLimits) -> (Engine, Arc<PromptEncoder>) {
+    engine_that_keeps(0, queue)
+}
+
+fn engine_that_keeps(answer_cache_bytes: usize, queue: QueueLimits) -> (Engine, Arc<PromptEncoder>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
@@ -130,6 +140,6 @@ fn engine(queue: QueueLimits) -> (Engine, Arc<PromptEncoder>) {
     let packed = model::pack(&cpu, &checkpoint, None).expect("the weights are packed");
     let model = model::load(cpu, &checkpoint, packed, support::head(&checkpoint), MAX_MODEL_LEN);
     let model = model.expect("the model loads");
-    let batch = BatchLimits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20 };
+    let batch = BatchLimits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, answer_cache_bytes };
     (Engine::start(model, batch, queue).unwrap(), Arc::new(encoder))
 }

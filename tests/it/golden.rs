@@ -1,7 +1,7 @@
 //! Scores and hidden states against Hugging Face transformers in float64, in process and through the served binary,
 //! and their independence of batch, order, threads and budget.
 
-use crate::support::{Golden, config, goldens, head, write_checkpoint};
+use crate::support::{Golden, config, goldens, head, write_calm_checkpoint, write_checkpoint};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{BatchLimits, Engine, QueueLimits};
@@ -75,6 +75,20 @@ fn check_scores(shape: &str, isa: Isa, floor: f64) {
 fn tiny_models_score_as_in_float64_on_every_isa() {
     for isa in Isa::available() {
         TINY.iter().for_each(|shape| check_scores(shape, isa, 2e-6));
+    }
+}
+
+#[test]
+fn the_calm_model_scores_as_in_float64() {
+    let dir = tempfile::tempdir().unwrap();
+    write_calm_checkpoint(dir.path());
+    let checkpoint = Checkpoint::open(dir.path(), &Overrides::new()).unwrap();
+    let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false).unwrap());
+    let packed = model::pack(&cpu, &checkpoint, None).unwrap();
+    let mut model = Qwen3::load(cpu, &checkpoint, packed, head(&checkpoint), MAX_MODEL_LEN).unwrap();
+    let cases = goldens("calm-tiny");
+    for (case, margin) in cases.iter().zip(model.run(Batch::of(&prompts(&cases))).values) {
+        assert_score(case, Activation::Sigmoid.of(margin), 2e-6, "calm");
     }
 }
 

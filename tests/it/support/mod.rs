@@ -2,7 +2,10 @@
 //!
 //! Invariant: everything comes from the repository, nothing from the network. Called by the tests beside it.
 
+mod calm;
 pub mod process;
+
+pub use calm::write_calm_checkpoint;
 
 use flate2::read::GzDecoder;
 use ironrank::checkpoint::{Checkpoint, Overrides};
@@ -32,8 +35,8 @@ pub struct Golden {
 }
 
 /// The names of all goldens.
-pub const GOLDENS: [&str; 7] =
-    ["tiny", "tiny-long", "tiny-untied", "tiny-untied-long", "tiny-mha", "tiny-mha-long", "0.6b"];
+pub const GOLDENS: [&str; 8] =
+    ["tiny", "tiny-long", "tiny-untied", "tiny-untied-long", "tiny-mha", "tiny-mha-long", "0.6b", "calm-tiny"];
 
 /// The goldens called `name`, one of [`GOLDENS`].
 pub fn goldens(name: &str) -> Vec<Golden> {
@@ -84,6 +87,11 @@ pub fn write_checkpoint(shape: &str, dir: &Path, shards: usize) {
 
 /// The same of any configuration.
 pub fn write_checkpoint_of(config: &Value, dir: &Path, shards: usize) {
+    write_changed_checkpoint(config, dir, shards, |_, _, _| {});
+}
+
+/// The same with bytes that `change` has changed, which is told the name and the shape of every tensor.
+fn write_changed_checkpoint(config: &Value, dir: &Path, shards: usize, change: impl Fn(&str, &[usize], &mut [u8])) {
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
     std::fs::write(dir.join("tokenizer.json"), tokenizer_json()).unwrap();
     let checkpoint = Checkpoint::dummy(Some(dir), &Overrides::new()).unwrap();
@@ -91,7 +99,8 @@ pub fn write_checkpoint_of(config: &Value, dir: &Path, shards: usize) {
         .tensors()
         .into_iter()
         .map(|(name, dims)| {
-            let bytes = bf16_bytes(&checkpoint, &name, &dims);
+            let mut bytes = bf16_bytes(&checkpoint, &name, &dims);
+            change(&name, &dims, &mut bytes);
             (name, dims, bytes)
         })
         .collect();

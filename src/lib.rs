@@ -19,6 +19,7 @@
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
 //! - [`rerank`]: what the numbers of a reranker mean.
 //! - [`memory`]: whether a model fits this machine, said before it is loaded.
+//! - [`survey`]: a look at a model before anything of it is loaded.
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`mod@score`]: the pairs of a file, scored without a server.
 //! - [`serve`]: the life of a server as a command: place, model, answers, stop.
@@ -68,6 +69,7 @@ pub mod serve;
 pub mod server;
 pub mod signals;
 pub mod startup;
+pub mod survey;
 pub mod threads;
 
 /// The program's version, with the revision that it was built from where that is known: `0.1.0 (0123456789ab)`.

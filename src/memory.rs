@@ -3,7 +3,7 @@
 //!
 //! Invariant: only memory of the process's own has to fit. What is mapped from files (the checkpoint, the packed-weight
 //! file) is the system's cache, which it takes back when it must; where that will cost speed, a line of the log says
-//! so. Called by [`crate::startup`]; `bench` and the metrics ask what is [`Resident`].
+//! so. Called by [`crate::startup`] and `check`; `bench` and the metrics ask what is [`Resident`].
 
 use crate::error::{Error, ErrorKind, Result};
 use ironrank_kernels::Machine;

@@ -1,17 +1,18 @@
-//! From options to a model that is ready to score: what `serve`, `score`, `bench` and `compare` have in common, and `check` looks at.
+//! From options to a model that is ready to score: what `serve`, `score`, `bench` and `compare` have in common, and `check`
+//! asks for in part.
 
-use crate::checkpoint::{Activation, Checkpoint, Config, packed};
+use crate::checkpoint::{Activation, Checkpoint, Config};
 use crate::engine::{BatchLimits, Engine, QueueLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::head::Resolved;
-use crate::memory::{self, Need};
+use crate::memory;
 use crate::model;
 use crate::options::{EngineOptions, LoadFormat};
 use crate::prompt::{self, PromptEncoder, Template};
+use crate::survey::{Extent, Found, Survey};
 use crate::threads;
 use ironrank_kernels::{Cpu, Isa, Machine, Pool, PoolError, explain_bus_errors};
 use std::panic::resume_unwind;
-use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
@@ -69,9 +70,9 @@ impl Prompts {
         ))
     }
 
-    /// The tokenizer of a directory, or the built-in one, that makes prompts so; and what there is to say of them.
-    pub fn encoder(self, dir: Option<&Path>, max_model_len: usize) -> Result<(PromptEncoder, Vec<String>)> {
-        let mut encoder = match dir {
+    /// The tokenizer that was asked for, which makes prompts so; and what there is to say of them.
+    pub fn encoder(self, options: &EngineOptions, max_model_len: usize) -> Result<(PromptEncoder, Vec<String>)> {
+        let mut encoder = match options.tokenizer_dir() {
             Some(dir) => PromptEncoder::open(dir, max_model_len)?,
             None => PromptEncoder::builtin(max_model_len)?,
         };
@@ -100,20 +101,17 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
             cpu.memory_nodes()
         );
     }
-    let checkpoint = match (&options.model, options.load_format) {
-        (Some(dir), LoadFormat::Safetensors) => Checkpoint::open(dir, &options.hf_overrides)?,
-        (dir, _) => {
-            tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
-            Checkpoint::dummy(dir.as_deref(), &options.hf_overrides)?
-        }
-    };
+    if options.load_format == LoadFormat::Dummy {
+        tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
+    }
+    let Found { checkpoint, extent } = Survey::of(options, &machine).whole()?;
     for notice in checkpoint.notices().iter().cloned().chain(prompts.notice(&checkpoint)) {
         tracing::warn!("{notice}");
     }
-    let config = checkpoint.config();
-    let max_model_len = model_len(options, config)?;
+    let Extent { max_model_len, need } = extent?;
     // Before anything takes memory: the tokenizer alone takes some 50 MB.
-    memory::check(&machine, &need(options, &checkpoint, max_model_len, machine.memory))?;
+    memory::check(&machine, &need)?;
+    let config = checkpoint.config();
     tracing::info!(
         "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {} threads of {}",
         config.num_hidden_layers,
@@ -125,7 +123,7 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
         runs_on.isa,
     );
     let encoder = || {
-        let (encoder, notices) = prompts.encoder(options.tokenizer_dir(), max_model_len)?;
+        let (encoder, notices) = prompts.encoder(options, max_model_len)?;
         notices.iter().for_each(|notice| tracing::warn!("{notice}"));
         Ok(encoder)
     };
@@ -164,23 +162,6 @@ fn beside<A: Send, B>(name: &str, one: impl FnOnce() -> A + Send, other: impl Fn
     })
 }
 
-/// What the model will take of the memory, of which this many bytes may be used.
-pub fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, memory: Option<u64>) -> Need {
-    let weights = checkpoint.packed_bytes();
-    let in_memory = match &options.weight_cache {
-        None => Some("there is no weight cache".to_owned()),
-        Some(dir) => packed::place(dir, checkpoint, weights)
-            .err()
-            .map(|why| format!("the weight cache {} cannot hold them: {why}", dir.display())),
-    };
-    // One prompt always fits a batch, however long it is.
-    let tokens = options.max_num_batched_tokens.max(max_model_len);
-    let buffers = model::buffer_bytes(checkpoint.config(), tokens, max_model_len) as u64;
-    let caches = [options.prefix_cache_bytes(memory), options.answer_cache_bytes(memory)];
-    let [prefix_cache, answer_cache] = caches.map(|bytes| bytes as u64);
-    Need { weights, in_memory, buffers, prefix_cache, answer_cache }
-}
-
 /// The instruction set and the threads that were asked for.
 pub fn cpu(options: &EngineOptions) -> Result<Cpu> {
     let isa = match &options.isa {
@@ -196,18 +177,4 @@ pub fn cpu(options: &EngineOptions) -> Result<Cpu> {
         PoolError::Refused { .. } => threads::refused("kernels", &err),
     })?;
     Ok(Cpu::new(isa, if options.numa { pool } else { pool.without_numa() }))
-}
-
-/// The asked model length, which the positions that the model was trained for limit.
-pub fn model_len(options: &EngineOptions, config: &Config) -> Result<usize> {
-    let limit = config.max_position_embeddings;
-    match options.max_model_len {
-        Some(asked) if asked > limit => Err(Error::new(
-            ErrorKind::Options,
-            format!(
-                "--max-model-len {asked} is more than the {limit} positions of the model (max_position_embeddings)."
-            ),
-        )),
-        asked => Ok(asked.unwrap_or(limit)),
-    }
 }

@@ -1,8 +1,8 @@
 //! `ironrank check`: whether a model will load here, all that is wrong if it won't, and the memory and the time that it
 //! will take.
 //!
-//! Invariant: the rules are those of the start, run by the same functions in the same order; no weight is read, packed
-//! or kept, so that a check costs a second whatever the model's size. Called by `main`.
+//! Invariant: a start goes by the same survey and asks the same questions after it; no weight is read, packed or kept, so
+//! that a check costs a second whatever the model's size. Called by `main`.
 
 mod report;
 mod speed;
@@ -10,15 +10,16 @@ mod speed;
 pub use report::{Memory, Report, Shape, Speed, Weights};
 
 use crate::busy::{Busy, Counts};
-use crate::checkpoint::{Checkpoint, packed};
+use crate::checkpoint::packed;
 use crate::error::Error;
 use crate::file::directory;
 use crate::head::Resolved;
 use crate::memory;
-use crate::options::{CheckOptions, EngineOptions, LoadFormat};
+use crate::options::{CheckOptions, EngineOptions};
 use crate::prompt::{PromptEncoder, Template};
 use crate::server;
 use crate::startup::{self, Prompts, RunsOn};
+use crate::survey::{Extent, Survey};
 use crate::threads;
 use ironrank_kernels::{Machine, explain_bus_errors};
 
@@ -32,32 +33,23 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     let prompts = Prompts { template, instruction: instruction.clone() };
     let cpu = startup::cpu(options).map_err(|err| problems.push(err)).ok();
     problems.extend(threads::check_room("server", server::THREADS).err());
-    let opened = match (&options.model, options.load_format) {
-        (Some(dir), LoadFormat::Safetensors) => Checkpoint::inspect(dir, &options.hf_overrides),
-        (dir, _) => Checkpoint::dummy(dir.as_deref(), &options.hf_overrides).map_err(|err| vec![err]),
-    };
-    let checkpoint = opened.map_err(|found| problems.extend(found)).ok();
-    // Without its weights, a configuration still tells what they would take.
-    let described = match &checkpoint {
-        None => Checkpoint::dummy(options.model.as_deref(), &options.hf_overrides).ok(),
-        Some(_) => None,
-    };
-    let described = checkpoint.as_ref().or(described.as_ref());
-
-    let longest = described.map(|checkpoint| startup::model_len(options, checkpoint.config()));
-    let longest = longest.and_then(|longest| longest.map_err(|err| problems.push(err)).ok());
-    if let Some(checkpoint) = described {
+    let Survey { found, faults } = Survey::of(options, &machine);
+    problems.extend(faults);
+    let (checkpoint, extent) = found.map(|found| (found.checkpoint, found.extent)).unzip();
+    let (checkpoint, extent) =
+        (checkpoint.as_ref(), extent.and_then(|extent| extent.map_err(|err| problems.push(err)).ok()));
+    let longest = extent.as_ref().map(|extent| extent.max_model_len);
+    if let Some(checkpoint) = checkpoint {
         notices.extend(checkpoint.notices().iter().cloned().chain(prompts.notice(checkpoint)));
     }
     let encoder = encoder(options, prompts, longest.unwrap_or(usize::MAX)).map_err(|err| problems.extend(err)).ok();
     let mut head = None;
-    if let (Some(checkpoint), Some((encoder, of_prompts))) = (described, &encoder) {
+    if let (Some(checkpoint), Some((encoder, of_prompts))) = (checkpoint, &encoder) {
         notices.extend_from_slice(of_prompts);
         head = Resolved::of(checkpoint, encoder).map_err(|err| problems.push(err)).ok();
     }
     notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
-    let memory = described.zip(longest).map(|(checkpoint, longest)| {
-        let need = startup::need(options, checkpoint, longest, machine.memory);
+    let memory = checkpoint.zip(extent).map(|(checkpoint, Extent { need, .. })| {
         problems.extend(memory::check(&machine, &need).err());
         let file = options.weight_cache.as_ref().and_then(|dir| packed::find(dir, checkpoint));
         Memory {
@@ -72,7 +64,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
         }
     });
     let counts = Counts::now();
-    let shape = described.map(|checkpoint| Shape::of(checkpoint.config(), checkpoint.bytes()));
+    let shape = checkpoint.map(|checkpoint| Shape::of(checkpoint.config(), checkpoint.bytes()));
     Report {
         version: env!("CARGO_PKG_VERSION"),
         model: options.model_name(),
@@ -84,7 +76,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
         machine: memory::describe(&machine),
         runs_on: cpu.as_ref().map(RunsOn::of),
         memory,
-        speed: cpu.zip(described).and_then(|(cpu, checkpoint)| {
+        speed: cpu.zip(checkpoint).and_then(|(cpu, checkpoint)| {
             let around = match encoder {
                 Some((encoder, _)) => encoder.around(speed::QUERY),
                 // Qwen3's own, where the model's cannot be read.
@@ -105,6 +97,6 @@ fn encoder(
 ) -> Result<(PromptEncoder, Vec<String>), Option<Error>> {
     match (&options.tokenizer, &options.model) {
         (None, Some(dir)) if !directory::has_model(dir) => Err(None),
-        _ => prompts.encoder(options.tokenizer_dir(), longest).map_err(Some),
+        _ => prompts.encoder(options, longest).map_err(Some),
     }
 }

@@ -39,6 +39,8 @@ pub struct Loaded {
 pub struct RunsOn {
     /// Name of the instruction set.
     pub isa: &'static str,
+    /// Name of all instruction sets that give the same bits.
+    pub same_bits: &'static str,
     /// Compute threads.
     pub threads: usize,
 }
@@ -46,7 +48,7 @@ pub struct RunsOn {
 impl RunsOn {
     /// What `cpu` is.
     pub fn of(cpu: &Cpu) -> Self {
-        Self { isa: cpu.isa().name(), threads: cpu.threads() }
+        Self { isa: cpu.isa().name(), same_bits: cpu.isa().same_bits().name(), threads: cpu.threads() }
     }
 }
 

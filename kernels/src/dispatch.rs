@@ -4,6 +4,7 @@
 //! Invariant: an `Isa` exists only by detection, as the proof that it carries. It is a plain value passed down inside
 //! [`crate::Cpu`]; nothing is looked up again, and nothing falls back by itself.
 
+use crate::isa::ByteProduct;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::neon::Neon;
 use crate::isa::portable::Portable;
@@ -16,12 +17,13 @@ use crate::isa::{
 use crate::tile::Tile;
 use crate::tile::bf16::Bf16;
 use crate::tile::float32::F32;
+use crate::tile::integer::IntegerTile;
 use std::fmt;
 
 /// All that a kernel may ask of an instruction set: its vectors, and a tile of every product.
-pub trait Arch: Tile<F32> + Tile<Bf16> {}
+pub trait Arch: Tile<F32> + Tile<Bf16> + IntegerTile {}
 
-impl<S: Tile<F32> + Tile<Bf16>> Arch for S {}
+impl<S: Tile<F32> + Tile<Bf16> + IntegerTile> Arch for S {}
 
 /// A computation written once for every ISA.
 pub trait Kernel {
@@ -35,10 +37,10 @@ pub trait Kernel {
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Isa {
-    /// AVX-512 F, BW, DQ and VL.
+    /// AVX-512 F, BW, DQ and VL, with VNNI or without.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
-    /// AVX2 with FMA.
+    /// AVX2 with FMA, with AVX-VNNI or without.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     /// AVX without FMA: Sandy Bridge, Ivy Bridge.
@@ -55,7 +57,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All that this CPU has, best first.
+    /// All that this CPU has, best first, each with all of its capabilities.
     pub fn available() -> Vec<Isa> {
         let found = [
             #[cfg(target_arch = "x86_64")]
@@ -78,9 +80,26 @@ impl Isa {
         Self::available()[0]
     }
 
+    /// All of [`Isa::available`], and those with VNNI also without it.
+    pub fn variants() -> Vec<Isa> {
+        let plain = |isa: Isa| Some(isa.same_bits()).filter(|plain| plain.name() != isa.name());
+        Self::available().into_iter().flat_map(|isa| [Some(isa), plain(isa)]).flatten().collect()
+    }
+
+    /// The plainest instruction set whose kernels all give the same bits: this one without VNNI, which only sums integers.
+    pub fn same_bits(self) -> Isa {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(s) => Isa::Avx512(s.plain()),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(s) => Isa::Avx2(s.plain()),
+            other => other,
+        }
+    }
+
     /// The ISA called `name`; the error lists the available ones.
     pub fn named(name: &str) -> Result<Isa, UnavailableIsa> {
-        Self::available()
+        Self::variants()
             .into_iter()
             .find(|isa| isa.name() == name)
             .ok_or_else(|| UnavailableIsa { asked: name.to_owned() })
@@ -90,7 +109,11 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(s) if s.vnni() => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(s) if s.vnni() => "avx2-vnni",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -111,6 +134,11 @@ impl Isa {
     /// Depth of a block of a product.
     pub(crate) fn kc(self) -> usize {
         self.dispatch(Sizes).1
+    }
+
+    /// How it multiplies bytes, if it does.
+    pub(crate) fn bytes(self) -> Option<ByteProduct> {
+        self.dispatch(Sizes).2
     }
 
     /// Runs `kernel` compiled for this ISA. Called once per kernel call and thread, never per vector.
@@ -144,15 +172,15 @@ impl Isa {
     }
 }
 
-/// `MR` and `KC` of the tile.
+/// `MR` and `KC` of the tile, and [`Isa::bytes`].
 struct Sizes;
 
 impl Kernel for Sizes {
-    type Output = (usize, usize);
+    type Output = (usize, usize, Option<ByteProduct>);
 
     #[inline(always)]
-    fn run<S: Arch>(self, _: S) -> (usize, usize) {
-        (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC)
+    fn run<S: Arch>(self, s: S) -> Self::Output {
+        (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC, s.bytes())
     }
 }
 
@@ -170,7 +198,7 @@ pub struct UnavailableIsa {
 
 impl fmt::Display for UnavailableIsa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
+        let names: Vec<_> = Isa::variants().into_iter().map(Isa::name).collect();
         write!(f, "The instruction set '{}' is not available on this CPU; available: {}.", self.asked, names.join(", "))
     }
 }

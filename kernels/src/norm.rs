@@ -40,7 +40,7 @@ impl Cpu {
         assert!(x.len().is_multiple_of(k), "the activations are no whole rows of {k}");
         let rows = x.len() / k;
         let tile = self.isa().mr();
-        out.check_layout(self.isa());
+        out.check_isa(self.isa());
         let out = out.blocks(rows, k, tile, k);
         self.run(rows.div_ceil(tile), tile * k, &NormTiles { x, norm, out });
     }

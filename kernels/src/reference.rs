@@ -6,6 +6,40 @@ pub fn matmul(a: &[f32], w: &[f32], m: usize, n: usize, k: usize) -> Vec<f64> {
     (0..m * n).map(|ij| (0..k).map(|p| at(a, ij / n, p) * at(w, ij % n, p)).sum()).collect()
 }
 
+/// The same of integers, to the bit: both sides become integers of at most `limit` in blocks of the depth, block after block
+/// their exact sum times the product of its scales is added in f32, `fused` with one rounding or else with two.
+pub fn matmul_integers(a: &[f32], w: &[f32], [m, n, k]: [usize; 3], [limit, block]: [u16; 2], fused: bool) -> Vec<f32> {
+    let quantized = |x: &[f32]| -> Vec<(f32, Vec<i64>)> {
+        let blocks = x.chunks(k.max(1)).flat_map(|row| row.chunks(block.into()));
+        blocks.map(|block| quantize(block, limit)).collect()
+    };
+    let (a, w, blocks) = (quantized(a), quantized(w), k.div_ceil(block.into()));
+    let element = |i: usize, j: usize| {
+        let mut sum = 0.0_f32;
+        for (b, ((x, a), (y, w))) in a[i * blocks..][..blocks].iter().zip(&w[j * blocks..][..blocks]).enumerate() {
+            let (exact, scale) = (a.iter().zip(w).map(|(a, w)| a * w).sum::<i64>(), x * y);
+            sum = match b {
+                0 => exact as f32 * scale,
+                _ if fused => (exact as f32).mul_add(scale, sum),
+                _ => exact as f32 * scale + sum,
+            };
+        }
+        sum
+    };
+    (0..m * n).map(|ij| element(ij / n, ij % n)).collect()
+}
+
+/// A block's scale and its integers, the largest of magnitude `limit`.
+pub fn quantize(block: &[f32], limit: u16) -> (f32, Vec<i64>) {
+    let largest = block.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    let scale = largest / f32::from(limit);
+    if scale < f32::MIN_POSITIVE {
+        return (0.0, vec![0; block.len()]);
+    }
+    let inverse = 1.0 / scale;
+    (scale, block.iter().map(|x| (x * inverse).round_ties_even() as i64).collect())
+}
+
 /// `x / sqrt(mean(x^2) + eps) * weight` of one vector.
 pub fn rms_norm(x: &[f64], weight: &[f32], eps: f64) -> Vec<f64> {
     let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;

@@ -1,6 +1,7 @@
 //! Every kernel on every ISA of this CPU against its f64 twin, at the sizes where kernels break.
 
 mod checks;
+mod integers;
 
 use checks::*;
 use ironrank_kernels::*;
@@ -8,24 +9,9 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-/// The ISAs to test: those named in `ONLY_ISA` (comma-separated) or, without it, all of this CPU. Those named in `REQUIRE_ISA`
-/// must be among this CPU's too: what is asked for is tested or an error.
-fn isas() -> Vec<Isa> {
-    let found = Isa::available();
-    let named = |variable: &str| -> Vec<Isa> {
-        let names = std::env::var(variable).unwrap_or_default();
-        let isa = |name: &str| found.iter().copied().find(|isa| isa.name() == name);
-        let isa = |name| isa(name).unwrap_or_else(|| panic!("{variable} names {name}, this CPU has {found:?}"));
-        names.split(',').filter(|name| !name.is_empty()).map(isa).collect()
-    };
-    named("REQUIRE_ISA");
-    Some(named("ONLY_ISA")).filter(|only| !only.is_empty()).unwrap_or(found)
-}
-
 /// Every ISA with each of these numbers of threads.
 fn cpus(threads: &[usize]) -> Vec<Cpu> {
-    let cpu = |isa, &threads: &usize| Cpu::new(isa, Pool::new(Some(threads), false).expect("threads"));
-    isas().into_iter().flat_map(|isa| threads.iter().map(move |threads| cpu(isa, threads))).collect()
+    on_threads(&isas(false), threads)
 }
 
 /// Runs `case` on every ISA, with one thread and with three.
@@ -282,7 +268,7 @@ fn attention_does_not_hide_nan() {
 
 #[test]
 fn a_named_isa_is_that_one_or_a_sentence_that_lists_the_others() {
-    for isa in isas() {
+    for isa in isas(false) {
         assert_eq!(Isa::named(isa.name()).unwrap().name(), isa.name());
     }
     let error = Isa::named("mmx").unwrap_err().to_string();

@@ -168,7 +168,7 @@ impl fmt::Display for Report {
             line("prompts", format!("up to {tokens} tokens"))?;
         }
         line("machine", self.machine.clone())?;
-        if let Some(RunsOn { isa, threads }) = self.runs_on {
+        if let Some(RunsOn { isa, threads, .. }) = self.runs_on {
             line("runs on", format!("{threads} {} of {isa}", if threads == 1 { "thread" } else { "threads" }))?;
         }
         if let Some(Memory { private, available, weights_bytes, weights }) = &self.memory {

@@ -253,7 +253,7 @@ fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
     let pooling = options.pooling;
     let job = json!({
         "model": loaded.digest,
-        ISA: loaded.runs_on.isa,
+        ISA: loaded.runs_on.same_bits,
         "tokenizer": tokenizer,
         "max_model_len": loaded.max_model_len,
         "instruction": options.instruction,

@@ -31,7 +31,7 @@ use crate::dispatch::Arch;
 use crate::isa::Simd;
 use crate::matmul::lhs::{Lhs, LhsBlock, LhsBlocks};
 use crate::matmul::transpose::transpose;
-use crate::pool::Job;
+use crate::pool::{Block, Blocks, Job};
 use crate::tile::float32::F32;
 use crate::tile::{NR, Tile, TileArgs, Write, tile};
 use std::ops::Range;
@@ -64,11 +64,34 @@ impl Cpu {
         assert!(covered.is_some(), "the runs do not cover the rows in order");
         let group = shape.group();
         let rows = runs.last().map_or(0, |run| run.rows.end);
-        let out = out.blocks(rows, shape.heads * d, ROWS, group * d);
+        let (width, tasks) = (heads * d, rows.div_ceil(ROWS) * kv_heads);
         let scratch = Columns::panels(ROWS, group) * Panel::len(d) + (KV_BLOCK + d) * NR;
-        let tasks = rows.div_ceil(ROWS) * kv_heads;
-        self.run(tasks, scratch, &Attention { queries, prepare, runs, kv, out, tasks, kv_heads, group, d });
+        let attend = |out| {
+            self.run(tasks, scratch, &Attention { queries, prepare, runs, kv, out, tasks, kv_heads, group, d });
+        };
+        match out.scheme() {
+            None => attend(Output::Tiles(out.blocks(rows, width, ROWS, group * d))),
+            Some(_) => {
+                // A task's heads need not be whole blocks of integers: they are made of whole rows.
+                let mut floats = out.take_floats(size(&[rows, width]));
+                attend(Output::Rows(Blocks::new(&mut floats, rows, width, ROWS, group * d)));
+                self.pack_lhs(&floats[..rows * width], width, out);
+                out.give_floats(floats);
+            }
+        }
     }
+}
+
+/// Where the results go: tiles of a left operand, or rows.
+enum Output<'a> {
+    Tiles(LhsBlocks<'a>),
+    Rows(Blocks<'a>),
+}
+
+/// A task's part of it.
+enum OutputBlock<'a> {
+    Tiles(LhsBlock<'a>),
+    Rows(Block<'a>),
 }
 
 /// A task is [`ROWS`] query rows and one key head.
@@ -77,7 +100,7 @@ struct Attention<'a> {
     prepare: QkNormRope<'a>,
     runs: &'a [Run<'a>],
     kv: &'a KvBlocks,
-    out: LhsBlocks<'a>,
+    out: Output<'a>,
     tasks: usize,
     kv_heads: usize,
     group: usize,
@@ -90,7 +113,10 @@ impl Job for Attention<'_> {
         // Last rows first: they have the most keys.
         let task = self.tasks - 1 - task;
         let (i, head) = (task / self.kv_heads, task % self.kv_heads);
-        let mut out = self.out.take(i, head);
+        let mut out = match &self.out {
+            Output::Tiles(out) => OutputBlock::Tiles(out.take(i, head)),
+            Output::Rows(out) => OutputBlock::Rows(out.take(i, head)),
+        };
         let first = self.runs.partition_point(|run| run.rows.end <= i * ROWS);
         for run in self.runs[first..].iter().take_while(|run| run.rows.start < (i + 1) * ROWS) {
             let rows = run.rows.start.max(i * ROWS)..run.rows.end.min((i + 1) * ROWS);
@@ -167,7 +193,7 @@ impl<'a> Panel<'a> {
 
 impl Attention<'_> {
     #[inline(always)]
-    fn attend<S: Tile<F32>>(&self, s: S, segment: &Segment, origin: usize, scratch: &mut [f32], out: &mut LhsBlock) {
+    fn attend<S: Tile<F32>>(&self, s: S, segment: &Segment, origin: usize, scratch: &mut [f32], out: &mut OutputBlock) {
         let Self { d, group, .. } = *self;
         let Segment { rows, head, run } = segment;
         let tokens = rows.len();
@@ -255,27 +281,61 @@ impl Attention<'_> {
             for sum in panel.sums.iter_mut() {
                 *sum = 1.0 / *sum;
             }
-            for g in columns.heads.clone() {
-                let mut t = columns.tokens.start;
-                while t < columns.tokens.end {
-                    let (row, column) = (rows.start + t - origin, columns.first(g) + t - columns.tokens.start);
-                    let count = (S::MR - row % S::MR).min(columns.tokens.end - t);
-                    let tile = &mut out.tile_mut(row / S::MR)[g * d * S::MR..][..d * S::MR];
-                    let inverse = &panel.sums[column..column + count];
-                    let outputs = panel.outputs.chunks_exact(NR).map(|row| &row[column..column + count]);
-                    for (outputs, tile) in outputs.zip(tile.chunks_exact_mut(S::MR)) {
-                        if count == S::MR {
-                            // A known length: the compiler makes vectors of it.
-                            for i in 0..S::MR {
-                                tile[i] = outputs[i] * inverse[i];
-                            }
-                        } else {
-                            for ((y, x), inverse) in tile[row % S::MR..].iter_mut().zip(outputs).zip(inverse) {
-                                *y = x * inverse;
-                            }
+            match out {
+                OutputBlock::Tiles(out) => self.store_tiles(s, &panel, &columns, rows.start - origin, out),
+                OutputBlock::Rows(out) => self.store_rows(s, &panel, &columns, rows.start - origin, staging, out),
+            }
+        }
+    }
+
+    /// Takes a finished panel to its tiles; its segment's first row is the task's row `first`.
+    #[inline(always)]
+    fn store_tiles<S: Tile<F32>>(&self, _: S, panel: &Panel, columns: &Columns, first: usize, out: &mut LhsBlock) {
+        let d = self.d;
+        for g in columns.heads.clone() {
+            let mut t = columns.tokens.start;
+            while t < columns.tokens.end {
+                let (row, column) = (first + t, columns.first(g) + t - columns.tokens.start);
+                let count = (S::MR - row % S::MR).min(columns.tokens.end - t);
+                let tile = &mut out.tile_mut(row / S::MR)[g * d * S::MR..][..d * S::MR];
+                let inverse = &panel.sums[column..column + count];
+                let outputs = panel.outputs.chunks_exact(NR).map(|row| &row[column..column + count]);
+                for (outputs, tile) in outputs.zip(tile.chunks_exact_mut(S::MR)) {
+                    if count == S::MR {
+                        // A known length: the compiler makes vectors of it.
+                        for i in 0..S::MR {
+                            tile[i] = outputs[i] * inverse[i];
+                        }
+                    } else {
+                        for ((y, x), inverse) in tile[row % S::MR..].iter_mut().zip(outputs).zip(inverse) {
+                            *y = x * inverse;
                         }
                     }
-                    t += count;
+                }
+                t += count;
+            }
+        }
+    }
+
+    /// The same to rows; `turned` has room for a panel's outputs, whatever is in it.
+    #[inline(always)]
+    fn store_rows<S: Simd>(
+        &self,
+        s: S,
+        panel: &Panel,
+        columns: &Columns,
+        first: usize,
+        turned: &mut [f32],
+        out: &mut Block,
+    ) {
+        let d = self.d;
+        transpose(s, panel.outputs, NR, NR, d, turned, d);
+        for g in columns.heads.clone() {
+            for (i, t) in columns.tokens.clone().enumerate() {
+                let column = columns.first(g) + i;
+                let out = &mut out.row_mut(first + t)[g * d..][..d];
+                for (y, x) in out.iter_mut().zip(&turned[column * d..][..d]) {
+                    *y = x * panel.sums[column];
                 }
             }
         }

@@ -3,12 +3,16 @@
 //! One type serves both: `FMA` decides between a fused and a separate multiply and add, and between 256-bit and
 //! 128-bit integer instructions.
 
-use super::Simd;
+use super::{ByteProduct, Simd};
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX, and with `FMA` also AVX2 and FMA.
 #[derive(Clone, Copy)]
-pub struct Ymm<const FMA: bool>(());
+pub struct Ymm<const FMA: bool> {
+    /// Whether it has AVX-VNNI too, which only CPUs with AVX2 have.
+    vnni: bool,
+}
 
 /// AVX without FMA.
 pub type Avx = Ymm<false>;
@@ -17,20 +21,83 @@ pub type Avx2 = Ymm<true>;
 
 impl Avx {
     pub(crate) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx").then_some(Ymm(()))
+        is_x86_feature_detected!("avx").then_some(Ymm { vnni: false })
     }
 }
 
 impl Avx2 {
     pub(crate) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Ymm(()))
+        let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        has.then(|| Ymm { vnni: is_x86_feature_detected!("avxvnni") })
     }
+
+    /// The same without AVX-VNNI.
+    pub(crate) fn plain(self) -> Self {
+        Ymm { vnni: false }
+    }
+}
+
+impl<const FMA: bool> Ymm<FMA> {
+    /// Whether AVX-VNNI is there, and used.
+    pub(crate) fn vnni(self) -> bool {
+        self.vnni
+    }
+}
+
+/// An integer operation on both halves of its operands, each with SSE2's: AVX has no 256-bit integer arithmetic.
+macro_rules! halves {
+    ($operation:expr; $($x:expr),+) => {{
+        let low = $operation($(_mm256_castsi256_si128($x)),+);
+        let high = $operation($(_mm256_extractf128_si256::<1>($x)),+);
+        _mm256_insertf128_si256::<1>(_mm256_castsi128_si256(low), high)
+    }};
 }
 
 impl<const FMA: bool> Simd for Ymm<FMA> {
     register!(__m256: splat = _mm256_set1_ps, load = _mm256_loadu_ps, store = _mm256_storeu_ps,
         add = _mm256_add_ps, sub = _mm256_sub_ps, mul = _mm256_mul_ps, div = _mm256_div_ps, max = _mm256_max_ps);
+    words!(__m256i, of __m256: splat = _mm256_set1_epi32, words = _mm256_castps_si256, floats = _mm256_castsi256_ps);
     sse!();
+
+    #[inline(always)]
+    fn dot_i16(self, a: __m256i, b: __m256i, c: __m256i) -> __m256i {
+        // SAFETY: `self.vnni` proves AVX-VNNI; `FMA` AVX2; else `self` AVX.
+        unsafe {
+            if FMA && self.vnni {
+                vpdpwssd(a, b, c)
+            } else if FMA {
+                _mm256_add_epi32(c, _mm256_madd_epi16(a, b))
+            } else {
+                halves!(|a, b, c| _mm_add_epi32(c, _mm_madd_epi16(a, b)); a, b, c)
+            }
+        }
+    }
+    #[inline(always)]
+    fn bytes(self) -> Option<ByteProduct> {
+        self.vnni.then_some(ByteProduct::Offset)
+    }
+    #[inline(always)]
+    fn dot_i8(self, a: __m256i, b: __m256i, c: __m256i) -> __m256i {
+        assert!(self.vnni, "bytes are multiplied with AVX-VNNI");
+        // SAFETY: `self.vnni` proves AVX-VNNI.
+        unsafe { vpdpbusd(a, b, c) }
+    }
+    #[inline(always)]
+    fn widen_i8(self, x: __m256i) -> [__m256i; 2] {
+        // SAFETY: `FMA` proves AVX2; else `self` proves AVX.
+        unsafe {
+            if FMA {
+                [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)), _mm256_srai_epi16::<8>(x)]
+            } else {
+                [halves!(|x| _mm_srai_epi16::<8>(_mm_slli_epi16::<8>(x)); x), halves!(|x| _mm_srai_epi16::<8>(x); x)]
+            }
+        }
+    }
+    #[inline(always)]
+    fn to_f32(self, x: __m256i) -> __m256 {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_cvtepi32_ps(x) }
+    }
 
     #[inline(always)]
     fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -84,3 +151,24 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
         }
     }
 }
+
+/// An instruction of AVX-VNNI, as such: kernels are compiled for all CPUs with AVX2, and its intrinsic would be a call there.
+macro_rules! vnni {
+    ($name:ident) => {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn $name(a: __m256i, b: __m256i, mut c: __m256i) -> __m256i {
+            // SAFETY: the caller promises AVX-VNNI; it touches registers alone.
+            unsafe {
+                asm!(
+                    concat!("{{vex}} ", stringify!($name), " {}, {}, {}"),
+                    inout(ymm_reg) c, in(ymm_reg) a, in(ymm_reg) b,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            c
+        }
+    };
+}
+vnni!(vpdpwssd);
+vnni!(vpdpbusd);

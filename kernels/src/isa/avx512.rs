@@ -1,11 +1,15 @@
 //! AVX-512: 16 lanes, 32 registers.
 
-use super::Simd;
+use super::{ByteProduct, Simd};
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512 F, BW, DQ and VL.
 #[derive(Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512 {
+    /// Whether it has AVX512_VNNI too.
+    vnni: bool,
+}
 
 impl Avx512 {
     pub(crate) fn detect() -> Option<Self> {
@@ -15,14 +19,55 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma");
-        has.then_some(Self(()))
+        has.then(|| Self { vnni: is_x86_feature_detected!("avx512vnni") })
+    }
+
+    /// Whether VNNI is there, and used.
+    pub(crate) fn vnni(self) -> bool {
+        self.vnni
+    }
+
+    /// The same without VNNI.
+    pub(crate) fn plain(self) -> Self {
+        Self { vnni: false }
     }
 }
 
 impl Simd for Avx512 {
     register!(__m512: splat = _mm512_set1_ps, load = _mm512_loadu_ps, store = _mm512_storeu_ps,
         add = _mm512_add_ps, sub = _mm512_sub_ps, mul = _mm512_mul_ps, div = _mm512_div_ps, max = _mm512_max_ps);
+    words!(__m512i, of __m512: splat = _mm512_set1_epi32, words = _mm512_castps_si512, floats = _mm512_castsi512_ps);
     sse!();
+
+    #[inline(always)]
+    fn dot_i16(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i {
+        if self.vnni {
+            // SAFETY: `self.vnni` proves VNNI.
+            return unsafe { vpdpwssd(a, b, c) };
+        }
+        // SAFETY: `self` proves AVX-512 BW.
+        unsafe { _mm512_add_epi32(c, _mm512_madd_epi16(a, b)) }
+    }
+    #[inline(always)]
+    fn bytes(self) -> Option<ByteProduct> {
+        self.vnni.then_some(ByteProduct::Offset)
+    }
+    #[inline(always)]
+    fn dot_i8(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i {
+        assert!(self.vnni, "bytes are multiplied with VNNI");
+        // SAFETY: `self.vnni` proves VNNI.
+        unsafe { vpdpbusd(a, b, c) }
+    }
+    #[inline(always)]
+    fn widen_i8(self, x: __m512i) -> [__m512i; 2] {
+        // SAFETY: `self` proves AVX-512 BW.
+        unsafe { [_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(x)), _mm512_srai_epi16::<8>(x)] }
+    }
+    #[inline(always)]
+    fn to_f32(self, x: __m512i) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_cvtepi32_ps(x) }
+    }
 
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
@@ -48,3 +93,24 @@ impl Simd for Avx512 {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
     }
 }
+
+/// An instruction of VNNI, as such: kernels are compiled for all CPUs with AVX-512, and its intrinsic would be a call there.
+macro_rules! vnni {
+    ($name:ident) => {
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        unsafe fn $name(a: __m512i, b: __m512i, mut c: __m512i) -> __m512i {
+            // SAFETY: the caller promises VNNI; it touches registers alone.
+            unsafe {
+                asm!(
+                    concat!(stringify!($name), " {}, {}, {}"),
+                    inout(zmm_reg) c, in(zmm_reg) a, in(zmm_reg) b,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            c
+        }
+    };
+}
+vnni!(vpdpwssd);
+vnni!(vpdpbusd);

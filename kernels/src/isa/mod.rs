@@ -28,6 +28,8 @@ const MAX_LANES: usize = 16;
 pub trait Simd: Copy + Send + Sync {
     /// The register.
     type V: Copy;
+    /// The register seen as 32-bit words: an i32, two i16 or four i8 each.
+    type I: Copy;
     /// f32 lanes in a register.
     const LANES: usize;
 
@@ -54,6 +56,31 @@ pub trait Simd: Copy + Send + Sync {
     /// `p * 2^n`, where `t = n + 1.5 * 2^23` as a float carries the integer `n` in its low bits. `p` and the result
     /// must be normal: the exponent field is added to, nothing else.
     fn mul_pow2(self, p: Self::V, t: Self::V) -> Self::V;
+
+    /// The bits of a register of floats.
+    fn words(self, x: Self::V) -> Self::I;
+    /// The floats of these bits.
+    fn floats(self, x: Self::I) -> Self::V;
+    /// All words `x`.
+    fn splat_word(self, x: i32) -> Self::I;
+    /// `c + a.low * b.low + a.high * b.high` in every word, of i16 into i32. No sum of two such products overflows but that
+    /// of four times -32768.
+    fn dot_i16(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I;
+    /// What can multiply bytes, if this CPU can: as [`Simd::dot_i8`] takes them.
+    #[inline(always)]
+    fn bytes(self) -> Option<ByteProduct> {
+        None
+    }
+    /// `c + sum of a.byte * b.byte` over the four bytes of every word; those of `b` are i8, those of `a` as [`Simd::bytes`]
+    /// says. Panics where it says nothing.
+    #[inline(always)]
+    fn dot_i8(self, _a: Self::I, _b: Self::I, _c: Self::I) -> Self::I {
+        unreachable!("this CPU multiplies no bytes")
+    }
+    /// ByteProduct 0 and 2 of every word as two i16, and bytes 1 and 3.
+    fn widen_i8(self, x: Self::I) -> [Self::I; 2];
+    /// Every word, an i32, rounded to f32.
+    fn to_f32(self, x: Self::I) -> Self::V;
 
     /// Asks for the cache line at `p`, which may be any address.
     #[inline(always)]
@@ -107,4 +134,11 @@ pub trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `p` is writable for `LANES` values; it need not be aligned.
     unsafe fn store_ptr(self, v: Self::V, p: *mut f32);
+}
+
+/// How an instruction that multiplies bytes takes those of its left operand; the right one's are i8.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ByteProduct {
+    /// As u8: 128 is added to each, and 128 times the sum of the right operand's is too much (VPDPBUSD).
+    Offset,
 }

@@ -15,6 +15,30 @@ impl Neon {
 impl Simd for Neon {
     register!(float32x4_t: splat = vdupq_n_f32, load = vld1q_f32, store = vst1q_f32,
         add = vaddq_f32, sub = vsubq_f32, mul = vmulq_f32, div = vdivq_f32);
+    words!(int32x4_t, of float32x4_t: splat = vdupq_n_s32, words = vreinterpretq_s32_f32, floats = vreinterpretq_f32_s32);
+
+    #[inline(always)]
+    fn dot_i16(self, a: int32x4_t, b: int32x4_t, c: int32x4_t) -> int32x4_t {
+        // SAFETY: NEON is part of aarch64.
+        unsafe {
+            let (a, b) = (vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+            let (low, high) = (vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b));
+            vaddq_s32(c, vpaddq_s32(low, high))
+        }
+    }
+    #[inline(always)]
+    fn widen_i8(self, x: int32x4_t) -> [int32x4_t; 2] {
+        // SAFETY: NEON is part of aarch64.
+        unsafe {
+            let x = vreinterpretq_s16_s32(x);
+            [vshrq_n_s16::<8>(vshlq_n_s16::<8>(x)), vshrq_n_s16::<8>(x)].map(|x| vreinterpretq_s32_s16(x))
+        }
+    }
+    #[inline(always)]
+    fn to_f32(self, x: int32x4_t) -> float32x4_t {
+        // SAFETY: NEON is part of aarch64.
+        unsafe { vcvtq_f32_s32(x) }
+    }
 
     #[inline(always)]
     fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {

@@ -8,9 +8,16 @@ use std::array::from_fn;
 pub struct Portable;
 
 type V = [f32; 4];
+type I = [i32; 4];
+
+/// The two i16 of a word.
+fn halves(x: i32) -> [i32; 2] {
+    [i32::from(x as i16), x >> 16]
+}
 
 impl Simd for Portable {
     type V = V;
+    type I = I;
     const LANES: usize = 4;
 
     #[inline(always)]
@@ -72,5 +79,33 @@ impl Simd for Portable {
     unsafe fn store_ptr(self, v: V, p: *mut f32) {
         // SAFETY: the caller promises room for four values; an array of f32 has f32's alignment.
         unsafe { p.cast::<V>().write(v) }
+    }
+    #[inline(always)]
+    fn splat_word(self, x: i32) -> I {
+        [x; 4]
+    }
+    #[inline(always)]
+    fn dot_i16(self, a: I, b: I, c: I) -> I {
+        from_fn(|i| {
+            let ([a, x], [b, y]) = (halves(a[i]), halves(b[i]));
+            c[i].wrapping_add(a * b).wrapping_add(x * y)
+        })
+    }
+    #[inline(always)]
+    fn widen_i8(self, x: I) -> [I; 2] {
+        let bytes = |x: i32, at: usize| i32::from(x.to_le_bytes()[at] as i8);
+        [0, 1].map(|at| from_fn(|i| bytes(x[i], at) & 0xffff | bytes(x[i], at + 2) << 16))
+    }
+    #[inline(always)]
+    fn to_f32(self, x: I) -> V {
+        x.map(|x| x as f32)
+    }
+    #[inline(always)]
+    fn words(self, x: V) -> I {
+        x.map(|x| x.to_bits() as i32)
+    }
+    #[inline(always)]
+    fn floats(self, x: I) -> V {
+        x.map(|x| f32::from_bits(x as u32))
     }
 }

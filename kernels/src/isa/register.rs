@@ -45,6 +45,29 @@ macro_rules! register {
     };
 }
 
+/// Those of them that see the register as words, given the intrinsics: `words!(I of V: splat = ..., words = ..., floats = ...)`.
+macro_rules! words {
+    ($i:ty, of $v:ty: splat = $splat:ident, words = $words:ident, floats = $floats:ident) => {
+        type I = $i;
+
+        #[inline(always)]
+        fn words(self, x: $v) -> $i {
+            // SAFETY: `self` proves the instructions.
+            unsafe { $words(x) }
+        }
+        #[inline(always)]
+        fn floats(self, x: $i) -> $v {
+            // SAFETY: `self` proves the instructions.
+            unsafe { $floats(x) }
+        }
+        #[inline(always)]
+        fn splat_word(self, x: i32) -> $i {
+            // SAFETY: `self` proves the instructions.
+            unsafe { $splat(x) }
+        }
+    };
+}
+
 /// The methods that are SSE's on every x86 ISA, and so part of every x86-64 CPU: prefetches and the 4 x 4 transposition.
 #[cfg(target_arch = "x86_64")]
 macro_rules! sse {

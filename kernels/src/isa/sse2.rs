@@ -14,7 +14,24 @@ impl Sse2 {
 impl Simd for Sse2 {
     register!(__m128: splat = _mm_set1_ps, load = _mm_loadu_ps, store = _mm_storeu_ps,
         add = _mm_add_ps, sub = _mm_sub_ps, mul = _mm_mul_ps, div = _mm_div_ps, max = _mm_max_ps);
+    words!(__m128i, of __m128: splat = _mm_set1_epi32, words = _mm_castps_si128, floats = _mm_castsi128_ps);
     sse!();
+
+    #[inline(always)]
+    fn dot_i16(self, a: __m128i, b: __m128i, c: __m128i) -> __m128i {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_add_epi32(c, _mm_madd_epi16(a, b)) }
+    }
+    #[inline(always)]
+    fn widen_i8(self, x: __m128i) -> [__m128i; 2] {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { [_mm_srai_epi16::<8>(_mm_slli_epi16::<8>(x)), _mm_srai_epi16::<8>(x)] }
+    }
+    #[inline(always)]
+    fn to_f32(self, x: __m128i) -> __m128 {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_cvtepi32_ps(x) }
+    }
 
     #[inline(always)]
     fn mul_add(self, a: __m128, b: __m128, c: __m128) -> __m128 {

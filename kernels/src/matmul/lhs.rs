@@ -1,6 +1,7 @@
 //! The left operand of a product: [`Lhs`] in tiles of `MR` rows, written block by block by the kernel that makes the
 //! activations (norms, the gated product, attention) or from rows that stand elsewhere ([`Cpu::pack_lhs`]).
 
+use super::quantize::{Scheme, Side};
 use super::storage::Storage;
 use super::transpose::transpose;
 use crate::buffer::{Buffer, size};
@@ -10,22 +11,46 @@ use crate::pool::{Block, Blocks, Job};
 use crate::tile::Tile;
 use crate::tile::float32::F32;
 
-/// The left operand of a product: `rows` by `k` activations in tiles of `MR` rows, each `k` steps of `MR` values.
-/// Rows past the last are never read.
+/// The left operand of a product: `rows` by `k` activations in tiles of `MR` rows, each `k` steps of `MR` values or, for
+/// weights of integers, blocks of them. Rows past the last are never read.
 pub struct Lhs {
     data: Buffer,
-    mr: usize,
+    layout: Layout,
     rows: usize,
     k: usize,
+    /// Rows whose integers are not made yet.
+    floats: Buffer,
+}
+
+/// How a tile stands in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Layout {
+    mr: usize,
+    /// `None` for floats.
+    scheme: Option<Scheme>,
+}
+
+impl Layout {
+    fn of(isa: Isa, storage: Storage) -> Self {
+        Self { mr: isa.mr(), scheme: storage.scheme(isa) }
+    }
+
+    /// 32-bit values of a tile's first `k` steps.
+    #[inline(always)]
+    fn len(self, k: usize) -> usize {
+        match self.scheme {
+            None => size(&[k, self.mr]),
+            Some(scheme) => scheme.len(k, Side::left(self.mr)),
+        }
+    }
 }
 
 impl Lhs {
-    /// Room for `rows` by `k`, laid out for the register tile of `isa` in products with weights of `storage`.
+    /// Room for `rows` by `k`, laid out for the register tile of `isa` and weights in `storage`.
     pub fn new(isa: Isa, storage: Storage, rows: usize, k: usize) -> Self {
-        let mr = match storage {
-            Storage::F32 | Storage::Bf16 => isa.mr(),
-        };
-        Self { data: Buffer::zeroed(size(&[rows.div_ceil(mr), mr, k])), mr, rows: 0, k: 0 }
+        let layout = Layout::of(isa, storage);
+        let data = Buffer::zeroed(size(&[rows.div_ceil(layout.mr), layout.len(k)]));
+        Self { data, layout, rows: 0, k: 0, floats: Buffer::zeroed(0) }
     }
 
     /// Rows it holds now.
@@ -40,63 +65,110 @@ impl Lhs {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        self.data.len() * size_of::<f32>()
+        (self.data.len() + self.floats.len()) * size_of::<f32>()
     }
 
     /// The value at (`row`, `p`), for tests.
     pub fn get(&self, row: usize, p: usize) -> f32 {
         assert!(row < self.rows && p < self.k);
-        self.data[(row / self.mr * self.k + p) * self.mr + row % self.mr]
+        let Layout { mr, scheme } = self.layout;
+        let (tile, i) = (self.tile(row / mr), row % mr);
+        scheme.map_or_else(|| tile[p * mr + i], |scheme| scheme.value(tile, i, p, self.k, Side::left(mr)))
+    }
+
+    /// How its numbers became integers, if they did.
+    #[inline(always)]
+    pub(crate) fn scheme(&self) -> Option<Scheme> {
+        self.layout.scheme
     }
 
     /// Hands out the blocks of a new content of `rows` by `k` for writing: `row_block` rows (a multiple of `MR`) by
-    /// `k_block` depth steps each.
+    /// `k_block` depth steps each, of integers whole blocks.
     pub(crate) fn blocks(&mut self, rows: usize, k: usize, row_block: usize, k_block: usize) -> LhsBlocks<'_> {
-        let tiles = rows.div_ceil(self.mr);
-        assert!(row_block.is_multiple_of(self.mr), "blocks of {row_block} rows split a tile of {}", self.mr);
-        assert!(size(&[tiles, self.mr, k]) <= self.data.len(), "{rows} x {k} activations do not fit the buffer");
+        let Layout { mr, scheme } = self.layout;
+        let (tiles, len) = (rows.div_ceil(mr), self.layout.len(k));
+        assert!(row_block.is_multiple_of(mr), "blocks of {row_block} rows split a tile of {mr}");
+        assert!(
+            k_block >= k || scheme.is_none_or(|scheme| k_block.is_multiple_of(scheme.block)),
+            "a depth of {k_block} splits a block of integers"
+        );
+        assert!(size(&[tiles, len]) <= self.data.len(), "{rows} x {k} activations do not fit the buffer");
         (self.rows, self.k) = (rows, k);
-        LhsBlocks(Blocks::new(&mut self.data, tiles, k * self.mr, row_block / self.mr, k_block * self.mr))
+        let blocks = Blocks::new(&mut self.data, tiles, len, row_block / mr, self.layout.len(k_block.min(k)));
+        LhsBlocks { blocks, layout: self.layout }
+    }
+
+    /// Memory for `len` values of rows that [`Cpu::pack_lhs`] is to lay out, to be given back.
+    pub(crate) fn take_floats(&mut self, len: usize) -> Buffer {
+        if self.floats.len() < len {
+            self.floats = Buffer::zeroed(len);
+        }
+        std::mem::replace(&mut self.floats, Buffer::zeroed(0))
+    }
+
+    /// Takes that memory back.
+    pub(crate) fn give_floats(&mut self, floats: Buffer) {
+        self.floats = floats;
+    }
+
+    /// Panics unless it is laid out for the register tile of `isa` and weights in `storage`.
+    pub(crate) fn check_layout(&self, isa: Isa, storage: Storage) {
+        assert_eq!(
+            self.layout,
+            Layout::of(isa, storage),
+            "a left operand is laid out for another instruction set or storage"
+        );
     }
 
     /// Panics unless it is laid out for the register tile of `isa`.
-    pub(crate) fn check_layout(&self, isa: Isa) {
-        assert_eq!(self.mr, isa.mr(), "a left operand is laid out for another instruction set");
+    pub(crate) fn check_isa(&self, isa: Isa) {
+        assert_eq!(self.layout.mr, isa.mr(), "a left operand is laid out for another instruction set");
     }
 
     #[inline(always)]
     pub(crate) fn tile(&self, t: usize) -> &[f32] {
-        let len = self.k * self.mr;
+        let len = self.layout.len(self.k);
         &self.data[t * len..][..len]
     }
 }
 
 /// A left operand that is being written, cut into blocks of whole tiles, each of which one task may take.
-pub(crate) struct LhsBlocks<'a>(Blocks<'a>);
+pub(crate) struct LhsBlocks<'a> {
+    blocks: Blocks<'a>,
+    layout: Layout,
+}
 
 impl LhsBlocks<'_> {
     /// Block `i` of the rows, `j` of the depth. Panics when it was taken before or is not there.
     #[inline(always)]
     pub(crate) fn take(&self, i: usize, j: usize) -> LhsBlock<'_> {
-        LhsBlock(self.0.take(i, j))
+        LhsBlock { block: self.blocks.take(i, j), scheme: self.layout.scheme }
     }
 }
 
 /// One block: exclusive access to its depth steps of its tiles.
-pub(crate) struct LhsBlock<'a>(Block<'a>);
+pub(crate) struct LhsBlock<'a> {
+    block: Block<'a>,
+    scheme: Option<Scheme>,
+}
 
 impl LhsBlock<'_> {
-    /// Tile `t` of this block: `[depth step][MR]`.
+    /// Tile `t` of this block, which is of floats: `[depth step][MR]`.
     #[inline(always)]
     pub(crate) fn tile_mut(&mut self, t: usize) -> &mut [f32] {
-        self.0.row_mut(t)
+        debug_assert!(self.scheme.is_none(), "integers are packed");
+        self.block.row_mut(t)
     }
 
     /// Fills it with `rows`, of whose `stride` columns the first `k` count.
     #[inline(always)]
     pub(crate) fn pack<S: Tile<F32>>(&mut self, s: S, rows: &[f32], stride: usize, k: usize) {
         for (t, rows) in rows.chunks(S::MR * stride).enumerate() {
-            transpose(s, rows, stride, k, rows.len() / stride, self.tile_mut(t), S::MR);
+            let tile = self.block.row_mut(t);
+            match self.scheme {
+                None => transpose(s, rows, stride, k, rows.len() / stride, tile, S::MR),
+                Some(scheme) => scheme.pack(s, rows, stride, k, tile, Side::left(S::MR)),
+            }
         }
     }
 }
@@ -107,7 +179,7 @@ impl Cpu {
         assert!(k > 0 && x.len().is_multiple_of(k) || x.is_empty(), "the activations are no whole rows of {k}");
         let rows = x.len() / k.max(1);
         let tile = self.isa().mr();
-        out.check_layout(self.isa());
+        out.check_isa(self.isa());
         let out = out.blocks(rows, k, tile, k);
         self.run(rows.div_ceil(tile), 0, &PackTiles { x, k, out });
     }

@@ -11,7 +11,9 @@
 //! Error: at most `(KC + k / KC) * eps * sum |a * w|`, eps = 2^-24; typically the square root of that factor.
 //! Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"; Van Zee, "BLIS".
 
+mod integer;
 pub mod lhs;
+mod quantize;
 pub mod storage;
 pub mod transpose;
 pub mod weights;
@@ -24,6 +26,7 @@ use crate::tile::bf16::{Bf16, widen};
 use crate::tile::float32::F32;
 use crate::tile::{FEW_ROWS, NR, Tile, TileArgs, Write, tile};
 use crate::{activation, lanes};
+use integer::MultiplyIntegers;
 use lhs::{Lhs, LhsBlocks};
 use std::ops::Range;
 use storage::Storage;
@@ -71,13 +74,15 @@ impl Cpu {
     /// panels, the surplus columns being zeros. Cost: `4 m f k` FLOP.
     pub fn matmul_silu_mul(&self, lhs: &Lhs, weights: &Weights, out: &mut Lhs) {
         assert!(weights.panels().is_multiple_of(2), "gate and up come in pairs of panels");
-        let plan = self.plan(lhs, weights, 0..weights.panels(), 2);
+        // A task makes whole blocks of the output's integers, whose scales must not depend on how the work is cut.
+        let multiple = out.scheme().map_or(2, |scheme| 2 * scheme.block / NR);
+        let plan = self.plan(lhs, weights, 0..weights.panels(), multiple);
         let out = out.blocks(lhs.rows(), weights.n() / 2, plan.rows, plan.group / 2 * NR);
         self.multiply(plan, lhs, weights, SiluMul { out });
     }
 
     fn plan(&self, lhs: &Lhs, weights: &Weights, panels: Range<usize>, multiple: usize) -> Plan {
-        lhs.check_layout(self.isa());
+        lhs.check_layout(self.isa(), weights.storage());
         assert_eq!(lhs.k(), weights.k(), "the operands' depths differ");
         let group = group(lhs.rows(), panels.len(), multiple, self.threads());
         Plan { panels, rows: MC, group }
@@ -86,12 +91,19 @@ impl Cpu {
     fn multiply<E: Epilogue>(&self, plan: Plan, lhs: &Lhs, weights: &Weights, epilogue: E) {
         let row_blocks = lhs.rows().div_ceil(plan.rows);
         let tasks = row_blocks * plan.panels.len().div_ceil(plan.group);
-        let widened = match weights.storage() {
-            Storage::Bf16 if lhs.rows() > FEW_ROWS => self.isa().kc().min(lhs.k()) * NR,
-            Storage::F32 | Storage::Bf16 => 0,
-        };
         let block = plan.rows.min(lhs.rows()) * plan.group * NR;
-        self.run(tasks, block + widened, &Multiply { lhs, weights, epilogue, plan, row_blocks });
+        let multiply = Multiply { lhs, weights, epilogue, plan, row_blocks };
+        match (weights.storage(), lhs.scheme()) {
+            (_, Some(scheme)) => {
+                let widened = integer::widened(scheme, weights);
+                self.run(tasks, block + widened, &MultiplyIntegers { multiply, scheme });
+            }
+            (Storage::Bf16, None) if lhs.rows() > FEW_ROWS => {
+                let widened = self.isa().kc().min(lhs.k()) * NR;
+                self.run(tasks, block + widened, &multiply);
+            }
+            (_, None) => self.run(tasks, block, &multiply),
+        }
     }
 }
 
@@ -130,6 +142,18 @@ struct Multiply<'a, E> {
     row_blocks: usize,
 }
 
+impl<E> Multiply<'_, E> {
+    /// Which block of the rows and which group of the panels a task has, and what they are.
+    #[inline(always)]
+    fn task(&self, task: usize) -> (usize, usize, Range<usize>, Range<usize>) {
+        // Neighbouring tasks share panels and differ in rows, so that threads read a weight from memory once.
+        let (i, j) = (task % self.row_blocks, task / self.row_blocks);
+        let rows = i * self.plan.rows..self.lhs.rows().min((i + 1) * self.plan.rows);
+        let first = self.plan.panels.start + j * self.plan.group;
+        (i, j, rows, first..self.plan.panels.end.min(first + self.plan.group))
+    }
+}
+
 /// What the tiles of a stretch of panels multiply by.
 enum Right<'a> {
     /// f32, and the distance between panels.
@@ -142,11 +166,7 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
     #[inline(always)]
     fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]) {
         let (mr, kc) = (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC);
-        // Neighbouring tasks share panels and differ in rows, so that threads read a weight from memory once.
-        let (i, j) = (task % self.row_blocks, task / self.row_blocks);
-        let rows = i * self.plan.rows..self.lhs.rows().min((i + 1) * self.plan.rows);
-        let first = self.plan.panels.start + j * self.plan.group;
-        let panels = first..self.plan.panels.end.min(first + self.plan.group);
+        let (i, j, rows, panels) = self.task(task);
         let width = panels.len() * NR;
         let (c, widened) = scratch.split_at_mut(rows.len() * width);
         let k = self.lhs.k();
@@ -163,6 +183,7 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
                 let b = match self.weights.storage() {
                     Storage::F32 => Right::F32(self.weights.values_from(panel, p), k * NR),
                     Storage::Bf16 if few => Right::Bf16(self.weights.values_from(panel, p), k * NR),
+                    Storage::I16 | Storage::I8 => unreachable!("integers are multiplied by `MultiplyIntegers`"),
                     Storage::Bf16 => {
                         let widened = &mut widened[..depth * NR];
                         widen(s, values(self.weights.stretch(panel, p, depth)), widened);

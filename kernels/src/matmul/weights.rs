@@ -1,6 +1,7 @@
 //! The right operand of a product: [`Weights`] in panels of [`NR`] columns, packed once, in one layout for every
 //! instruction set. Called by the model, which makes them or maps a file of them, and by [`super`], which reads them.
 
+use super::quantize::{Scheme, Side};
 use super::storage::Storage;
 use super::transpose::transpose;
 use crate::buffer::{Buffer, Bytes, MappedFile, size, values, values_mut};
@@ -30,7 +31,7 @@ impl Weights {
     /// several threads.
     ///
     /// # Panics
-    /// When a value is none of `storage`: nothing is rounded.
+    /// When a value is no bfloat16 and `storage` is: nothing is rounded but to integers.
     pub fn pack(cpu: &Cpu, storage: Storage, k: usize, n: usize, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let panels = n.div_ceil(NR);
         let mut data = Buffer::zeroed(Self::packed_bytes(storage, k, n) / size_of::<f32>());
@@ -141,8 +142,16 @@ impl<F: Fn(usize, &mut [f32]) + Sync> Job for PackPanels<'_, F> {
         match self.storage {
             Storage::F32 => transpose(s, rows, self.k, self.k, columns, values_mut(block.row_mut(0)), NR),
             Storage::Bf16 => pack_bf16(s, &rows[..columns * self.k], self.k, p * NR, values_mut(block.row_mut(0))),
+            Storage::I16 => pack_integers(s, Scheme::I16, &rows[..columns * self.k], self.k, false, block.row_mut(0)),
+            Storage::I8 => pack_integers(s, Scheme::I8, &rows[..columns * self.k], self.k, true, block.row_mut(0)),
         }
     }
+}
+
+/// Lays rows of `k` values side by side as integers.
+#[inline(always)]
+fn pack_integers<S: Simd>(s: S, scheme: Scheme, rows: &[f32], k: usize, bytes: bool, out: &mut [u8]) {
+    scheme.pack(s, rows, k, k, values_mut(out), Side::right(bytes));
 }
 
 /// Lays rows of `k` values, the first of which is the matrix's row `first`, side by side as bfloat16.

@@ -10,11 +10,14 @@
 
 pub mod bf16;
 pub mod float32;
+pub mod integer;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_integer;
 
 use crate::buffer::size;
 use crate::isa::Simd;

@@ -3,9 +3,12 @@
 //! of each row in its place is too long for the compiler to unroll over 12 rows: the sums then stand in memory.
 
 use super::float32::{F32, columns};
+use super::integer::IntegerTile;
 use super::{Cursor, Tile};
 use crate::isa::neon::Neon;
 use std::arch::aarch64::{float32x4_t, vfmaq_laneq_f32, vfmaq_n_f32, vld1q_f32};
+
+impl IntegerTile for Neon {}
 
 impl Tile<F32> for Neon {
     const MR: usize = 12;

@@ -2,7 +2,10 @@
 
 use super::Tile;
 use super::float32::F32;
+use super::integer::IntegerTile;
 use crate::isa::portable::Portable;
+
+impl IntegerTile for Portable {}
 
 impl Tile<F32> for Portable {
     const MR: usize = 4;

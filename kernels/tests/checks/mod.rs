@@ -6,6 +6,30 @@
 
 use ironrank_kernels::*;
 
+/// The ISAs to test: those named in `ONLY_ISA` (comma-separated) or, without it, all of this CPU, `with_variants` also without
+/// their VNNI. Those named in `REQUIRE_ISA` must be among this CPU's too: what is asked for is tested or an error.
+pub fn isas(with_variants: bool) -> Vec<Isa> {
+    let all = Isa::variants();
+    let named = |variable: &str| -> Vec<Isa> {
+        let names = std::env::var(variable).unwrap_or_default();
+        let isa = |name: &str| all.iter().copied().find(|isa| isa.name() == name);
+        let isa = |name| isa(name).unwrap_or_else(|| panic!("{variable} names {name}, this CPU has {all:?}"));
+        names.split(',').filter(|name| !name.is_empty()).map(isa).collect()
+    };
+    named("REQUIRE_ISA");
+    match named("ONLY_ISA") {
+        only if !only.is_empty() => only,
+        _ if with_variants => all,
+        _ => Isa::available(),
+    }
+}
+
+/// Each of these ISAs with each of these numbers of threads.
+pub fn on_threads(isas: &[Isa], threads: &[usize]) -> Vec<Cpu> {
+    let cpu = |isa, threads: usize| Cpu::new(isa, Pool::new(Some(threads), false).expect("threads"));
+    isas.iter().flat_map(|&isa| threads.iter().map(move |&threads| cpu(isa, threads))).collect()
+}
+
 /// Reproducible values in [-1, 1).
 pub fn noise(seed: u64, len: usize) -> Vec<f32> {
     let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

@@ -1,0 +1,104 @@
+//! The product of integers: [`super::Multiply`]'s tasks with tiles of blocks.
+//!
+//! Where this CPU multiplies no bytes, those of a stretch of a panel are widened to i16 in the task's scratch memory, once
+//! for all of its row tiles; the integers, and with them the sums, are the same.
+
+use super::quantize::{Scheme, Side};
+use super::storage::Storage;
+use super::weights::Weights;
+use super::{Epilogue, Multiply};
+use crate::buffer::values;
+use crate::dispatch::Arch;
+use crate::isa::Simd;
+use crate::pool::Job;
+use crate::tile::float32::F32;
+use crate::tile::integer::{IntegerArgs, header, tile};
+use crate::tile::{NR, Tile};
+
+/// Depth of a stretch: as many rows of a panel meet all row tiles before the next do, and are read from L2 meanwhile.
+const STRETCH: usize = 1024;
+
+/// 32-bit values of scratch memory that a task needs besides its block of the output, for a stretch of i16.
+pub(super) fn widened(scheme: Scheme, weights: &Weights) -> usize {
+    if widens(scheme, weights) { scheme.len(STRETCH.min(weights.k()), Side::right(false)) } else { 0 }
+}
+
+/// Whether the weights' words are of more values than those that are multiplied.
+fn widens(scheme: Scheme, weights: &Weights) -> bool {
+    weights.storage() == Storage::I8 && scheme.values == 2
+}
+
+pub(super) struct MultiplyIntegers<'a, E> {
+    pub multiply: Multiply<'a, E>,
+    pub scheme: Scheme,
+}
+
+impl<E: Epilogue> Job for MultiplyIntegers<'_, E> {
+    #[inline(always)]
+    fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]) {
+        let Self { scheme, ref multiply, .. } = *self;
+        let Multiply { lhs, weights, .. } = multiply;
+        let (mr, k, bytes) = (<S as Tile<F32>>::MR, lhs.k(), scheme.values == 4);
+        let (i, j, rows, panels) = multiply.task(task);
+        let width = panels.len() * NR;
+        let (c, widened) = scratch.split_at_mut(rows.len() * width);
+        if k == 0 {
+            c.fill(0.0);
+        }
+        let widens = widens(scheme, weights);
+        // Whole blocks in stretches, then what is left of the depth.
+        let whole = k - k % scheme.block;
+        let stretches =
+            (0..whole).step_by(STRETCH).map(|p| p..whole.min(p + STRETCH)).chain((whole < k).then_some(whole..k));
+        for depth in stretches {
+            let (blocks, words) = (depth.len().div_ceil(scheme.block), scheme.words(depth.len().min(scheme.block)));
+            let part = scheme.len(depth.start, Side::left(mr))..scheme.len(depth.end, Side::left(mr));
+            for panel in panels.clone() {
+                let stretch = |panel| values::<f32>(weights.stretch(panel, depth.start, depth.len()));
+                let mut b = stretch(panel);
+                let ahead = if panel + 1 < panels.end { stretch(panel + 1) } else { &[] };
+                if widens {
+                    let widened = &mut widened[..blocks * (header(false) + words * NR)];
+                    let stored = b.len() / blocks;
+                    for (from, to) in b.chunks_exact(stored).zip(widened.chunks_exact_mut(widened.len() / blocks)) {
+                        widen(s, from, to);
+                    }
+                    b = widened;
+                }
+                let mut ahead = ahead.chunks(ahead.len().div_ceil(rows.len().div_ceil(mr)).max(1));
+                for row in rows.clone().step_by(mr) {
+                    let args = IntegerArgs {
+                        rows: mr.min(rows.end - row),
+                        blocks,
+                        words,
+                        bytes,
+                        a: &lhs.tile(row / mr)[part.clone()],
+                        b,
+                        c: &mut c[(row - rows.start) * width + (panel - panels.start) * NR..],
+                        c_stride: width,
+                        add: depth.start > 0,
+                        ahead: ahead.next().unwrap_or_default(),
+                    };
+                    tile(s, args);
+                }
+            }
+        }
+        multiply.epilogue.finish(s, i, j, c, width);
+    }
+}
+
+/// A block of a panel of i8 as one of i16: the scales, then bytes 0 and 2 of all its words, then bytes 1 and 3.
+#[inline(always)]
+fn widen<S: Simd>(s: S, from: &[f32], to: &mut [f32]) {
+    let (scales, from) = (&from[..NR], &from[header(true)..]);
+    let (to_scales, to) = to.split_at_mut(header(false));
+    to_scales.copy_from_slice(scales);
+    let (even, odd) = to.split_at_mut(from.len());
+    for ((from, even), odd) in
+        from.chunks_exact(S::LANES).zip(even.chunks_exact_mut(S::LANES)).zip(odd.chunks_exact_mut(S::LANES))
+    {
+        let [x, y] = s.widen_i8(s.words(s.load(from)));
+        s.store(s.floats(x), even);
+        s.store(s.floats(y), odd);
+    }
+}

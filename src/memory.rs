@@ -130,7 +130,7 @@ mod tests {
     /// About the 0.6B shape's.
     fn need(in_memory: Option<&str>) -> Need {
         let in_memory = in_memory.map(str::to_owned);
-        Need { weights: 1_760_000_000, in_memory, buffers: 190_000_000, prefix_cache: 32 << 20, answer_cache: 64 << 20 }
+        Need { weights: 880_000_000, in_memory, buffers: 190_000_000, prefix_cache: 32 << 20, answer_cache: 64 << 20 }
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
         check(&small, &need(None)).expect("mapped weights need not fit");
         let said = check(&small, &need(Some("--weight-cache is off"))).expect_err("too little").to_string();
         for words in
-            ["needs 2.16 GB", "1.76 GB of weights, because --weight-cache is off", "limit of this process is 0.54 GB"]
+            ["needs 1.28 GB", "0.88 GB of weights, because --weight-cache is off", "limit of this process is 0.54 GB"]
         {
             assert!(said.contains(words), "{said}");
         }

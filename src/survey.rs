@@ -82,7 +82,7 @@ fn max_model_len(options: &EngineOptions, config: &Config) -> Result<usize> {
 }
 
 fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, machine: &Machine) -> Need {
-    let weights = checkpoint.packed_bytes();
+    let weights = packed::bytes(checkpoint);
     let in_memory = match &options.weight_cache {
         None => Some("there is no weight cache".to_owned()),
         Some(dir) => packed::place(dir, checkpoint, weights)

@@ -4,20 +4,20 @@
 //! Input: one change after the other, see `change`.
 #![no_main]
 
-use ironrank::checkpoint::packed::{self, Shape};
-use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank_kernels::{Cpu, Isa, Pool, Storage, Weights};
+use ironrank::checkpoint::{Checkpoint, Overrides, packed};
+use ironrank_kernels::{Cpu, Isa, Pool, Weights};
 use libfuzzer_sys::fuzz_target;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
 
-const SHAPES: [Shape; 2] = [(3, 7), (5, 40)];
-/// Magic, version, columns of a panel, fingerprint (two), bytes of the text, matrices; then four words a matrix and for the
+/// Of the one layer of the model: queries, keys and values; output; gate and up; down.
+const MATRICES: usize = 4;
+/// Magic, version, columns of a panel, fingerprint (two), bytes of the text, matrices; then five words a matrix and for the
 /// embedding, the text, and a checksum. A synthetic checkpoint stores no embedding.
-const HEADER_BYTES: usize = 8 * (7 + 4 * (SHAPES.len() + 1) + TEXT.len().div_ceil(8) + 1);
+const HEADER_BYTES: usize = 8 * (7 + 5 * (MATRICES + 1) + TEXT.len().div_ceil(8) + 1);
 /// Where the model lies.
 const TEXT: &str = "The synthetic checkpoint";
 const PAGE: usize = 4096;
@@ -33,9 +33,9 @@ fuzz_target!(|input: &[u8]| {
     }
     std::fs::write(&subject.path, &file).expect("the file is written");
     let repacked = subject.load();
-    assert_eq!(repacked > 0, !subject.is_the_same(&file), "{repacked} matrices were packed anew");
+    assert_eq!(repacked, !subject.is_the_same(&file), "whether the weights were packed anew");
     let now = std::fs::read(&subject.path).expect("the file is there");
-    assert!(now == if repacked > 0 { &subject.good } else { &file }.as_slice(), "the file was not mended");
+    assert!(now == if repacked { &subject.good } else { &file }.as_slice(), "the file was not mended");
 });
 
 struct Subject {
@@ -49,16 +49,27 @@ struct Subject {
 
 impl Subject {
     fn new() -> Self {
+        let sizes = [
+            ("num_hidden_layers", 1),
+            ("hidden_size", 8),
+            ("intermediate_size", 12),
+            ("num_attention_heads", 2),
+            ("num_key_value_heads", 1),
+            ("head_dim", 4),
+        ];
+        let small: Overrides = sizes.map(|(key, size)| (key.to_owned(), size.into())).into_iter().collect();
         let mut subject = Self {
             dir: tempfile::tempdir().expect("there is a temporary directory"),
             cpu: Cpu::new(Isa::best(), Pool::new(Some(1), false).expect("threads")),
-            checkpoint: Checkpoint::dummy(None, &Overrides::new()).expect("the built-in configuration is good"),
+            checkpoint: Checkpoint::dummy(None, &small).expect("the configuration is good"),
             path: PathBuf::new(),
             good: Vec::new(),
             weights: Vec::new(),
         };
-        subject.weights = (0..SHAPES.len()).map(|i| pack(&subject.cpu, i).as_bytes().to_vec()).collect();
-        assert_eq!(subject.load(), SHAPES.len(), "the first time all are packed");
+        let packed = packed::load(&subject.cpu, &subject.checkpoint, None).expect("they are packed into memory");
+        subject.weights = packed.matrices.iter().map(|weights| weights.as_bytes().to_vec()).collect();
+        assert_eq!(subject.weights.len(), MATRICES);
+        packed::load(&subject.cpu, &subject.checkpoint, Some(subject.dir.path())).expect("they are packed");
         let files = std::fs::read_dir(subject.dir.path()).expect("the directory is readable");
         let mut files = files.map(|entry| entry.expect("the directory is readable").path());
         subject.path =
@@ -67,37 +78,23 @@ impl Subject {
         subject
     }
 
-    /// Loads the weights, which must be the right ones, and counts the matrices that were packed for that.
-    fn load(&self) -> usize {
-        let packed = AtomicUsize::new(0);
-        let again = |i: usize| {
-            packed.fetch_add(1, Ordering::Relaxed);
-            Ok(pack(&self.cpu, i))
-        };
-        let weights = packed::load(&self.cpu, &self.checkpoint, Some(self.dir.path()), &SHAPES, again);
-        let weights = weights.unwrap_or_else(|e| panic!("no weights: {e}"));
-        assert_eq!(weights.matrices.len(), SHAPES.len());
-        for (i, weights) in weights.matrices.iter().enumerate() {
-            assert_eq!((weights.k(), weights.n()), SHAPES[i]);
-            assert!(weights.as_bytes() == self.weights[i], "matrix {i} is not what was packed");
-        }
-        packed.into_inner()
+    /// Loads the weights, which must be the right ones, and says whether there is a new file of them.
+    fn load(&self) -> bool {
+        let file = || std::fs::metadata(&self.path).expect("the file is there").ino();
+        let before = file();
+        let packed = packed::load(&self.cpu, &self.checkpoint, Some(self.dir.path()));
+        let packed = packed.unwrap_or_else(|e| panic!("no weights: {e}"));
+        let bytes: Vec<&[u8]> = packed.matrices.iter().map(Weights::as_bytes).collect();
+        assert!(bytes == self.weights, "the matrices are not what was packed");
+        file() != before
     }
 
     /// Whether `file` differs from the good one in padding only.
     fn is_the_same(&self, file: &[u8]) -> bool {
-        let starts = [0, PAGE, 2 * PAGE];
-        let lengths = [HEADER_BYTES, self.weights[0].len(), self.weights[1].len()];
-        let mut spans = starts.into_iter().zip(lengths).map(|(start, length)| start..start + length);
+        let lengths = [HEADER_BYTES].into_iter().chain(self.weights.iter().map(Vec::len));
+        let mut spans = lengths.enumerate().map(|(page, length)| page * PAGE..page * PAGE + length);
         file.len() == self.good.len() && spans.all(|span| file[span.clone()] == self.good[span])
     }
-}
-
-fn pack(cpu: &Cpu, i: usize) -> Weights {
-    let (k, n) = SHAPES[i];
-    Weights::pack(cpu, Storage::F32, k, n, |row, out| {
-        out.iter_mut().zip(row * k..).for_each(|(x, at)| *x = (at * (i + 1)) as f32)
-    })
 }
 
 /// Makes one change and returns what is left of the input: `x` at byte B by V, `w` word N becomes V (8 bytes), `t`runcated

@@ -82,7 +82,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
                 // Qwen3's own, where the model's cannot be read.
                 None => PromptEncoder::builtin(usize::MAX).and_then(|encoder| encoder.around(speed::QUERY)),
             };
-            Some(speed::measure(&cpu, checkpoint.config(), around.ok()?))
+            Some(speed::measure(&cpu, checkpoint.config(), packed::storage(checkpoint), around.ok()?))
         }),
         busy: Busy::since(counts),
     }

@@ -19,12 +19,13 @@ const FORWARD: f64 = 0.9;
 /// A query of usual length.
 pub(super) const QUERY: &str = "how long does a reranker take for all the passages of one question";
 
-/// Measures the matrix product at the model's widths; `around` the document of a prompt are so many tokens.
-pub(super) fn measure(cpu: &Cpu, config: &Config, around: Around) -> Speed {
+/// Measures the matrix product at the model's widths, with weights that stand as its own do; `around` the document of a
+/// prompt are so many tokens.
+pub(super) fn measure(cpu: &Cpu, config: &Config, storage: Storage, around: Around) -> Speed {
     let (k, n) = (config.hidden_size.min(SIDE), config.intermediate_size.min(SIDE).next_multiple_of(NR));
-    let weights = Weights::pack(cpu, Storage::F32, k, n, |_, row| row.fill(0.5));
+    let weights = Weights::pack(cpu, storage, k, n, |_, row| row.fill(0.5));
     let (mut x, mut lhs, mut out) =
-        (Buffer::zeroed(CHUNK * k), Lhs::new(cpu.isa(), Storage::F32, CHUNK, k), Buffer::zeroed(CHUNK * n));
+        (Buffer::zeroed(CHUNK * k), Lhs::new(cpu.isa(), storage, CHUNK, k), Buffer::zeroed(CHUNK * n));
     x.fill(0.25);
     let best = cpu.install(|| {
         cpu.pack_lhs(&x, k, &mut lhs);

@@ -25,7 +25,7 @@ pub use tensor::{Dtype, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::file::directory::{self, CONFIG};
-use architecture::{Architecture, Matrix, Part, layer_tensor};
+use architecture::{Architecture, Part, layer_tensor};
 use config::Keys;
 use fault::{fail, shown};
 use head::{Origin, Task};
@@ -263,22 +263,16 @@ impl Checkpoint {
         self.tensor(name, &[self.config.vocab_size, self.config.hidden_size])
     }
 
+    /// The type of the tensor `name`, one of [`Self::tensors`].
+    fn dtype(&self, name: &str) -> Dtype {
+        let place = self.places.as_ref().and_then(|places| places.get(name));
+        place.map_or(self.config.torch_dtype, |place| place.dtype)
+    }
+
     /// The size of all tensors that the model needs, in bytes.
     pub fn bytes(&self) -> u64 {
         let size = |shape: &[usize]| shape.iter().map(|&d| d as u64).product::<u64>();
-        let places = self.places.as_ref();
-        let dtype = |name: &String| places.and_then(|p| p.get(name)).map_or(self.config.torch_dtype, |p| p.dtype);
-        self.tensors().iter().map(|(name, shape)| size(shape) * dtype(name).bytes() as u64).sum()
-    }
-
-    /// The size of what the model reads while it runs: the matrices that are packed for the kernels, in float32, without
-    /// what pads them, and the embedding as it is.
-    pub fn packed_bytes(&self) -> u64 {
-        let layer = self.layer();
-        let tensors = layer.iter().filter_map(Part::matrix).flat_map(Matrix::tensors);
-        let layer: u64 = tensors.map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>() * 4).sum();
-        let embedding = self.places.as_ref().and_then(|places| places.get(EMBEDDING)).map_or(0, |place| place.bytes);
-        self.config.num_hidden_layers as u64 * layer + embedding as u64
+        self.tensors().iter().map(|(name, shape)| size(shape) * self.dtype(name).bytes() as u64).sum()
     }
 
     /// The embedding matrix `[vocab_size, hidden_size]`.

@@ -1,17 +1,22 @@
 //! The packed-weight file: the same scores with it and without, made anew when it is not what it should be.
 
-use crate::support::{head, write_checkpoint};
+use crate::support::{config, head, write_checkpoint, write_checkpoint_in};
 use ironrank::batch::Batch;
-use ironrank::checkpoint::{Checkpoint, Overrides};
+use ironrank::checkpoint::{Checkpoint, Overrides, packed};
 use ironrank::error::Result;
 use ironrank::model::{self, Model};
 use ironrank::prompt::Prompt;
 use ironrank_kernels::{Cpu, Isa, Pool};
+use safetensors::Dtype;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 fn load(checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>> {
-    let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false).unwrap());
+    load_on(Isa::best(), checkpoint, cache)
+}
+
+fn load_on(isa: Isa, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>> {
+    let cpu = Cpu::new(isa, Pool::new(Some(2), false).unwrap());
     // As a start does.
     let found = cache.and_then(|dir| model::find(&cpu, checkpoint, dir));
     let packed = found.map_or_else(|| model::pack(&cpu, checkpoint, cache), Ok)?;
@@ -62,6 +67,64 @@ fn scores_are_the_same_bits_with_and_without_the_file() {
 }
 
 #[test]
+fn weights_in_bfloat16_and_the_same_numbers_in_float32_score_the_same_bits() {
+    let float32 = |which: &'static str| move |name: &str| if name.contains(which) { Dtype::F32 } else { Dtype::BF16 };
+    for shape in ["tiny", "tiny-untied"] {
+        let cache = tempfile::tempdir().unwrap();
+        // Nothing; all; each layer's gate, which makes `gate_up` float32; the second layer's queries.
+        let models = ["nothing", "", "gate_proj", "layers.1.self_attn.q_proj"].map(|which| {
+            let dir = tempfile::tempdir().unwrap();
+            write_checkpoint_in(&config(shape), dir.path(), 1, float32(which));
+            dir
+        });
+        let opened = models.each_ref().map(|dir| Checkpoint::open(dir.path(), &Overrides::new()).unwrap());
+        let matrices =
+            |checkpoint: &Checkpoint| packed::bytes(checkpoint) - checkpoint.embedding().unwrap().bytes() as u64;
+        let [short, long, gates, queries] = opened.each_ref().map(matrices);
+        assert!(
+            2 * short == long && short < queries && queries < gates && gates < long,
+            "{:?}",
+            [short, queries, gates, long]
+        );
+        for isa in Isa::available() {
+            let [expected, others @ ..] =
+                opened.each_ref().map(|checkpoint| margins_of(&mut *load_on(isa, checkpoint, None).unwrap()));
+            assert!(others.iter().all(|margins| *margins == expected), "{shape} on {isa:?}: {expected:?} {others:?}");
+        }
+        for (i, checkpoint) in opened.iter().enumerate() {
+            let expected = margins_of(&mut *load(checkpoint, None).unwrap());
+            for file in ["made", "there"] {
+                let mapped = margins_of(&mut *load(checkpoint, Some(cache.path())).unwrap());
+                assert_eq!(mapped, expected, "{shape}, model {i}: the file is {file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_of_another_version_gives_way_whatever_it_is_called() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_checkpoint("tiny", dir.path(), 1);
+    let expected = margins(dir.path(), Some(cache.path()));
+    let path = packed_file(cache.path());
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let (model, digest) = name.split_once("-exact-").expect("it says the precision");
+    let mut older = fs::read(&path).unwrap();
+    older[8] ^= 1;
+    fs::remove_file(&path).unwrap();
+    for stem in [digest, &format!("{model}-{digest}")] {
+        fs::write(cache.path().join(format!("{stem}.weights")), &older).unwrap();
+        fs::write(cache.path().join(format!("{stem}.lock")), "").unwrap();
+    }
+    let of_another_model = cache.path().join(format!("{model}-0123456789abcdef.weights"));
+    fs::write(&of_another_model, &older).unwrap();
+    assert_eq!(margins(dir.path(), Some(cache.path())), expected);
+    fs::remove_file(of_another_model).expect("what is of another model stays");
+    assert_eq!(packed_file(cache.path()), path);
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 2, "it and its lock");
+}
+
+#[test]
 fn a_damaged_file_is_made_anew() {
     let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write_checkpoint("tiny", dir.path(), 1);
@@ -85,7 +148,10 @@ fn a_damaged_file_is_made_anew() {
         ("another length of the text", flipped(40)),
         ("another number of matrices", flipped(48)),
         ("another offset", flipped(57)),
-        ("another checksum", flipped(80)),
+        ("another storage", flipped(64)),
+        ("another depth", flipped(72)),
+        ("another number of outputs", flipped(80)),
+        ("another checksum", flipped(88)),
         ("another first weight", flipped(4096)),
         ("another weight", flipped(good.len() / 2)),
     ] {

@@ -1,7 +1,7 @@
 //! The synthetic weights are, bit for bit, those that the goldens were computed on.
 
 use crate::support;
-use ironrank::checkpoint::{Checkpoint, Overrides};
+use ironrank::checkpoint::{Checkpoint, Overrides, packed};
 
 /// Shape, tensor, CRC-32 of its bf16 bytes in the checkpoint that the reference implementation (NumPy) writes.
 const KNOWN: &[(&str, &str, u32)] = &[
@@ -115,6 +115,8 @@ fn the_builtin_configuration_is_that_of_06b() {
     let builtin = Checkpoint::dummy(None, &Overrides::new()).unwrap();
     assert_eq!(builtin.config(), dummy("0.6b", &Overrides::new()).config());
     assert_eq!(builtin.bytes(), 2 * 595_776_512);
+    // All of its matrices as bfloat16; its embedding is made as it is read.
+    assert_eq!(packed::bytes(&builtin), 2 * 440_401_920);
 }
 
 #[test]

@@ -6,18 +6,18 @@ use crate::dispatch::Isa;
 use crate::isa::ByteProduct;
 use crate::tile::NR;
 
-/// How weights stand in memory and in a file.
+/// How weights stand in memory and in a file, by these numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Storage {
     /// As f32.
-    F32,
+    F32 = 0,
     /// As bfloat16, the upper halves of f32: of weights that have no more digits. Products have the bits that they have
     /// with [`Storage::F32`].
-    Bf16,
+    Bf16 = 1,
     /// As integers of 12 bits, with a scale for each column and 256 values of the depth.
-    I16,
+    I16 = 2,
     /// As integers of 8 bits, with a scale for each column and 128 values of the depth.
-    I8,
+    I8 = 3,
 }
 
 impl Storage {

@@ -139,7 +139,7 @@ fn header(path: &Path) -> Option<(Kind, Option<PathBuf>)> {
     }
     let table = &body[8 * FIXED_WORDS..];
     let last = ENTRY_WORDS * matrices;
-    let embedding = word(table, last).zip(word(table, last + 1).zip(word(table, last + 2)));
+    let embedding = word(table, last).zip(word(table, last + 2).zip(word(table, last + 3)));
     let end = embedding.and_then(|(start, (rows, bytes))| start.checked_add(rows.checked_mul(bytes)?));
     if end.is_none_or(|end| end > length) {
         return damaged;

@@ -2,14 +2,45 @@
 //!
 //! Invariant: a matrix that is packed holds finite numbers only. Called by `packed`.
 
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::architecture::{Matrix, Order, Part, layer_tensor};
+use crate::checkpoint::{Checkpoint, Dtype};
 use crate::error::{Error, ErrorKind, Result};
-use ironrank_kernels::{Cpu, Storage, Weights};
+use ironrank_kernels::{Cpu, MappedFile, Storage, Weights};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Depth and outputs of a matrix.
-pub(super) type Shape = (usize, usize);
+/// What a matrix is when it is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub storage: Storage,
+    pub depth: usize,
+    pub outputs: usize,
+}
+
+impl Shape {
+    pub fn bytes(self) -> usize {
+        Weights::packed_bytes(self.storage, self.depth, self.outputs)
+    }
+
+    /// What the table of a file says of it.
+    pub fn words(self) -> [u64; 3] {
+        [self.storage as u64, self.depth as u64, self.outputs as u64]
+    }
+
+    /// The matrix from byte `start` of `file` on.
+    pub fn mapped(self, file: &Arc<MappedFile>, start: usize) -> Weights {
+        Weights::mapped(file, start, self.storage, self.depth, self.outputs)
+    }
+}
+
+/// How a matrix stands that is made of tensors of these types: as bfloat16 if that is what all are, else as f32, so that
+/// nothing is lost.
+fn storage(mut dtypes: impl Iterator<Item = Dtype>) -> Storage {
+    match dtypes.all(|dtype| dtype == Dtype::Bf16) {
+        true => Storage::Bf16,
+        false => Storage::F32,
+    }
+}
 
 /// The matrices of a checkpoint: those of the first layer, then those of the next.
 pub(super) struct Matrices<'a> {
@@ -23,13 +54,24 @@ impl<'a> Matrices<'a> {
     }
 
     pub fn shapes(&self) -> Vec<Shape> {
-        let layer: Vec<Shape> = self.layer.iter().map(|matrix| (matrix.depth, matrix.outputs())).collect();
-        layer.repeat(self.checkpoint.config().num_hidden_layers)
+        let matrices = self.checkpoint.config().num_hidden_layers * self.layer.len();
+        (0..matrices).map(|index| self.shape(index)).collect()
+    }
+
+    /// The layer of matrix `index`, and its row of the table.
+    fn find(&self, index: usize) -> (usize, &Matrix) {
+        (index / self.layer.len(), &self.layer[index % self.layer.len()])
+    }
+
+    fn shape(&self, index: usize) -> Shape {
+        let (layer, matrix) = self.find(index);
+        let dtypes = matrix.pieces.iter().map(|piece| self.checkpoint.dtype(&layer_tensor(layer, piece.name)));
+        Shape { storage: storage(dtypes), depth: matrix.depth, outputs: matrix.outputs() }
     }
 
     /// Packs matrix `index`; an error if a number of it is none.
     pub fn pack(&self, cpu: &Cpu, index: usize) -> Result<Weights> {
-        let (layer, matrix) = (index / self.layer.len(), &self.layer[index % self.layer.len()]);
+        let ((layer, matrix), Shape { storage, depth, outputs }) = (self.find(index), self.shape(index));
         let broken = AtomicBool::new(false);
         let reader = |(name, shape): (&str, Vec<usize>)| {
             let (tensor, broken) = (self.checkpoint.tensor(&layer_tensor(layer, name), &shape)?, &broken);
@@ -48,20 +90,16 @@ impl<'a> Matrices<'a> {
         };
         let readers = matrix.tensors().into_iter().map(reader).collect::<Result<Vec<_>>>()?;
         let packed = match (matrix.order, &*readers) {
-            (Order::Gated, [gate, up]) => {
-                Weights::pack_gated(cpu, Storage::F32, matrix.depth, matrix.pieces[0].rows, gate, up)
-            }
+            (Order::Gated, [gate, up]) => Weights::pack_gated(cpu, storage, depth, matrix.pieces[0].rows, gate, up),
             (Order::Gated, _) => unreachable!("a gate and what it lets through are two tensors"),
-            (Order::Stacked, readers) => {
-                Weights::pack(cpu, Storage::F32, matrix.depth, matrix.outputs(), |mut row, out| {
-                    for (piece, read) in matrix.pieces.iter().zip(readers) {
-                        if row < piece.outputs {
-                            return read(row, out);
-                        }
-                        row -= piece.outputs;
+            (Order::Stacked, readers) => Weights::pack(cpu, storage, depth, outputs, |mut row, out| {
+                for (piece, read) in matrix.pieces.iter().zip(readers) {
+                    if row < piece.outputs {
+                        return read(row, out);
                     }
-                })
-            }
+                    row -= piece.outputs;
+                }
+            }),
         };
         match broken.into_inner() {
             true => Err(Error::new(

@@ -2,10 +2,10 @@
 //! serves them.
 //!
 //! One page-aligned header (magic, version, checkpoint's fingerprint, a table of parts with checksums, where the model
-//! lies, a checksum of its own), then the matrices and the embedding, each at a page boundary. The panels are the same for
-//! every instruction set. Invariants: what is used is what was packed. A file of another checkpoint or version, a truncated
-//! or a changed one is found out before use and made anew. A file is written beside its place (`slot`) and renamed, so
-//! that nobody's mapping changes; should somebody write into it all the same, [`Packed::check`] tells. Where no file can
+//! lies, a checksum of its own), then the matrices and the embedding, each at a page boundary. The table says how a matrix
+//! stands: as bfloat16 where it was that before, else as f32. The panels are the same for every instruction set. Invariants:
+//! what is used is what was packed. A file of another checkpoint or version, a truncated or a changed one is found out
+//! before use and made anew. A file is written beside its place (`slot`) and renamed, so that nobody's mapping changes; should somebody write into it all the same, [`Packed::check`] tells. Where no file can
 //! be had, all stays in memory. A running model reads nothing of the checkpoint, which may change or go away. Called by
 //! the model; `entry` tells the cache command what there is.
 
@@ -40,6 +40,9 @@ const PROGRESS: &str = "packing the weights {wide_bar} {pos}/{len} matrices, {et
 
 /// tmpfs and ramfs, as `statfs` calls them.
 const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58F6];
+
+/// What of a model's weights a file keeps, as its name says it: all digits.
+const PRECISION: &str = "exact";
 
 /// What a model reads while it runs.
 pub struct Packed {
@@ -121,6 +124,18 @@ pub fn load(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<
     Ok(Packed { matrices, embedding, file: None })
 }
 
+/// Bytes of the matrices as they are packed and of the embedding as it is: what the model reads while it runs.
+pub fn bytes(checkpoint: &Checkpoint) -> u64 {
+    let embedding = checkpoint.embedding().map_or(0, |embedding| embedding.bytes());
+    let matrices = Matrices::of(checkpoint).shapes().into_iter().map(Shape::bytes);
+    matrices.fold(embedding, usize::saturating_add) as u64
+}
+
+/// How the first matrix stands, as most do.
+pub fn storage(checkpoint: &Checkpoint) -> Storage {
+    Matrices::of(checkpoint).shapes()[0].storage
+}
+
 /// Whether the directory `dir` holds the packed weights of `checkpoint`, or can take their `bytes`; an error says why
 /// they will take memory instead.
 pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> {
@@ -133,7 +148,7 @@ pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> 
     if find(dir, checkpoint).is_some() {
         return Ok(());
     }
-    let slot = Slot::of(dir, &source(checkpoint));
+    let slot = Slot::of(dir, &source(checkpoint), PRECISION);
     // What was left over takes none of the room.
     slot.sweep();
     drop(slot.begin().map_err(told)?);
@@ -152,7 +167,7 @@ pub fn find(dir: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
     // The number of matrices is the last of these words, and follows from the checkpoint.
     let expected = &file.fixed_words()[..FIXED_WORDS - 1];
     let found = map.get(..8 * expected.len())?.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
-    (found.eq(expected.iter().copied()) && map.len() as u64 >= checkpoint.packed_bytes()).then_some(file.path)
+    (found.eq(expected.iter().copied()) && map.len() as u64 >= bytes(checkpoint)).then_some(file.path)
 }
 
 /// Where the model lies, wherever it is looked at from.
@@ -188,7 +203,7 @@ struct PackedFile<'a> {
 impl<'a> PackedFile<'a> {
     fn of(dir: &Path, checkpoint: &'a Checkpoint, shapes: &'a [Shape], embedding: &'a Tensor) -> Self {
         let source = source(checkpoint);
-        let slot = Slot::of(dir, &source);
+        let slot = Slot::of(dir, &source, PRECISION);
         Self { path: slot.path(), slot, source, checkpoint, shapes, embedding }
     }
 
@@ -232,9 +247,19 @@ impl<'a> PackedFile<'a> {
         self.slot.sweep();
         let unfinished = self.slot.begin()?;
         self.make(&unfinished, pack)?;
-        let finished = unfinished.finish(&self.slot);
+        let finished = unfinished.finish(&self.slot).map(|()| self.remove_older());
         // Also if it could not be finished, another start may have made it.
         self.open(cpu).map_err(|err| Failure::Cache(finished.err().unwrap_or(err)))
+    }
+
+    /// Removes what other versions of the program have made of this model: the new file takes its place.
+    fn remove_older(&self) {
+        let Some(dir) = self.path.parent() else { return };
+        let older = |entry: &Entry| entry.kind == Kind::OtherVersion && self.slot.is_of_the_same_model(&entry.path);
+        for entry in entries(dir).into_iter().flatten().filter(older) {
+            // A directory in which nothing may be removed keeps it.
+            let _ = remove(&entry).and_then(|()| remove_idle_locks(dir));
+        }
     }
 
     fn make(
@@ -247,20 +272,23 @@ impl<'a> PackedFile<'a> {
         let mut out = BufWriter::new(&unfinished.file);
         let mut start = self.header_bytes();
         let mut table = Vec::with_capacity(ENTRY_WORDS * (self.shapes.len() + 1));
-        let mut write = |out: &mut BufWriter<&File>, (a, b): Shape, bytes: &[u8]| -> io::Result<()> {
+        let mut write = |out: &mut BufWriter<&File>, kind: [u64; 3], bytes: &[u8]| -> io::Result<()> {
             out.seek(SeekFrom::Start(start as u64))?;
             out.write_all(bytes)?;
-            table.extend([start as u64, a as u64, b as u64, xxh3_64(bytes)]);
+            table.push(start as u64);
+            table.extend(kind);
+            table.push(xxh3_64(bytes));
             start = (start + bytes.len()).next_multiple_of(PAGE);
             progress.inc(1);
             Ok(())
         };
-        for (i, &(k, n)) in self.shapes.iter().enumerate() {
+        for (i, shape) in self.shapes.iter().enumerate() {
             let weights = pack(i).map_err(Failure::Checkpoint)?;
-            assert_eq!((weights.k(), weights.n()), (k, n), "matrix {i} is not what was announced");
-            write(&mut out, (k, n), weights.as_bytes())?;
+            let packed = Shape { storage: weights.storage(), depth: weights.k(), outputs: weights.n() };
+            assert_eq!(packed, *shape, "matrix {i} is not what was announced");
+            write(&mut out, shape.words(), weights.as_bytes())?;
         }
-        write(&mut out, self.embedding_shape(), self.embedding.stored().unwrap_or_default())?;
+        write(&mut out, self.embedding_words(), self.embedding.stored().unwrap_or_default())?;
         self.checkpoint.release();
         self.checkpoint.check_unchanged().map_err(Failure::Checkpoint)?;
         let mut header = self.fixed_words().to_vec();
@@ -297,15 +325,15 @@ impl<'a> PackedFile<'a> {
         }
         let mut start = self.header_bytes();
         let mut spans = Vec::with_capacity(self.shapes.len() + 1);
-        let (rows, row_bytes) = self.embedding_shape();
-        let matrices = self.shapes.iter().map(|&(k, n)| ((k, n), Weights::packed_bytes(Storage::F32, k, n)));
-        let parts = matrices.chain([((rows, row_bytes), rows * row_bytes)]);
-        for (entry, ((a, b), bytes)) in header[FIXED_WORDS..].as_chunks::<ENTRY_WORDS>().0.iter().zip(parts) {
-            if entry[..3] != [start as u64, a as u64, b as u64] {
+        let parts = self.shapes.iter().map(|shape| (shape.words(), shape.bytes()));
+        let parts = parts.chain([(self.embedding_words(), self.embedding.bytes())]);
+        for (entry, (kind, bytes)) in header[FIXED_WORDS..].as_chunks::<ENTRY_WORDS>().0.iter().zip(parts) {
+            let [first, found @ .., checksum] = *entry;
+            if (first, found) != (start as u64, kind) {
                 return Err(stale("it holds other matrices"));
             }
             let end = start + bytes;
-            spans.push((start..end, entry[3]));
+            spans.push((start..end, checksum));
             start = end.next_multiple_of(PAGE);
         }
         if file.len() != start {
@@ -334,17 +362,14 @@ impl<'a> PackedFile<'a> {
             _ => self.embedding.clone(),
         };
         let matrices = spans.iter().zip(self.shapes);
-        let matrices =
-            matrices.map(|((span, _), &(k, n))| Weights::mapped(&file, span.start, Storage::F32, k, n)).collect();
+        let matrices = matrices.map(|((span, _), shape)| shape.mapped(&file, span.start)).collect();
         Ok(Packed { matrices, embedding, file: Some(opened) })
     }
 
-    /// Rows of the embedding and bytes of a row; none of one that is stored nowhere.
-    fn embedding_shape(&self) -> Shape {
-        match self.embedding.stored() {
-            Some(_) => (self.embedding.rows(), self.embedding.cols() * self.embedding.dtype().bytes()),
-            None => (0, 0),
-        }
+    /// What the table says of the embedding: its rows and bytes of a row; none of one that is stored nowhere.
+    fn embedding_words(&self) -> [u64; 3] {
+        let row = self.embedding.cols() * self.embedding.dtype().bytes();
+        self.embedding.stored().map_or([0; 3], |_| [0, self.embedding.rows() as u64, row as u64])
     }
 
     /// Where the model lies, filled up to whole words.

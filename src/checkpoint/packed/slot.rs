@@ -48,16 +48,21 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// The slot in `dir` of the model that lies at `place`: its readable name, and a digest of where it lies, so that
-    /// models of one name keep apart and a new checkpoint takes the old one's place.
-    pub fn of(dir: &Path, place: &str) -> Self {
-        let stem = format!("{}-{:016x}", readable(Path::new(place)), xxh3_64(place.as_bytes()));
+    /// The slot in `dir` of the model that lies at `place`: its readable name, the precision in which it is kept, and a
+    /// digest of where it lies, so that models of one name keep apart and a new checkpoint takes the old one's place.
+    pub fn of(dir: &Path, place: &str, precision: &str) -> Self {
+        let stem = format!("{}-{precision}-{:016x}", readable(Path::new(place)), xxh3_64(place.as_bytes()));
         Self { dir: dir.to_owned(), stem, patience: PATIENCE }
     }
 
     /// Where the packed file is, or will be.
     pub fn path(&self) -> PathBuf {
         self.file(WEIGHTS)
+    }
+
+    /// Whether a file of ours is called by the same model, in whatever precision.
+    pub fn is_of_the_same_model(&self, path: &Path) -> bool {
+        stem_of(path).is_some_and(|(stem, _)| digest_of(stem) == digest_of(&self.stem))
     }
 
     fn file(&self, kind: &str) -> PathBuf {
@@ -199,8 +204,8 @@ fn is_local(file: &File) -> bool {
     fstatfs(file).is_ok_and(|system| LOCAL.contains(&system.f_type))
 }
 
-/// The name and the kind of a file of ours, by its name: `NAME-DIGEST.weights`, `.lock` or `.RANDOM.unfinished`. Before
-/// names were readable there was only the digest.
+/// The name and the kind of a file of ours, by its name: `NAME-PRECISION-DIGEST.weights`, `.lock` or `.RANDOM.unfinished`.
+/// Older ones say no precision, or are the digest alone.
 pub(super) fn stem_of(path: &Path) -> Option<(&str, &str)> {
     let (stem, kind) = path.file_name()?.to_str()?.rsplit_once('.')?;
     let hexadecimal = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -210,7 +215,12 @@ pub(super) fn stem_of(path: &Path) -> Option<(&str, &str)> {
         (UNFINISHED, _) => stem,
         _ => return None,
     };
-    hexadecimal(stem.rsplit('-').next()?).then_some((stem, kind))
+    hexadecimal(digest_of(stem)).then_some((stem, kind))
+}
+
+/// What a name ends with.
+fn digest_of(stem: &str) -> &str {
+    stem.rsplit('-').next().unwrap_or(stem)
 }
 
 /// What people call the model at `place`, in characters that every file system takes: the directory's name, or the
@@ -263,13 +273,16 @@ mod tests {
             ("/models/..", "models"),
             ("The synthetic checkpoint", "the-synthetic-checkpoint"),
         ] {
-            let path = Slot::of(Path::new("/cache"), place).path();
+            let path = Slot::of(Path::new("/cache"), place, "exact").path();
             let (stem, kind) = stem_of(&path).unwrap_or_else(|| panic!("{} is not ours", path.display()));
-            assert_eq!((&stem[..stem.len() - 17], kind), (name, WEIGHTS), "{place}");
+            assert_eq!((stem[..stem.len() - 17].strip_suffix("-exact"), kind), (Some(name), WEIGHTS), "{place}");
         }
-        let name = |place: &str| Slot::of(Path::new(""), place).stem;
+        let name = |place: &str| Slot::of(Path::new(""), place, "exact").stem;
         assert_ne!(name("/a/reranker"), name("/b/reranker"));
         assert_ne!(name("/models/模型"), name("/models/重排"));
+        let (one, other) = (Slot::of(Path::new(""), "/m", "exact"), Slot::of(Path::new(""), "/m", "int8"));
+        assert!(one.stem != other.stem && one.is_of_the_same_model(&other.path()));
+        assert!(!one.is_of_the_same_model(&Slot::of(Path::new(""), "/n", "exact").path()));
         let long = name(&format!("/models/{}", "x".repeat(250)));
         assert!(long.len() < 100 && long.starts_with("xxx"), "{long}");
     }
@@ -301,7 +314,7 @@ mod tests {
     #[test]
     fn what_a_living_start_makes_stays_and_what_a_killed_one_left_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let slot = Slot::of(dir.path(), "/models/m");
+        let slot = Slot::of(dir.path(), "/models/m", "exact");
         let living = slot.begin().unwrap();
         fs::write(slot.file(&format!("{:016x}.{UNFINISHED}", 1)), UNFINISHED_MAGIC).unwrap();
         fs::write(slot.file(&format!("{:016x}.{UNFINISHED}", 2)), [0; 4096]).unwrap();
@@ -318,7 +331,7 @@ mod tests {
     #[test]
     fn leftovers_do_not_grow_where_locks_tell_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let slot = Slot::of(dir.path(), "/models/m");
+        let slot = Slot::of(dir.path(), "/models/m", "exact");
         // A lock that is held stands for one that tells nothing: the maker might be there.
         let makers: Vec<Unfinished> = (0..MOST_UNFINISHED + 3).map(|_| slot.begin().unwrap()).collect();
         slot.sweep();
@@ -333,7 +346,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_lock_whose_holder_does_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let slot = Slot { patience: Duration::ZERO, ..Slot::of(dir.path(), "/models/m") };
+        let slot = Slot { patience: Duration::ZERO, ..Slot::of(dir.path(), "/models/m", "exact") };
         let held = slot.turn().expect("the lock is free");
         assert!(slot.turn().is_none());
         drop(held);

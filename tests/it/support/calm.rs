@@ -4,8 +4,9 @@
 //! Queries and keys are less peaked, and, as in trained Qwen3 models, an early layer's MLP puts a huge value on three
 //! channels of one token at the beginning of the prompt, `system`. Its goldens are `calm-tiny`.
 
-use super::{config, write_changed_checkpoint};
+use super::{config, write_tensors};
 use half::bf16;
+use safetensors::Dtype;
 use std::path::Path;
 
 const SPIKE_TOKEN: usize = 8948;
@@ -24,7 +25,7 @@ const SPIKE: [(&str, usize, usize, f32); 6] = [
 
 /// Writes it into `dir` as `write_checkpoint` does.
 pub fn write_calm_checkpoint(dir: &Path) {
-    write_changed_checkpoint(&config("tiny"), dir, 1, |name, dims, bytes| {
+    write_tensors(&config("tiny"), dir, 1, |name, dims, mut bytes| {
         let mut put = |place: usize, weight: f32| {
             bytes[2 * place..][..2].copy_from_slice(&bf16::from_f32(weight).to_le_bytes());
         };
@@ -34,6 +35,7 @@ pub fn write_calm_checkpoint(dir: &Path) {
         for (_, row, column, weight) in SPIKE.into_iter().filter(|(tensor, ..)| *tensor == name) {
             put(row * dims[1] + column, weight);
         }
+        (Dtype::BF16, bytes)
     });
 }
 

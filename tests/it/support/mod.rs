@@ -87,30 +87,41 @@ pub fn write_checkpoint(shape: &str, dir: &Path, shards: usize) {
 
 /// The same of any configuration.
 pub fn write_checkpoint_of(config: &Value, dir: &Path, shards: usize) {
-    write_changed_checkpoint(config, dir, shards, |_, _, _| {});
+    write_tensors(config, dir, shards, |_, _, bytes| (Dtype::BF16, bytes));
 }
 
-/// The same with bytes that `change` has changed, which is told the name and the shape of every tensor.
-fn write_changed_checkpoint(config: &Value, dir: &Path, shards: usize, change: impl Fn(&str, &[usize], &mut [u8])) {
+/// The same numbers, each tensor in the type that `dtype` says of its name: [`Dtype::BF16`] or [`Dtype::F32`].
+pub fn write_checkpoint_in(config: &Value, dir: &Path, shards: usize, dtype: impl Fn(&str) -> Dtype) {
+    write_tensors(config, dir, shards, |name, _, bytes| match dtype(name) {
+        Dtype::F32 => (Dtype::F32, bytes.as_chunks::<2>().0.iter().flat_map(|half| [0, 0, half[0], half[1]]).collect()),
+        dtype => (dtype, bytes),
+    });
+}
+
+/// A checkpoint of tensors that `made` makes of name, shape and bfloat16 bytes of every tensor: their type, and their bytes.
+fn write_tensors(
+    config: &Value,
+    dir: &Path,
+    shards: usize,
+    made: impl Fn(&str, &[usize], Vec<u8>) -> (Dtype, Vec<u8>),
+) {
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
     std::fs::write(dir.join("tokenizer.json"), tokenizer_json()).unwrap();
     let checkpoint = Checkpoint::dummy(Some(dir), &Overrides::new()).unwrap();
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = checkpoint
+    let tensors: Vec<(String, Vec<usize>, Dtype, Vec<u8>)> = checkpoint
         .tensors()
         .into_iter()
         .map(|(name, dims)| {
-            let mut bytes = bf16_bytes(&checkpoint, &name, &dims);
-            change(&name, &dims, &mut bytes);
-            (name, dims, bytes)
+            let (dtype, bytes) = made(&name, &dims, bf16_bytes(&checkpoint, &name, &dims));
+            (name, dims, dtype, bytes)
         })
         .collect();
     let mut index = serde_json::Map::new();
     for shard in 0..shards {
-        let views = tensors
-            .iter()
-            .skip(shard)
-            .step_by(shards)
-            .map(|(name, dims, bytes)| (name.as_str(), TensorView::new(Dtype::BF16, dims.clone(), bytes).unwrap()));
+        let views =
+            tensors.iter().skip(shard).step_by(shards).map(|(name, dims, dtype, bytes)| {
+                (name.as_str(), TensorView::new(*dtype, dims.clone(), bytes).unwrap())
+            });
         let file = match shards {
             1 => "model.safetensors".to_owned(),
             _ => format!("model-{:05}-of-{shards:05}.safetensors", shard + 1),

@@ -10,6 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What may wait or run before new requests are refused.
+///
+/// While others fill a queue, room goes to the next request that asks, whatever its size. So that none starves, who is let
+/// in stays in, however much comes in while its prompts are made, which takes large requests longest; and every batch gives
+/// room back, not only an answer, at which its client would be the first to ask again, time after time. No room is kept for
+/// who was refused: that client has left, and nobody knows whether it comes back, or as which of those that ask next. Nor
+/// does anybody wait for room: that would be the queue once more, under another limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
     /// Sequences.
@@ -30,7 +36,6 @@ impl Default for QueueLimits {
 pub struct Admission {
     sequences: usize,
     tokens: usize,
-    limits: QueueLimits,
     status: Arc<Status>,
     answers: Arc<AnswerCache>,
     /// What that has for each prompt, in order.
@@ -38,8 +43,9 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Counts `sequences` in, unless those that are there have reached the limit. Which of them the cache has is not known
-    /// before they are tokens, and making those is work that a full server must not take on.
+    /// Counts `sequences` in, unless what is there has reached a limit. Which of them the cache has is not known before they
+    /// are tokens, and making those is work that a full server must not take on. A request that is larger than a limit is
+    /// let in as others are: it could never be answered otherwise.
     pub(super) fn new(
         sequences: usize,
         limits: QueueLimits,
@@ -55,22 +61,29 @@ impl Admission {
             full(format!("{sentence} ({now} pairs wait or run, --max-num-queued-reqs is {limit}.)"))
         })?;
         let (status, answers) = (status.clone(), answers.clone());
-        let mut admission = Self { sequences, tokens: 0, limits, status, answers, lookups: Vec::new() };
-        admission.add_tokens(0)?;
+        let admission = Self { sequences, tokens: 0, status, answers, lookups: Vec::new() };
+        let now = admission.status.pending_tokens.load(Ordering::Relaxed);
+        if now >= limits.tokens {
+            admission.status.refused_by_tokens.fetch_add(1, Ordering::Relaxed);
+            let sentence = "The engine has reached its prefill token backlog limit. Please try again later or on a \
+                            different instance.";
+            let limit = limits.tokens;
+            return Err(full(format!("{sentence} ({now} tokens wait or run, --max-num-queued-tokens is {limit}.)")));
+        }
         Ok(admission)
     }
 
-    /// Looks the next prompt of the request up, and counts its tokens in if it has to be computed; an error if those of the
-    /// others have reached the limit. A request that is larger than the limit is let in when nothing else is there: it
-    /// could never be answered otherwise.
-    pub fn add(&mut self, prompt: &Prompt) -> Result<()> {
+    /// Looks the next prompt of the request up, and counts its tokens in if it has to be computed.
+    pub fn add(&mut self, prompt: &Prompt) {
         let lookup = self.answers.find(prompt);
         match lookup {
-            Lookup::Found(_) => self.done(1),
-            Lookup::Missing(_) => self.add_tokens(prompt.len())?,
+            Lookup::Found(_) => self.done(0),
+            Lookup::Missing(_) => {
+                self.tokens += prompt.len();
+                self.status.pending_tokens.fetch_add(prompt.len(), Ordering::Relaxed);
+            }
         }
         self.lookups.push(lookup);
-        Ok(())
     }
 
     /// What there was for the prompts that were added.
@@ -78,24 +91,12 @@ impl Admission {
         std::mem::take(&mut self.lookups)
     }
 
-    fn add_tokens(&mut self, more: usize) -> Result<()> {
-        let Self { tokens, limits, status, .. } = self;
-        let within = |now: usize| (now - *tokens < limits.tokens).then_some(now + more);
-        status.pending_tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map_err(|now| {
-            status.refused_by_tokens.fetch_add(1, Ordering::Relaxed);
-            let sentence = "The engine has reached its prefill token backlog limit. Please try again later or on a \
-                            different instance.";
-            let (now, limit) = (now - *tokens, limits.tokens);
-            full(format!("{sentence} ({now} tokens wait or run, --max-num-queued-tokens is {limit}.)"))
-        })?;
-        *tokens += more;
-        Ok(())
-    }
-
-    /// Counts `sequences` of the request as answered.
-    pub(super) fn done(&mut self, sequences: usize) {
-        self.sequences -= sequences;
-        self.status.pending.fetch_sub(sequences, Ordering::Relaxed);
+    /// Gives back the place of a sequence whose answer is there, and of so many tokens.
+    pub(super) fn done(&mut self, tokens: usize) {
+        self.sequences -= 1;
+        self.tokens -= tokens;
+        self.status.pending.fetch_sub(1, Ordering::Relaxed);
+        self.status.pending_tokens.fetch_sub(tokens, Ordering::Relaxed);
     }
 }
 

@@ -74,7 +74,7 @@ impl Engine {
     /// usual. Dropping the future frees the work. An error if the queue is full.
     pub async fn answers(&self, prompts: Vec<Prompt>, priority: i64) -> Result<Vec<Answer>> {
         let mut admission = self.admit(prompts.len())?;
-        prompts.iter().try_for_each(|prompt| admission.add(prompt))?;
+        prompts.iter().for_each(|prompt| admission.add(prompt));
         self.answers_to(admission, prompts, priority).await
     }
 

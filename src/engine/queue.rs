@@ -167,7 +167,7 @@ impl Queue {
             answer.row = row.into();
             answer.computed = request.arrival.elapsed().saturating_sub(answer.queued);
             request.done += 1;
-            request.admission.done(1);
+            request.admission.done(request.prompts[ticket.index].prompt.len());
             if request.done == request.prompts.len()
                 && let Some(request) = self.requests.remove(&ticket.request)
             {

@@ -62,7 +62,7 @@ pub(super) struct Status {
     pub failure: watch::Sender<Option<Error>>,
     /// Sequences accepted and not yet answered.
     pub pending: AtomicUsize,
-    /// Tokens of the requests that are not answered.
+    /// Tokens of those that are to be computed, as far as their prompts are made.
     pub pending_tokens: AtomicUsize,
     /// Sequences of the batches that run now.
     pub running: AtomicUsize,

@@ -2,9 +2,9 @@
 
 A third of the clients ask about one short pair, a third rank 8 documents, some 90 documents, some long ones, each on a
 connection of its own, kept or not. Refused requests are sent again after the server's Retry-After and up to as much
-again, and after an answer a client takes up to half a second to ask for more. What must hold: no answer but 200 and
-that 503; the same scores for the same request; small requests are not stuck behind large ones; memory does not grow;
-every request is accounted for; in the end nothing is left.
+again; who has an answer asks for more at once. What must hold: no answer but 200 and that 503; the same scores for the
+same request; small requests are not stuck behind large ones, and large ones not kept out by those who ask in the moment
+of an answer; memory does not grow; every request is accounted for; in the end nothing is left.
 """
 
 import http.client
@@ -57,8 +57,7 @@ class Client(threading.Thread):
             if kept is None:
                 connection.close()
             sent += 1
-            # Nobody asks in the moment of an answer, when there is room: who is in would stay in, and the rest out.
-            time.sleep(pause * spread.uniform(1, 2) or spread.uniform(0, 0.5))
+            time.sleep(pause * spread.uniform(1, 2))
 
 
 class Load:

@@ -294,21 +294,46 @@ async fn a_full_queue_refuses_until_there_is_a_place_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_refuses_before_prompts_are_made_and_while_they_are() {
-    let bench = bench_within(3, QueueLimits { sequences: 6, tokens: 8 });
+async fn a_full_queue_refuses_before_prompts_are_made_and_who_is_let_in_stays_in() {
+    let bench = bench_within(3, QueueLimits { sequences: 7, tokens: 8 });
+    let prompt = |tokens| long_prompts([1], tokens).remove(0);
+    let refused = || bench.engine.admit(1).err().unwrap().to_string();
     let mut first = bench.engine.admit(5).unwrap();
     let mut second = bench.engine.admit(1).unwrap();
-    let said = bench.engine.admit(1).err().unwrap().to_string();
-    assert!(said.contains("6 pairs wait or run"), "{said}");
-    let prompt = |tokens| long_prompts([1], tokens).remove(0);
-    first.add(&prompt(7)).unwrap();
-    second.add(&prompt(2)).unwrap();
-    first.add(&prompt(100)).expect("those of others count, not its own");
-    let said = second.add(&prompt(1)).unwrap_err().to_string();
-    assert!(said.contains("107 tokens wait or run"), "{said}");
+    first.add(&prompt(7));
+    let third = bench.engine.admit(1).expect("a token is free");
+    assert!(refused().contains("7 pairs wait or run"), "{}", refused());
+    drop(third);
+    second.add(&prompt(2));
+    assert!(refused().contains("9 tokens wait or run"), "{}", refused());
+    first.add(&prompt(100));
+    second.add(&prompt(1));
+    assert!(refused().contains("110 tokens wait or run"), "{}", refused());
     drop((first, second));
     assert_eq!(bench.engine.waiting(), 0);
-    bench.engine.admit(6).unwrap().add(&prompt(9)).expect("all is given back");
+    let mut all = bench.engine.admit(6).unwrap();
+    all.add(&prompt(7));
+    bench.engine.admit(1).expect("all is given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_gives_room_back_before_its_request_is_answered() {
+    let bench = bench_within(3, QueueLimits { tokens: 8, ..QueueLimits::default() });
+    let first = bench.request(long_prompts([1, 2, 3, 4], 3), 0);
+    for (ends, pending) in [([1], 12), ([2], 9)] {
+        assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, ends.to_vec(), 3));
+        let refused = margins(&bench.engine, prompts([5]), 0).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("{pending} tokens wait or run")), "{refused}");
+        bench.steps.send(Step::Done(0.0)).unwrap();
+    }
+    assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![3], 3));
+    let second = bench.request(prompts([5]), 0);
+    bench.until(|engine| engine.waiting() == 2).await;
+    assert!(!first.is_finished());
+    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Slot::Bulk, vec![5], 1));
+    assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Slot::Bulk, vec![4], 3));
+    bench.steps.send(Step::Done(0.0)).unwrap();
+    assert_eq!((first.await.unwrap().unwrap().len(), second.await.unwrap().unwrap()), (4, vec![5.0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

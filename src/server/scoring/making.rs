@@ -47,7 +47,6 @@ pub struct Making<'a> {
     state: &'a State,
     share: &'a Arc<Share>,
     client: &'a Client,
-    pairs: usize,
     admission: Option<Admission>,
     encoded: Encoded,
 }
@@ -56,7 +55,7 @@ impl<'a> Making<'a> {
     /// Nothing is made yet; what will be is charged to `share`, and for `client`.
     pub fn new(state: &'a State, options: &'a PromptOptions, share: &'a Arc<Share>, client: &'a Client) -> Self {
         let encoder = &state.encoder;
-        Self { encoder, options, state, share, client, pairs: 0, admission: None, encoded: Encoded::default() }
+        Self { encoder, options, state, share, client, admission: None, encoded: Encoded::default() }
     }
 
     /// What they are made for.
@@ -67,9 +66,12 @@ impl<'a> Making<'a> {
     /// Says how many pairs there will be, before the first is made.
     pub fn begin(&mut self, pairs: usize) -> Result<(), ApiError> {
         self.share.grow(pairs.saturating_mul(PAIR))?;
-        self.pairs = pairs;
         self.encoded.prompts.reserve_exact(pairs);
-        self.admission = Some(self.state.engine.admit(pairs).map_err(|err| self.refused(err))?);
+        let refused = |err: Error| {
+            self.state.metrics.sequences_begin(pairs).failed();
+            ApiError::from(err)
+        };
+        self.admission = Some(self.state.engine.admit(pairs).map_err(refused)?);
         Ok(())
     }
 
@@ -87,7 +89,7 @@ impl<'a> Making<'a> {
         let shared = self.encoded.prompts.last().is_some_and(|last| last.shares_head(prompt));
         self.share.grow(size_of::<u32>() * if shared { prompt.own() } else { prompt.len() })?;
         if let Some(admission) = &mut self.admission {
-            admission.add(prompt).map_err(|err| self.refused(err))?;
+            admission.add(prompt);
         }
         self.encoded.push(made);
         Ok(())
@@ -102,11 +104,6 @@ impl<'a> Making<'a> {
     pub fn finish(self) -> Result<(Encoded, Admission), ApiError> {
         let admission = self.admission.ok_or_else(|| ApiError::invalid("You must pass at least one prompt"))?;
         Ok((self.encoded, admission))
-    }
-
-    fn refused(&self, err: Error) -> ApiError {
-        self.state.metrics.sequences_begin(self.pairs).failed();
-        err.into()
     }
 }
 

@@ -119,10 +119,7 @@ impl PromptRequest for Asked {
         }
     }
 
-    fn no_object(body: &Body, refused: ApiError) -> ApiError {
-        if refused.is_about_memory() {
-            return refused;
-        }
+    fn no_object(body: &Body, _: ApiError) -> ApiError {
         match body::syntax(body) {
             Ok(Ok(())) => no_request(),
             Ok(Err(err)) => ApiError::new(Refusal::Malformed, format!("JSON decode error: {err}")),

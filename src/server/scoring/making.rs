@@ -29,7 +29,7 @@ pub trait PromptRequest: Sized + Send + 'static {
     fn error_form(_: &Map<String, Value>) -> ErrorForm {
         ErrorForm::Object
     }
-    /// What is said of a body that is no JSON object, for which `refused` says why.
+    /// What is said of a body that is no JSON object, for which `refused` says why: it is not for what the body takes.
     fn no_object(_body: &Body, refused: ApiError) -> ApiError {
         refused
     }

@@ -113,7 +113,10 @@ pub fn answer_id(prefix: &str, header: Option<&str>, common: &Common) -> String 
 
 fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Result<Prepared<R>, ApiError> {
     let share = body.share.clone();
-    let object = body::read(&body).map_err(|refused| R::no_object(&body, refused))?;
+    let object = body::read(&body).map_err(|refused| match refused.is_about_memory() {
+        true => refused,
+        false => R::no_object(&body, refused),
+    })?;
     let error_form = R::error_form(&object);
     let read = || {
         share.grow(TEXTS * body.len())?;

@@ -298,6 +298,21 @@ fn reads(query: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
 }
 
 #[actix_web::test]
+async fn the_readme_tells_of_our_own_metrics_and_of_no_others() {
+    let text = text(&subject_alone()).await;
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ironrank_")?.split(' ').next());
+    let there: BTreeSet<&str> = types.collect();
+    let readme = include_str!("../../../README.md");
+    let (_, table) = readme.split_once("\n## Metrics\n").expect("the chapter");
+    let (table, _) = table.split_once("\n## ").expect("the next chapter");
+    let told: Vec<&str> = table.split("`ironrank_").skip(1).filter_map(|rest| Some(rest.split_once('`')?.0)).collect();
+    let names = BTreeSet::from_iter(told.iter().copied());
+    assert_eq!(names.len(), told.len(), "the README tells of one twice: {told:?}");
+    assert!(there.len() > 10, "{there:?}");
+    assert_eq!(names, there, "the README's table (left) and what is there (right)");
+}
+
+#[actix_web::test]
 async fn the_dashboard_reads_nothing_that_is_not_there() {
     let subject = subject_alone();
     requests(&subject, 0).await;

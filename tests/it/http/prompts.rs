@@ -361,6 +361,7 @@ async fn a_body_that_asks_for_far_more_memory_than_it_has_bytes_is_refused_on_ev
         ("/rerank", format!(r#"{{"query":"q","texts":["a"],"unknown":{}}}"#, many("[0]"))),
         ("/v1/score", format!(r#"{{"queries":"q","documents":{}}}"#, many("{}"))),
         ("/invocations", format!(r#"{{"query":"q","documents":{}}}"#, many("[0]"))),
+        ("/", format!(r#"{{"query":"q","documents":{}}}"#, many("[0]"))),
         ("/classify", format!(r#"{{"input":{}}}"#, many("[1]"))),
         ("/pooling", format!(r#"{{"input":{}}}"#, many(r#""1""#))),
         ("/detokenize", format!(r#"{{"tokens":{}}}"#, many("[1]"))),

@@ -6,7 +6,7 @@
 
 use flate2::read::GzDecoder;
 use ironrank::error::{Error, ErrorKind};
-use ironrank::prompt::{Message, Prompt, PromptEncoder, PromptOptions, Template, TruncationSide, Variables};
+use ironrank::prompt::{Message, Prompt, PromptEncoder, PromptOptions, Template, TruncationSide};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde_json::{Map, Value, json};
 use std::io::Read;
@@ -168,7 +168,7 @@ fn render(template: &str, query: &str, document: &str, kwargs: &Map<String, Valu
         Ok(template) => {
             let mut kwargs = kwargs.clone();
             kwargs.insert("list".to_owned(), json!([query, 1, null, {"a": [document, 1.5, true]}]));
-            if let Err(error) = template.render(query, document, &Variables::new(kwargs)) {
+            if let Err(error) = template.with(kwargs).render(query, document) {
                 is_the_clients(&error);
             }
         }

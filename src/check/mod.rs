@@ -7,7 +7,7 @@
 mod report;
 mod speed;
 
-pub use report::{Memory, Report, Shape, Speed, Weights};
+pub use report::{Memory, Report, Shape, Speed, Whereabouts};
 
 use crate::busy::{Busy, Counts};
 use crate::checkpoint::packed;
@@ -57,9 +57,9 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
             available: machine.memory,
             weights_bytes: need.weights,
             weights: match (need.in_memory, file) {
-                (Some(why), _) => Weights::InMemory(why),
-                (None, Some(file)) => Weights::Packed(file),
-                (None, None) => Weights::ToBePacked(options.weight_cache.clone().unwrap_or_default()),
+                (Some(why), _) => Whereabouts::InMemory(why),
+                (None, Some(file)) => Whereabouts::Packed(file),
+                (None, None) => Whereabouts::ToBePacked(options.weight_cache.clone().unwrap_or_default()),
             },
         }
     });

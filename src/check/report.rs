@@ -37,7 +37,7 @@ impl Shape {
 
 /// Where the packed weights are or will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Weights {
+pub enum Whereabouts {
     /// In this file, which is mapped.
     Packed(PathBuf),
     /// In a file of this directory, which the first start makes.
@@ -56,7 +56,7 @@ pub struct Memory {
     /// Of the packed weights.
     pub weights_bytes: u64,
     /// Where they are; in memory, they are a part of `private`.
-    pub weights: Weights,
+    pub weights: Whereabouts,
 }
 
 /// What to expect of this machine.
@@ -119,9 +119,9 @@ impl Report {
     pub fn to_json(&self) -> Value {
         let (shape, memory, speed) = (self.shape.as_ref(), self.memory.as_ref(), self.speed.as_ref());
         let weights = memory.map(|memory| match &memory.weights {
-            Weights::Packed(_) => "packed",
-            Weights::ToBePacked(_) => "to_be_packed",
-            Weights::InMemory(_) => "in_memory",
+            Whereabouts::Packed(_) => "packed",
+            Whereabouts::ToBePacked(_) => "to_be_packed",
+            Whereabouts::InMemory(_) => "in_memory",
         });
         json!({
             "version": self.version,
@@ -175,11 +175,11 @@ impl fmt::Display for Report {
             let of = available.map_or(String::new(), |bytes| format!(", of {}", gb(bytes)));
             line("memory", format!("{} of its own{of}", gb(*private)))?;
             let weights = match weights {
-                Weights::Packed(file) => format!("packed in {}, {}", file.display(), gb(*weights_bytes)),
-                Weights::ToBePacked(dir) => {
+                Whereabouts::Packed(file) => format!("packed in {}, {}", file.display(), gb(*weights_bytes)),
+                Whereabouts::ToBePacked(dir) => {
                     format!("the first start packs them into {}, {}", dir.display(), gb(*weights_bytes))
                 }
-                Weights::InMemory(why) => format!("packed into memory at every start, because {why}"),
+                Whereabouts::InMemory(why) => format!("packed into memory at every start, because {why}"),
             };
             line("weights", weights)?;
         }

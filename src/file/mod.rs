@@ -128,7 +128,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Fault> {
     }
 }
 
-/// The same of a text that has to be JSON; of what it holds only the beginning is looked at.
+/// Reads a file of at most `limit` bytes that holds JSON, as far as its first character tells.
 pub fn read_json(path: &Path, limit: u64) -> Result<Vec<u8>, Fault> {
     let json = read(path, limit)?;
     match json.trim_ascii_start().first() {
@@ -138,7 +138,7 @@ pub fn read_json(path: &Path, limit: u64) -> Result<Vec<u8>, Fault> {
     }
 }
 
-/// The same of a text that has to be UTF-8.
+/// Reads a file of at most `limit` bytes that holds text in UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, Fault> {
     String::from_utf8(read(path, limit)?).map_err(|err| {
         let byte = err.utf8_error().valid_up_to() + 1;

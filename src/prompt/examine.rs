@@ -4,7 +4,7 @@
 
 use super::encoder::PromptEncoder;
 use super::options::{Limit, PromptOptions};
-use super::template::{Template, Variables};
+use super::template::Template;
 use crate::error::{Error, ErrorKind, Result};
 
 impl PromptEncoder {
@@ -34,8 +34,8 @@ impl PromptEncoder {
 
 /// Whether the prompt depends on the texts: what it makes of them is the template's own business.
 fn shown(template: &Template, options: &PromptOptions) -> Result<Vec<String>> {
-    let variables = Variables::new(options.template_kwargs.clone());
-    let render = |query, document| template.render(query, document, &variables);
+    let mut renderer = template.with(options.template_kwargs.clone());
+    let mut render = |query, document| renderer.render(query, document);
     let (plain, query, document) = match (render("apple", "apple"), render("pear", "apple"), render("apple", "pear")) {
         (Ok(plain), Ok(query), Ok(document)) => (plain, query, document),
         // It may do so on purpose, of such texts.

@@ -26,6 +26,6 @@ pub use model_card::{Around, INSTRUCTION};
 pub use options::{PromptOptions, TruncationSide};
 pub use query::{Encoded, ForQuery};
 pub use raw::Message;
-pub use template::{Template, Variables};
+pub use template::{Renderer, Template};
 pub use token_ids::Prompt;
 pub use tokenizer::tokenizer_json;

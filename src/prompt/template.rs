@@ -62,34 +62,37 @@ impl Template {
         &self.source
     }
 
-    /// The text of the prompt. The request is at fault where the template fails.
-    pub fn render(&self, query: &str, document: &str, variables: &Variables) -> Result<String> {
-        let fail = |e: minijinja::Error| {
-            Error::new(ErrorKind::InvalidRequest, format!("The chat template fails on this request: {e}."))
-        };
-        let message = |role: &str, content: &str| context! { role, content };
-        let messages = [message("query", query), message("document", document)];
-        let mut environment = self.environment.clone();
-        let bytes = BYTES.saturating_add(PER_BYTE.saturating_mul(query.len() + document.len()));
-        environment.set_fuel(Some((bytes / INSTRUCTION) as u64));
-        let template = environment.get_template(NAME).map_err(fail)?;
-        template.render(context! { messages, ..variables.0.clone() }).map_err(fail)
-    }
-}
-
-/// What a template knows besides the texts of a pair; made once for all pairs of a request, which may send much of it.
-pub struct Variables(Value);
-
-impl Variables {
-    /// `kwargs`, which may replace what every template knows.
-    pub fn new(kwargs: Map<String, Json>) -> Self {
+    /// The template with what it knows besides the texts of a pair: `kwargs`, which may replace what every template knows.
+    pub fn with(&self, kwargs: Map<String, Json>) -> Renderer {
         let defaults = json!({
             "tools": null, "documents": null, "add_generation_prompt": false,
             "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
         });
         let mut variables = defaults.as_object().cloned().unwrap_or_default();
         variables.extend(kwargs);
-        Self(Value::from(Serde(variables)))
+        Renderer { environment: self.environment.clone(), variables: Value::from(Serde(variables)) }
+    }
+}
+
+/// A template and its variables; made once for all pairs of a request, which may send much of them.
+pub struct Renderer {
+    /// A copy, for how much may be done is a property of it.
+    environment: Environment<'static>,
+    variables: Value,
+}
+
+impl Renderer {
+    /// The text of the prompt. The request is at fault where the template fails.
+    pub fn render(&mut self, query: &str, document: &str) -> Result<String> {
+        let fail = |e: minijinja::Error| {
+            Error::new(ErrorKind::InvalidRequest, format!("The chat template fails on this request: {e}."))
+        };
+        let message = |role: &str, content: &str| context! { role, content };
+        let messages = [message("query", query), message("document", document)];
+        let bytes = BYTES.saturating_add(PER_BYTE.saturating_mul(query.len() + document.len()));
+        self.environment.set_fuel(Some((bytes / INSTRUCTION) as u64));
+        let template = self.environment.get_template(NAME).map_err(fail)?;
+        template.render(context! { messages, ..self.variables.clone() }).map_err(fail)
     }
 }
 
@@ -122,7 +125,7 @@ mod tests {
 
     fn rendered(template: &str, kwargs: Json) -> String {
         let kwargs = kwargs.as_object().cloned().unwrap_or_default();
-        Template::parse(template).unwrap().render("the query", "a <b> & \"c\"", &Variables::new(kwargs)).unwrap()
+        Template::parse(template).unwrap().with(kwargs).render("the query", "a <b> & \"c\"").unwrap()
     }
 
     #[test]
@@ -156,7 +159,7 @@ mod tests {
         assert_eq!(e.kind(), ErrorKind::Options);
         assert!(e.to_string().starts_with("--chat-template is not a Jinja template: "), "{e}");
         let template = Template::parse("{{ raise_exception('no documents like ' ~ messages[1].content) }}").unwrap();
-        let e = template.render("q", "this", &Variables::new(Map::new())).unwrap_err();
+        let e = template.with(Map::new()).render("q", "this").unwrap_err();
         assert_eq!(e.kind(), ErrorKind::InvalidRequest);
         assert!(e.to_string().contains("no documents like this"), "{e}");
     }
@@ -169,7 +172,7 @@ mod tests {
             "{{ 'x' * 9999999999 }}",
             "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
         ] {
-            let e = Template::parse(template).unwrap().render("q", "d", &Variables::new(Map::new())).unwrap_err();
+            let e = Template::parse(template).unwrap().with(Map::new()).render("q", "d").unwrap_err();
             assert_eq!(e.kind(), ErrorKind::InvalidRequest, "{template}: {e}");
         }
         // What is made is bounded by what is sent, and a little that is always allowed.
@@ -177,11 +180,14 @@ mod tests {
         for (bytes, times, works) in
             [(1_000, 10_000, true), (1_000, 17_000, false), (8_000_000, 4, true), (8_000_000, 6, false)]
         {
-            let times = Variables::new(Map::from_iter([("times".to_owned(), times.into())]));
-            assert_eq!(template.render("q", &"x".repeat(bytes), &times).is_ok(), works, "{bytes} bytes");
+            let mut renderer = template.with(Map::from_iter([("times".to_owned(), times.into())]));
+            // What one pair has done is not taken from the next one's.
+            for _ in 0..2 {
+                assert_eq!(renderer.render("q", &"x".repeat(bytes)).is_ok(), works, "{bytes} bytes");
+            }
         }
         let text = "word ".repeat(6_000_000);
         let template = Template::parse("{{ messages[0].content | trim | upper }}{{ messages[1].content }}").unwrap();
-        assert_eq!(template.render(&text, &text, &Variables::new(Map::new())).unwrap().len(), 2 * text.len() - 1);
+        assert_eq!(template.with(Map::new()).render(&text, &text).unwrap().len(), 2 * text.len() - 1);
     }
 }

@@ -10,7 +10,7 @@
 use super::control::{ControlTokens, Marked};
 use super::encoder::PromptEncoder;
 use super::options::{Limit, PromptOptions, TruncationSide};
-use super::template::{Template, Variables};
+use super::template::{Renderer, Template};
 use super::token_ids::Prompt;
 use crate::error::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
@@ -26,9 +26,10 @@ pub(super) struct Templated<'e> {
     max_tokens_per_doc: usize,
     side: TruncationSide,
     kwargs: Map<String, Value>,
-    /// Guards that neither the template nor the query nor the variables contain, and the variables guarded by one.
+    /// Guards that neither the template nor the query nor the variables contain, and the template with the variables guarded
+    /// by one.
     guards: Vec<char>,
-    variables: Option<(char, Variables)>,
+    renderer: Option<(char, Renderer)>,
     /// The prompt of an empty document, unless the template fails on that.
     empty: Option<Marked>,
     /// Tokens of the beginning of this many bytes.
@@ -56,7 +57,7 @@ impl<'e> Templated<'e> {
             side: options.truncation_side,
             kwargs,
             guards,
-            variables: None,
+            renderer: None,
             empty: None,
             head: (0, Arc::default()),
         };
@@ -126,18 +127,16 @@ impl<'e> Templated<'e> {
     fn render(&mut self, query: &str, document: &str) -> Result<Marked> {
         let guard = ControlTokens::guard_for(&self.guards, document)?;
         let control = &self.encoder.control;
-        let variables = match self.variables.take().filter(|(of, _)| *of == guard) {
-            Some((_, variables)) => variables,
-            None => {
-                let guarded = |text: &str| control.guard(text, guard).into_owned();
-                let kwargs = self.kwargs.iter().map(|(key, value)| (key.clone(), map_strings(value, &guarded)));
-                Variables::new(kwargs.collect())
-            }
-        };
-        let rendered = self.template.render(&control.guard(query, guard), &control.guard(document, guard), &variables);
-        self.variables = Some((guard, variables));
+        let most = self.most_tokens();
+        if self.renderer.as_ref().is_none_or(|(of, _)| *of != guard) {
+            let guarded = |text: &str| control.guard(text, guard).into_owned();
+            let kwargs = self.kwargs.iter().map(|(key, value)| (key.clone(), map_strings(value, &guarded)));
+            self.renderer = Some((guard, self.template.with(kwargs.collect())));
+        }
+        let (_, renderer) = self.renderer.as_mut().expect("it has just been made");
+        let rendered = renderer.render(&control.guard(query, guard), &control.guard(document, guard))?;
         // What is behind that no count of tokens asks for.
-        Ok(control.parse(self.encoder.plain.start(&rendered?, self.most_tokens()), guard))
+        Ok(control.parse(self.encoder.plain.start(&rendered, most), guard))
     }
 
     /// All tokens of a prompt; or so many that a text of as many as the limit could be left out and the rest still would

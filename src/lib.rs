@@ -10,6 +10,7 @@
 //! [`batch::Batch`] packs the prompts of one forward pass, and [`model::Rows`] of numbers come back.
 //!
 //! - [`options`]: command line and environment, validated into one plain struct; every default.
+//! - [`precision`]: how exactly a model is computed, as it was asked for and as this CPU does it.
 //! - [`checkpoint`]: a model directory as typed tensors, checked when it is opened.
 //! - [`prompt`]: template and tokenizer; the only place that truncates.
 //! - [`batch`]: sequences as a tree, packed without padding, and where their keys and values go.
@@ -59,6 +60,7 @@ pub mod logging;
 pub mod memory;
 pub mod model;
 pub mod options;
+pub mod precision;
 pub mod prefix_cache;
 pub mod progress;
 pub mod prompt;

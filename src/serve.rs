@@ -9,7 +9,7 @@ use crate::options::{ApiKeys, Listen, LoadFormat, Options, ServerOptions};
 use crate::prompt::{self, Template};
 use crate::server::{self, Reserved, Served, State};
 use crate::signals::{Signals, Stop};
-use crate::startup::{Loaded, Prompts, load};
+use crate::startup::{Loaded, Prompts, RunsOn, load};
 use actix_web::rt::System;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -74,24 +74,32 @@ fn reserve(options: &ServerOptions) -> Result<Reserved> {
 
 /// What was learned of the model.
 fn served(options: &Options, tokenizer_info: Option<Map<String, Value>>, loaded: &Loaded) -> Served {
-    let &Loaded { ref engine, config: ref shape, activation, max_model_len, .. } = loaded;
+    let &Loaded { ref engine, config: ref shape, activation, runs_on, max_model_len, .. } = loaded;
+    let RunsOn { isa, precision, .. } = runs_on;
     Served {
         root: options.engine.model_name(),
         dummy: options.engine.load_format == LoadFormat::Dummy,
         max_model_len,
+        isa,
+        precision,
+        dtype: options.engine.precision.dtype,
         activation,
         label: shape.label.clone(),
         tokenizer_info,
-        config: config(options, max_model_len, engine),
+        config: config(options, runs_on, max_model_len, engine),
     }
 }
 
 /// What `/server_info` tells of the options: chosen one by one, so that no key gets among them.
-fn config(options: &Options, max_model_len: usize, started: &Engine) -> Map<String, Value> {
+fn config(options: &Options, runs_on: RunsOn, max_model_len: usize, started: &Engine) -> Map<String, Value> {
     let (engine, server) = (&options.engine, &options.server);
     let config = json!({
         "model": engine.model_name(),
         "served_model_name": server.served_model_names,
+        "dtype": engine.precision.dtype.name(),
+        "quantization": engine.precision.int8.then_some("int8"),
+        "precision": runs_on.precision.name(),
+        "isa": runs_on.isa,
         "max_model_len": max_model_len,
         "max_num_batched_tokens": engine.max_num_batched_tokens,
         "max_num_seqs": engine.max_num_seqs,

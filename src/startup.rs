@@ -8,10 +8,12 @@ use crate::head::Resolved;
 use crate::memory;
 use crate::model;
 use crate::options::{EngineOptions, LoadFormat};
+use crate::precision::Precision;
 use crate::prompt::{self, PromptEncoder, Template};
 use crate::survey::{Extent, Found, Survey};
 use crate::threads;
 use ironrank_kernels::{Cpu, Isa, Machine, Pool, PoolError, explain_bus_errors};
+use std::fmt;
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::Instant;
@@ -34,7 +36,7 @@ pub struct Loaded {
     pub max_model_len: usize,
 }
 
-/// What runs a model: compute threads, and the instruction set that they use.
+/// What runs a model: compute threads, the instruction set that they use, and how exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunsOn {
     /// Name of the instruction set.
@@ -43,12 +45,23 @@ pub struct RunsOn {
     pub same_bits: &'static str,
     /// Compute threads.
     pub threads: usize,
+    /// What matrices are multiplied as.
+    pub precision: Precision,
 }
 
 impl RunsOn {
-    /// What `cpu` is.
-    pub fn of(cpu: &Cpu) -> Self {
-        Self { isa: cpu.isa().name(), same_bits: cpu.isa().same_bits().name(), threads: cpu.threads() }
+    /// What `cpu` is, for a model in the precision that was asked for.
+    pub fn of(cpu: &Cpu, options: &EngineOptions) -> Self {
+        let isa = cpu.isa();
+        let (same_bits, precision) = (isa.same_bits().name(), options.precision.on(isa));
+        Self { isa: isa.name(), same_bits, threads: cpu.threads(), precision }
+    }
+}
+
+impl fmt::Display for RunsOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = if self.threads == 1 { "thread" } else { "threads" };
+        write!(f, "{} {threads} of {}, in {}", self.threads, self.isa, self.precision.described())
     }
 }
 
@@ -96,7 +109,10 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     let machine = Machine::here();
     tracing::info!("{}", memory::describe(&machine));
     let cpu = cpu(options)?;
-    let runs_on = RunsOn::of(&cpu);
+    let runs_on = RunsOn::of(&cpu, options);
+    if let Some(notice) = options.precision.notice(cpu.isa()) {
+        tracing::warn!("{notice}");
+    }
     if cpu.memory_nodes() > 1 {
         tracing::info!(
             "weights are spread over {} memory nodes (--numa off leaves that to the system)",
@@ -106,7 +122,7 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     if options.load_format == LoadFormat::Dummy {
         tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
     }
-    let Found { checkpoint, extent } = Survey::of(options, &machine).whole()?;
+    let Found { checkpoint, extent } = Survey::of(options, runs_on.precision, &machine).whole()?;
     for notice in checkpoint.notices().iter().cloned().chain(prompts.notice(&checkpoint)) {
         tracing::warn!("{notice}");
     }
@@ -115,14 +131,12 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     memory::check(&machine, &need)?;
     let config = checkpoint.config();
     tracing::info!(
-        "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {} threads of {}",
+        "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {runs_on}",
         config.num_hidden_layers,
         config.hidden_size,
         config.num_attention_heads,
         config.num_key_value_heads,
         checkpoint.bytes() as f64 / 1e9,
-        runs_on.threads,
-        runs_on.isa,
     );
     let encoder = || {
         let (encoder, notices) = prompts.encoder(options, max_model_len)?;
@@ -130,13 +144,13 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
         Ok(encoder)
     };
     let cache = options.weight_cache.as_deref();
-    let find = || cache.and_then(|dir| model::find(&cpu, &checkpoint, dir));
+    let find = || cache.and_then(|dir| model::find(&cpu, &checkpoint, runs_on.precision, dir));
     let (encoder, found) = beside("tokenizer", encoder, find)?;
     // A wrong tokenizer is told of before minutes of packing.
     let encoder = encoder?;
     let head = Resolved::of(&checkpoint, &encoder)?;
     head.tell();
-    let packed = found.map_or_else(|| model::pack(&cpu, &checkpoint, cache), Ok)?;
+    let packed = found.map_or_else(|| model::pack(&cpu, &checkpoint, runs_on.precision, cache), Ok)?;
     let model = model::load(cpu, &checkpoint, packed, head.head, max_model_len)?;
     tracing::info!(
         "loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Need;
 use crate::model;
 use crate::options::{EngineOptions, LoadFormat};
+use crate::precision::Precision;
 use ironrank_kernels::Machine;
 
 /// What was found of a model.
@@ -37,8 +38,8 @@ pub struct Extent {
 }
 
 impl Survey {
-    /// Looks at the model of `options`, which is to run on `machine`.
-    pub fn of(options: &EngineOptions, machine: &Machine) -> Self {
+    /// Looks at the model of `options`, which is to run on `machine` in this precision.
+    pub fn of(options: &EngineOptions, precision: Precision, machine: &Machine) -> Self {
         let made_up = || Checkpoint::dummy(options.model.as_deref(), &options.hf_overrides);
         let opened = match (&options.model, options.load_format) {
             (Some(dir), LoadFormat::Safetensors) => Checkpoint::inspect(dir, &options.hf_overrides),
@@ -50,8 +51,10 @@ impl Survey {
             Err(faults) => (made_up().ok(), faults),
         };
         let found = checkpoint.map(|checkpoint| {
-            let extent = max_model_len(options, checkpoint.config())
-                .map(|longest| Extent { max_model_len: longest, need: need(options, &checkpoint, longest, machine) });
+            let extent = max_model_len(options, checkpoint.config()).map(|longest| Extent {
+                max_model_len: longest,
+                need: need(options, &checkpoint, precision, longest, machine),
+            });
             Found { checkpoint, extent }
         });
         Self { found, faults }
@@ -81,11 +84,17 @@ fn max_model_len(options: &EngineOptions, config: &Config) -> Result<usize> {
     }
 }
 
-fn need(options: &EngineOptions, checkpoint: &Checkpoint, max_model_len: usize, machine: &Machine) -> Need {
-    let weights = packed::bytes(checkpoint);
+fn need(
+    options: &EngineOptions,
+    checkpoint: &Checkpoint,
+    precision: Precision,
+    max_model_len: usize,
+    machine: &Machine,
+) -> Need {
+    let weights = packed::bytes(checkpoint, precision);
     let in_memory = match &options.weight_cache {
         None => Some("there is no weight cache".to_owned()),
-        Some(dir) => packed::place(dir, checkpoint, weights)
+        Some(dir) => packed::place(dir, checkpoint, precision, weights)
             .err()
             .map(|why| format!("the weight cache {} cannot hold them: {why}", dir.display())),
     };

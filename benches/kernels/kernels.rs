@@ -1,6 +1,6 @@
 //! GFLOP/s of the kernels and their share of the FMA peak, per ISA, on the shapes of Qwen3-Reranker-0.6B.
 //!
-//! One thread. The peak of an ISA ([`Cpu::fma_peak`]) is measured right before and after every kernel. The `gemm` crate,
+//! One thread. The peak of an ISA ([`Cpu::peak`]) is measured right before and after every kernel. The `gemm` crate,
 //! with AVX-512 where the CPU has it, stands beside.
 //! `cargo bench --manifest-path benches/kernels/Cargo.toml -- avx2` runs what has `avx2` in its name.
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
@@ -20,7 +20,7 @@ fn noise(len: usize) -> Vec<f32> {
 
 /// Times `work(iterations)` under criterion and prints its best rate beside the peak of `cpu` measured around it.
 fn measure(c: &mut Criterion, group: &str, name: &str, cpu: &Cpu, flop: u64, mut work: impl FnMut(u64)) {
-    let (best, before) = (Cell::new(f64::INFINITY), cpu.fma_peak());
+    let (best, before) = (Cell::new(f64::INFINITY), cpu.peak(Storage::F32));
     let mut benches = c.benchmark_group(group);
     benches.throughput(Throughput::Elements(flop)).sample_size(10);
     benches.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800));
@@ -37,7 +37,7 @@ fn measure(c: &mut Criterion, group: &str, name: &str, cpu: &Cpu, flop: u64, mut
     });
     benches.finish();
     if ran.get() {
-        let (rate, peak) = (flop as f64 / best.get() / 1e9, before.max(cpu.fma_peak()));
+        let (rate, peak) = (flop as f64 / best.get() / 1e9, before.max(cpu.peak(Storage::F32)));
         // Portable code is no instruction set: what the compiler made of it has no peak of its own.
         match cpu.isa().name() {
             "portable" => println!("| {group} | {name} | {rate:.1} GFLOP/s |"),

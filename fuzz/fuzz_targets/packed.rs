@@ -5,6 +5,7 @@
 #![no_main]
 
 use ironrank::checkpoint::{Checkpoint, Overrides, packed};
+use ironrank::precision::Precision;
 use ironrank_kernels::{Cpu, Isa, Pool, Weights};
 use libfuzzer_sys::fuzz_target;
 use std::os::unix::fs::MetadataExt;
@@ -66,10 +67,10 @@ impl Subject {
             good: Vec::new(),
             weights: Vec::new(),
         };
-        let packed = packed::load(&subject.cpu, &subject.checkpoint, None).expect("they are packed into memory");
+        let packed = packed::load(&subject.cpu, &subject.checkpoint, Precision::Exact, None).expect("they are packed into memory");
         subject.weights = packed.matrices.iter().map(|weights| weights.as_bytes().to_vec()).collect();
         assert_eq!(subject.weights.len(), MATRICES);
-        packed::load(&subject.cpu, &subject.checkpoint, Some(subject.dir.path())).expect("they are packed");
+        packed::load(&subject.cpu, &subject.checkpoint, Precision::Exact, Some(subject.dir.path())).expect("they are packed");
         let files = std::fs::read_dir(subject.dir.path()).expect("the directory is readable");
         let mut files = files.map(|entry| entry.expect("the directory is readable").path());
         subject.path =
@@ -82,7 +83,7 @@ impl Subject {
     fn load(&self) -> bool {
         let file = || std::fs::metadata(&self.path).expect("the file is there").ino();
         let before = file();
-        let packed = packed::load(&self.cpu, &self.checkpoint, Some(self.dir.path()));
+        let packed = packed::load(&self.cpu, &self.checkpoint, Precision::Exact, Some(self.dir.path()));
         let packed = packed.unwrap_or_else(|e| panic!("no weights: {e}"));
         let bytes: Vec<&[u8]> = packed.matrices.iter().map(Weights::as_bytes).collect();
         assert!(bytes == self.weights, "the matrices are not what was packed");

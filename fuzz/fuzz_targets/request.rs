@@ -18,6 +18,7 @@ use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::head::Resolved;
 use ironrank::model;
 use ironrank::options::ServerOptions;
+use ironrank::precision::Precision;
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{Served, State, app};
 use ironrank_kernels::{Cpu, Isa, Pool};
@@ -123,7 +124,7 @@ fn state() -> State {
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
     let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).expect("threads"));
-    let packed = model::pack(&cpu, &checkpoint, None).expect("the weights are packed");
+    let packed = model::pack(&cpu, &checkpoint, Precision::Exact, None).expect("the weights are packed");
     let head = Resolved::of(&checkpoint, &encoder).expect("the tokenizer belongs to the model").head;
     let model = model::load(cpu, &checkpoint, packed, head, MAX_MODEL_LEN).expect("the model loads");
     let limits = BatchLimits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20, answer_cache_bytes: 1 << 20 };

@@ -1,14 +1,16 @@
-//! The yardsticks: what the multiply-add units, and memory, of the threads of a [`Cpu`] can do at most.
+//! The yardsticks: what the units that multiply and add, and memory, of the threads of a [`Cpu`] can do at most.
 
 use crate::buffer::Buffer;
 use crate::cpu::Cpu;
 use crate::dispatch::{Arch, Kernel};
+use crate::matmul::storage::Storage;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
-/// Independent chains: enough to hide a multiply's and an add's latency, few enough for 16 registers.
-const CHAINS: usize = 14;
+/// Independent chains: enough to hide a multiply's and an add's latency, few enough for 16 registers with both operands and
+/// a copy.
+const CHAINS: usize = 13;
 
 /// Measurements of which the best counts.
 const ROUNDS: usize = 3;
@@ -17,12 +19,17 @@ const ROUNDS: usize = 3;
 const MEMORY: usize = 256 << 20;
 
 impl Cpu {
-    /// GFLOP/s of all threads at once, a multiply and an add counting one each: independent chains of the ISA's own
-    /// multiply-add, some 10 ms a round.
-    pub fn fma_peak(&self) -> f64 {
+    /// Billions of operations a second of all threads at once, a multiply and an add counting one each: independent chains
+    /// of the instruction that multiplies by weights in `storage` here, some 10 ms a round.
+    pub fn peak(&self, storage: Storage) -> f64 {
         const STEPS: usize = 1_500_000;
         let isa = self.isa();
-        self.best_rate(|| (), |()| (STEPS * CHAINS * 2 * isa.dispatch(Chains(STEPS))) as f64)
+        let products = match storage {
+            Storage::F32 | Storage::Bf16 => Products::Floats,
+            Storage::I8 if isa.bytes().is_some() => Products::Bytes,
+            Storage::I16 | Storage::I8 => Products::Pairs,
+        };
+        self.best_rate(|| (), |()| (STEPS * CHAINS * 2 * isa.dispatch(Chains(STEPS, products))) as f64)
     }
 
     /// GB/s that all threads at once read from memory, each its own part in order, 256 MiB in all.
@@ -60,25 +67,57 @@ impl Cpu {
     }
 }
 
-/// Runs this many steps of every chain and returns the lane count.
-struct Chains(usize);
+/// What an instruction multiplies.
+#[derive(Clone, Copy)]
+enum Products {
+    Floats,
+    /// Two i16 in each word.
+    Pairs,
+    /// Four i8 in each word.
+    Bytes,
+}
+
+/// Runs this many steps of every chain and returns how many products one of them makes.
+struct Chains(usize, Products);
 
 impl Kernel for Chains {
     type Output = usize;
 
     #[inline(always)]
     fn run<S: Arch>(self, s: S) -> usize {
-        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
-        let mut sums = [s.splat(1.0); CHAINS];
-        for _ in 0..self.0 {
-            for sum in &mut sums {
-                *sum = s.mul_add(*sum, a, b);
+        let Self(steps, products) = self;
+        /// Lets each sum become `$next`, step after step, and looks at the ends.
+        macro_rules! chains {
+            ($start:expr, $sum:ident => $next:expr, $end:expr) => {{
+                let mut sums = [$start; CHAINS];
+                for _ in 0..steps {
+                    for sum in &mut sums {
+                        let $sum = *sum;
+                        *sum = $next;
+                    }
+                }
+                for $sum in sums {
+                    black_box(s.reduce_add($end));
+                }
+            }};
+        }
+        match products {
+            Products::Floats => {
+                let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
+                chains!(s.splat(1.0), sum => s.mul_add(sum, a, b), sum);
+                S::LANES
+            }
+            Products::Pairs => {
+                let (a, b) = (s.splat_word(black_box(0x0003_0005)), s.splat_word(black_box(1)));
+                chains!(a, sum => s.dot_i16(sum, a, b), s.to_f32(sum));
+                2 * S::LANES
+            }
+            Products::Bytes => {
+                let (a, b) = (s.splat_word(black_box(0x0103_0507)), s.splat_word(black_box(1)));
+                chains!(a, sum => s.dot_i8(sum, a, b), s.to_f32(sum));
+                4 * S::LANES
             }
         }
-        for sum in sums {
-            black_box(s.reduce_add(sum));
-        }
-        S::LANES
     }
 }
 

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Resident;
 use crate::model;
 use crate::options::{BenchOptions, EngineOptions};
+use crate::precision::Precision;
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
 use crate::startup::{self, Loaded, Prompts};
 use std::time::{Duration, Instant};
@@ -67,8 +68,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
         model: options.model_name(),
-        isa: runs_on.isa,
-        threads: runs_on.threads,
+        runs_on,
         workload: workload.name(),
         documents: workload.documents(),
         words: workload.words(),
@@ -86,12 +86,15 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     })
 }
 
-/// What this machine can do at most, on the threads and with the instruction set that were asked for.
+/// What this machine can do at most, on the threads, with the instruction set and in the precision that were asked for.
 fn limits(options: &EngineOptions) -> Result<Limits> {
     let cpu = startup::cpu(options)?;
+    let precision = options.precision.on(cpu.isa());
     // What the compiler made of portable code has no peak of its own.
-    let has_peak = cpu.isa().name() != "portable";
-    Ok(Limits { gflops: has_peak.then(|| cpu.fma_peak()), gigabytes_per_s: cpu.read_bandwidth() })
+    let peak = |precision: Precision| (cpu.isa().name() != "portable").then(|| cpu.peak(precision.storage(false)));
+    let fma = peak(Precision::Exact);
+    let product = if precision == Precision::Exact { fma } else { peak(precision) };
+    Ok(Limits { fma, product, gigabytes_per_s: cpu.read_bandwidth() })
 }
 
 /// How long [`PASSAGES`] passages of [`PASSAGE_TOKENS`] tokens take.

@@ -3,6 +3,8 @@
 use super::Ragflow;
 use crate::busy::Busy;
 use crate::memory::Resident;
+use crate::precision::Precision;
+use crate::startup::RunsOn;
 use serde_json::{Value, json};
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +13,10 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// GFLOP/s of the multiply-add units on all threads; `None` for portable code.
-    pub gflops: Option<f64>,
+    pub fma: Option<f64>,
+    /// Billions of operations a second of the units that multiply what matrices are in, a multiply and an add counting one
+    /// each; `None` for portable code.
+    pub product: Option<f64>,
     /// GB/s read from memory on all threads.
     pub gigabytes_per_s: f64,
 }
@@ -20,7 +25,8 @@ impl Limits {
     /// The higher of each.
     pub fn or_better(self, other: Self) -> Self {
         Self {
-            gflops: self.gflops.zip(other.gflops).map(|(one, other)| one.max(other)),
+            fma: self.fma.zip(other.fma).map(|(one, other)| one.max(other)),
+            product: self.product.zip(other.product).map(|(one, other)| one.max(other)),
             gigabytes_per_s: self.gigabytes_per_s.max(other.gigabytes_per_s),
         }
     }
@@ -46,10 +52,8 @@ pub struct Report {
     pub version: &'static str,
     /// Name of the model.
     pub model: String,
-    /// Instruction set.
-    pub isa: &'static str,
-    /// Compute threads.
-    pub threads: usize,
+    /// What ran it.
+    pub runs_on: RunsOn,
     /// Name of the workload.
     pub workload: &'static str,
     /// Documents of a request.
@@ -105,7 +109,7 @@ impl Report {
 
     /// Share of the peak, between 0 and 1 unless work was saved.
     fn share(&self, flop: u64) -> Option<f64> {
-        self.limits.gflops.map(|peak| self.gflops(flop) / peak)
+        self.limits.product.map(|peak| self.gflops(flop) / peak)
     }
 
     /// One JSON object; units stand in the names, and what could not be measured is null.
@@ -114,8 +118,9 @@ impl Report {
         json!({
             "version": self.version,
             "model": self.model,
-            "isa": self.isa,
-            "threads": self.threads,
+            "isa": self.runs_on.isa,
+            "threads": self.runs_on.threads,
+            "precision": self.runs_on.precision.name(),
             "workload": self.workload,
             "documents": self.documents,
             "words": self.words,
@@ -130,7 +135,8 @@ impl Report {
             "p50_s": self.percentile(50),
             "p95_s": self.percentile(95),
             "ready_s": self.ready.as_secs_f64(),
-            "fma_peak_gflops": self.limits.gflops,
+            "fma_peak_gflops": self.limits.fma,
+            "product_peak_gops": self.limits.product,
             "memory_gb_per_s": self.limits.gigabytes_per_s,
             "naive_gflops": self.gflops(self.naive_flop),
             "work_gflops": self.gflops(self.flop),
@@ -156,7 +162,7 @@ impl fmt::Display for Report {
             |flop| self.share(flop).map_or(String::new(), |share| format!(", {:.0} % of the peak", 100.0 * share));
         let mut line = |name: &str, value: String| writeln!(f, "{name:<18}{value}");
         line("model", self.model.clone())?;
-        line("runs on", format!("{} threads of {}", self.threads, self.isa))?;
+        line("runs on", self.runs_on.to_string())?;
         let documents =
             if self.documents == 1 { "1 document".to_owned() } else { format!("{} documents", self.documents) };
         line("workload", format!("{}: {} x {documents} of {} words", self.workload, self.latencies.len(), self.words))?;
@@ -165,8 +171,11 @@ impl fmt::Display for Report {
         line("tokens", format!("{:.0} a second", self.tokens as f64 / seconds))?;
         line("computed tokens", format!("{:.0} a second", self.computed_tokens as f64 / seconds))?;
         line("a request", format!("{:.3} s (p50), {:.3} s (p95)", self.percentile(50), self.percentile(95)))?;
-        if let Some(peak) = self.limits.gflops {
+        if let Some(peak) = self.limits.fma {
             line("FMA peak", format!("{peak:.0} GFLOP/s"))?;
+        }
+        if let Some(peak) = self.limits.product.filter(|_| self.runs_on.precision != Precision::Exact) {
+            line("the product's peak", format!("{peak:.0} Gop/s, of {}", self.runs_on.precision.described()))?;
         }
         line("memory reads", format!("{:.1} GB/s", self.limits.gigabytes_per_s))?;
         line("work done", format!("{:.0} GFLOP/s{}", self.gflops(self.flop), of_peak(self.flop)))?;
@@ -201,8 +210,7 @@ mod tests {
         Report {
             version: "1",
             model: "m".to_owned(),
-            isa: "avx2",
-            threads: 2,
+            runs_on: RunsOn { isa: "avx2", same_bits: "avx2", threads: 2, precision: Precision::Exact },
             workload: "pair",
             documents: 1,
             words: 60,
@@ -213,7 +221,7 @@ mod tests {
             naive_flop: 80_000_000_000,
             latencies: [400, 100, 200, 300].map(Duration::from_millis).to_vec(),
             ready: Duration::from_millis(250),
-            limits: Limits { gflops: Some(50.0), gigabytes_per_s: 20.0 },
+            limits: Limits { fma: Some(50.0), product: Some(50.0), gigabytes_per_s: 20.0 },
             memory: Some(Resident { peak: 2_000_000_000, private: 500_000_000 }),
             passages: Passages { count: 64, tokens: 512, seconds: 30.0, measured: true },
             busy: None,
@@ -258,8 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn integers_are_compared_with_the_peak_of_integers() {
+        let runs_on = RunsOn { precision: Precision::Int8, ..report().runs_on };
+        let limits = Limits { product: Some(200.0), ..report().limits };
+        let report = Report { runs_on, limits, ..report() };
+        assert_eq!(report.to_json()["work_share_of_peak"], 0.2);
+        assert_eq!(
+            (&report.to_json()["fma_peak_gflops"], &report.to_json()["precision"]),
+            (&50.0.into(), &"int8".into())
+        );
+        assert!(report.to_string().contains("the product's peak200 Gop/s, of 8-bit integers"), "{report}");
+    }
+
+    #[test]
     fn portable_code_has_no_share_of_a_peak() {
-        let limits = Limits { gflops: None, gigabytes_per_s: 20.0 };
+        let limits = Limits { fma: None, product: None, gigabytes_per_s: 20.0 };
         let portable = Report { limits: limits.or_better(limits), ..report() };
         assert!(portable.to_json()["work_share_of_peak"].is_null());
         assert!(!portable.to_string().contains("of the peak"), "{portable}");

@@ -7,21 +7,23 @@
 mod report;
 mod speed;
 
-pub use report::{Memory, Report, Shape, Speed, Whereabouts};
+pub use report::{Lower, Memory, Report, Shape, Speed, Whereabouts};
 
 use crate::busy::{Busy, Counts};
-use crate::checkpoint::packed;
+use crate::checkpoint::{Checkpoint, packed};
 use crate::error::Error;
 use crate::file::directory;
 use crate::head::Resolved;
 use crate::memory;
 use crate::options::{CheckOptions, EngineOptions};
+use crate::precision::Precision;
 use crate::prompt::{PromptEncoder, Template};
 use crate::server;
 use crate::startup::{self, Prompts, RunsOn};
 use crate::survey::{Extent, Survey};
 use crate::threads;
-use ironrank_kernels::{Machine, explain_bus_errors};
+use ironrank_kernels::{Cpu, Isa, Machine, explain_bus_errors};
+use speed::Products;
 
 /// Looks at everything that a start looks at.
 pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &CheckOptions) -> Report {
@@ -32,8 +34,10 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     let template = template.map_err(|err| problems.push(err)).ok().flatten();
     let prompts = Prompts { template, instruction: instruction.clone() };
     let cpu = startup::cpu(options).map_err(|err| problems.push(err)).ok();
+    notices.extend(cpu.as_ref().and_then(|cpu| options.precision.notice(cpu.isa())));
     problems.extend(threads::check_room("server", server::THREADS).err());
-    let Survey { found, faults } = Survey::of(options, &machine);
+    let precision = options.precision.on(cpu.as_ref().map_or_else(Isa::best, Cpu::isa));
+    let Survey { found, faults } = Survey::of(options, precision, &machine);
     problems.extend(faults);
     let (checkpoint, extent) = found.map(|found| (found.checkpoint, found.extent)).unzip();
     let (checkpoint, extent) =
@@ -51,7 +55,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
     let memory = checkpoint.zip(extent).map(|(checkpoint, Extent { need, .. })| {
         problems.extend(memory::check(&machine, &need).err());
-        let file = options.weight_cache.as_ref().and_then(|dir| packed::find(dir, checkpoint));
+        let file = options.weight_cache.as_ref().and_then(|dir| packed::find(dir, checkpoint, precision));
         Memory {
             private: need.private(),
             available: machine.memory,
@@ -64,6 +68,8 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
         }
     });
     let counts = Counts::now();
+    let measured =
+        cpu.as_ref().zip(checkpoint).map(|(cpu, checkpoint)| (Products::measure(cpu, checkpoint), checkpoint));
     let shape = checkpoint.map(|checkpoint| Shape::of(checkpoint.config(), checkpoint.bytes()));
     Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -74,18 +80,28 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
         head: head.map(|head| head.about),
         max_model_len: longest,
         machine: memory::describe(&machine),
-        runs_on: cpu.as_ref().map(RunsOn::of),
+        runs_on: cpu.as_ref().map(|cpu| RunsOn::of(cpu, options)),
         memory,
-        speed: cpu.zip(checkpoint).and_then(|(cpu, checkpoint)| {
+        speed: measured.as_ref().and_then(|(products, checkpoint)| {
             let around = match encoder {
                 Some((encoder, _)) => encoder.around(speed::QUERY),
                 // Qwen3's own, where the model's cannot be read.
                 None => PromptEncoder::builtin(usize::MAX).and_then(|encoder| encoder.around(speed::QUERY)),
             };
-            Some(speed::measure(&cpu, checkpoint.config(), packed::storage(checkpoint), around.ok()?))
+            Some(products.speed(checkpoint.config(), precision, around.ok()?))
         }),
+        lower: measured.iter().flat_map(|(products, checkpoint)| lower(products, checkpoint)).collect(),
         busy: Busy::since(counts),
     }
+}
+
+/// What this CPU gains by each precision that is not exact.
+fn lower(products: &Products, checkpoint: &Checkpoint) -> [Lower; 2] {
+    [Precision::Int16, Precision::Int8].map(|precision| Lower {
+        precision,
+        speedup: products.speedup(precision),
+        weights_bytes: packed::bytes(checkpoint, precision),
+    })
 }
 
 /// The tokenizer, if there is a place for one, and what there is to say of prompts; where there is no model at all,

@@ -3,6 +3,7 @@
 use crate::bench::Ragflow;
 use crate::busy::Busy;
 use crate::checkpoint::Config;
+use crate::precision::Precision;
 use crate::startup::RunsOn;
 use serde_json::{Value, json};
 use std::fmt;
@@ -80,6 +81,29 @@ impl Speed {
     }
 }
 
+/// What a precision that is not exact brings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lower {
+    /// Which one.
+    pub precision: Precision,
+    /// How many times as fast as in float32 matrix products are, as just measured; `None` if they are none on this CPU, where
+    /// float32 takes its place.
+    pub speedup: Option<f64>,
+    /// Of the packed weights.
+    pub weights_bytes: u64,
+}
+
+impl Lower {
+    /// How it is asked for.
+    fn flag(self) -> &'static str {
+        match self.precision {
+            Precision::Exact => "--dtype float32",
+            Precision::Int16 => "--dtype bfloat16",
+            Precision::Int8 => "--quantization int8",
+        }
+    }
+}
+
 /// What was found. [`fmt::Display`] is the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -105,6 +129,8 @@ pub struct Report {
     pub memory: Option<Memory>,
     /// How fast it will be.
     pub speed: Option<Speed>,
+    /// What else could be asked for.
+    pub lower: Vec<Lower>,
     /// What others did while that was measured, if the system says.
     pub busy: Option<Busy>,
 }
@@ -123,6 +149,7 @@ impl Report {
             Whereabouts::ToBePacked(_) => "to_be_packed",
             Whereabouts::InMemory(_) => "in_memory",
         });
+        let lower = |precision| self.lower.iter().find(|lower| lower.precision == precision);
         json!({
             "version": self.version,
             "model": self.model,
@@ -136,11 +163,16 @@ impl Report {
             "max_model_len": self.max_model_len,
             "threads": self.runs_on.map(|it| it.threads),
             "isa": self.runs_on.map(|it| it.isa),
+            "precision": self.runs_on.map(|it| it.precision.name()),
             "private_memory_bytes": memory.map(|memory| memory.private),
             "memory_bytes": memory.and_then(|memory| memory.available),
             "packed_weights_bytes": memory.map(|memory| memory.weights_bytes),
             "packed_weights": weights,
             "matmul_gflops": speed.map(|speed| speed.matmul_gflops),
+            "int16_product_speedup": lower(Precision::Int16).and_then(|lower| lower.speedup),
+            "int16_packed_weights_bytes": lower(Precision::Int16).map(|lower| lower.weights_bytes),
+            "int8_product_speedup": lower(Precision::Int8).and_then(|lower| lower.speedup),
+            "int8_packed_weights_bytes": lower(Precision::Int8).map(|lower| lower.weights_bytes),
             "passages": speed.map(|speed| speed.passages),
             "passage_tokens": speed.map(|speed| speed.passage_tokens),
             "passages_s": speed.map(|speed| speed.seconds),
@@ -168,8 +200,8 @@ impl fmt::Display for Report {
             line("prompts", format!("up to {tokens} tokens"))?;
         }
         line("machine", self.machine.clone())?;
-        if let Some(RunsOn { isa, threads, .. }) = self.runs_on {
-            line("runs on", format!("{threads} {} of {isa}", if threads == 1 { "thread" } else { "threads" }))?;
+        if let Some(runs_on) = self.runs_on {
+            line("runs on", runs_on.to_string())?;
         }
         if let Some(Memory { private, available, weights_bytes, weights }) = &self.memory {
             let of = available.map_or(String::new(), |bytes| format!(", of {}", gb(bytes)));
@@ -193,6 +225,17 @@ impl fmt::Display for Report {
                     if *seconds < 10.0 { format!("{seconds:.1}") } else { format!("{seconds:.0}") },
                 ),
             )?;
+        }
+        for lower in &self.lower {
+            let gain = match lower.speedup {
+                Some(times) => format!(
+                    "{}: matrix products {times:.1} times as fast as in float32, {} of weights",
+                    lower.flag(),
+                    gb(lower.weights_bytes)
+                ),
+                None => format!("{} is computed in float32, which is as fast on this CPU", lower.flag()),
+            };
+            line(lower.precision.name(), gain)?;
         }
         if let Some(speed) = &self.speed {
             writeln!(f, "\n{}", speed.ragflow())?;

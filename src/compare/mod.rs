@@ -17,6 +17,7 @@ use crate::checkpoint::Activation;
 use crate::engine::QueueLimits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{CompareOptions, EngineOptions, Overflow};
+use crate::precision::Asked;
 use crate::prompt::{PromptOptions, Template};
 use crate::rerank;
 use crate::startup::{self, Loaded, Prompts, RunsOn};
@@ -41,7 +42,8 @@ pub fn run(options: &CompareOptions) -> Result<Report> {
         .build()
         .map_err(|err| Error::new(ErrorKind::Internal, format!("No timer can be had: {err}.")))?;
     let counts = Counts::now();
-    let exact = runtime.block_on(score(options, &options.engine, &questions))?;
+    let exactly = EngineOptions { precision: Asked::EXACT, ..options.engine.clone() };
+    let exact = runtime.block_on(score(options, &exactly, &questions))?;
     let other = runtime.block_on(score(options, &options.engine, &questions))?;
     let busy = Busy::since(counts);
     let activation = options.pooling.use_activation.then_some(exact.activation);
@@ -76,7 +78,7 @@ async fn score(options: &CompareOptions, engine: &EngineOptions, questions: &Que
     drop(encoder);
     // One document is enough to touch every weight.
     engine.answers(prompts[..1].to_vec(), 0).await?;
-    let Measured { latencies, work, answers } = measure(&engine, &[prompts], "float32").await?;
+    let Measured { latencies, work, answers } = measure(&engine, &[prompts], runs_on.precision.described()).await?;
     engine.end().await;
     let margins = answers.iter().map(rerank::margin).collect();
     Ok(Run {

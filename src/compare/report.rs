@@ -42,6 +42,7 @@ impl Report {
             "model": self.model,
             "isa": self.runs_on.isa,
             "threads": self.runs_on.threads,
+            "precision": self.runs_on.precision.name(),
             "input": self.input,
             "queries": self.queries,
             "pairs": self.pairs,
@@ -70,11 +71,14 @@ impl fmt::Display for Report {
         let rate = |seconds: f64| self.tokens as f64 / seconds;
         let mut line = |name: &str, value: String| writeln!(f, "{name:<18}{value}");
         line("model", self.model.clone())?;
-        line("runs on", format!("{} threads of {}", self.runs_on.threads, self.runs_on.isa))?;
+        line("runs on", self.runs_on.to_string())?;
         line("pairs", format!("{} of {} queries, {} tokens ({})", self.pairs, self.queries, self.tokens, self.input))?;
-        line("exact", format!("{:.0} tokens a second", rate(self.exact_seconds)))?;
+        line("float32", format!("{:.0} tokens a second", rate(self.exact_seconds)))?;
         let times = self.exact_seconds / self.seconds;
-        line("compared", format!("{:.0} tokens a second, {times:.2} times as many", rate(self.seconds)))?;
+        line(
+            self.runs_on.precision.name(),
+            format!("{:.0} tokens a second, {times:.2} times as many", rate(self.seconds)),
+        )?;
         let (mean, max) = (small(score_difference_mean), small(score_difference_max));
         line("scores are off by", format!("{mean} on average, {max} at most"))?;
         let share = margin_error_share.map_or(String::new(), |share| {

@@ -18,6 +18,7 @@ use crate::checkpoint::architecture::Architecture;
 use crate::checkpoint::packed::{self, Packed};
 use crate::checkpoint::{Checkpoint, Config};
 use crate::error::Result;
+use crate::precision::Precision;
 use ironrank_kernels::Cpu;
 use std::path::Path;
 use workspace::{Widths, expected_bytes};
@@ -28,16 +29,16 @@ pub fn buffer_bytes(config: &Config, tokens: usize, max_model_len: usize) -> usi
     expected_bytes(Widths::of(config), CHUNK, tokens) + max_model_len * config.head_dim * size_of::<f32>()
 }
 
-/// The packed weights of `checkpoint` that an earlier start has left in the directory `cache`, all of them checked. It
+/// The packed weights of `checkpoint` in a precision that an earlier start has left in the directory `cache`, all of them checked. It
 /// takes as long as parsing a tokenizer does, and needs nothing of it.
-pub fn find(cpu: &Cpu, checkpoint: &Checkpoint, cache: &Path) -> Option<Packed> {
-    cpu.spread(|| packed::open(cpu, checkpoint, cache))
+pub fn find(cpu: &Cpu, checkpoint: &Checkpoint, precision: Precision, cache: &Path) -> Option<Packed> {
+    cpu.spread(|| packed::open(cpu, checkpoint, precision, cache))
 }
 
-/// The packed weights of `checkpoint`, packed now if [`find`] has none; they are kept in the directory `cache`, if there is
+/// The packed weights of `checkpoint` in a precision, packed now if [`find`] has none; they are kept in the directory `cache`, if there is
 /// one. Errors are of kind [`ErrorKind::Checkpoint`](crate::error::ErrorKind::Checkpoint).
-pub fn pack(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Packed> {
-    cpu.spread(|| packed::load(cpu, checkpoint, cache))
+pub fn pack(cpu: &Cpu, checkpoint: &Checkpoint, precision: Precision, cache: Option<&Path>) -> Result<Packed> {
+    cpu.spread(|| packed::load(cpu, checkpoint, precision, cache))
 }
 
 /// The model of `checkpoint`, whose `packed` weights are those of [`find`] or [`pack`]. Positions from `max_model_len` on

@@ -84,17 +84,18 @@ pub(super) struct LayerBuffers {
 }
 
 impl Workspace {
-    pub fn new(isa: Isa, widths: Widths, rows: usize) -> Self {
+    /// For products with weights of `storage`.
+    pub fn new(isa: Isa, storage: Storage, widths: Widths, rows: usize) -> Self {
         let Widths { hidden, intermediate, attention } = widths;
         Self {
             residual: Buffer::zeroed(0),
             last: Buffer::zeroed(0),
             layer: LayerBuffers {
                 kv: KvBlocks::new(isa, attention, 0),
-                normed: Lhs::new(isa, Storage::F32, rows, hidden),
+                normed: Lhs::new(isa, storage, rows, hidden),
                 qkv: Buffer::zeroed(rows * widths.qkv()),
-                attended: Lhs::new(isa, Storage::F32, rows, attention.heads * attention.head_dim),
-                gated: Lhs::new(isa, Storage::F32, rows, intermediate.next_multiple_of(NR)),
+                attended: Lhs::new(isa, storage, rows, attention.heads * attention.head_dim),
+                gated: Lhs::new(isa, storage, rows, intermediate.next_multiple_of(NR)),
                 rows,
                 isa,
                 attention,
@@ -145,7 +146,7 @@ mod tests {
         let attention = AttentionShape { heads: 16, kv_heads: 8, head_dim: 128 };
         let widths = Widths { hidden: 1024, intermediate: 3072, attention };
         for tokens in [2048, 8192] {
-            let mut slots = [0, 1].map(|_| Workspace::new(Isa::best(), widths, 768));
+            let mut slots = [0, 1].map(|_| Workspace::new(Isa::best(), Storage::F32, widths, 768));
             slots[0].reserve(tokens, 32, tokens.div_ceil(ironrank_kernels::KV_BLOCK) + 32);
             slots[1].reserve(256, 8, 256_usize.div_ceil(ironrank_kernels::KV_BLOCK) + 8);
             let taken: usize = slots.iter().map(Workspace::bytes).sum();

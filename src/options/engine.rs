@@ -6,6 +6,7 @@ use super::binding::{self, Binding};
 use super::environment::Environment;
 use super::model::{LoadFormat, ModelArgs};
 use super::values::{self, OrNone};
+use crate::precision::Asked;
 use clap::Args;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub struct EngineOptions {
     pub load_format: LoadFormat,
     /// Replacements for keys of the model's `config.json`.
     pub hf_overrides: Map<String, Value>,
+    /// How exactly the model is computed.
+    pub precision: Asked,
     /// Longest prompt in tokens; `None` is what the model's configuration says.
     pub max_model_len: Option<usize>,
     /// Tokens that go through the model together.
@@ -150,7 +153,7 @@ pub fn options(
     notices: &mut Vec<String>,
 ) -> Result<EngineOptions, String> {
     let (dir, load_format) = model.source(notices)?;
-    let hf_overrides = model.overrides(env)?;
+    let (hf_overrides, precision) = (model.overrides(env)?, model.precision());
     let (cores, bound) = match env.get("VLLM_CPU_OMP_THREADS_BIND") {
         None => (None, true),
         Some(text) => match binding::read(&text)? {
@@ -180,6 +183,7 @@ pub fn options(
         tokenizer: model.tokenizer.and_then(|dir| dir.0),
         load_format,
         hf_overrides,
+        precision,
         max_model_len: model.max_model_len.and_then(|len| len.0),
         max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
         max_num_seqs: engine.max_num_seqs,

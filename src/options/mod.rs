@@ -9,7 +9,7 @@
 //! A flag wins over a variable, a variable over a default; an empty value and vLLM's `None` are no value.
 //! The environment comes in as a function, so that tests need not change it; of files, only those are read that a flag
 //! names and that are options themselves (`--config`, `--chat-template`), and the token of the hub. Called by `main`;
-//! imports `file` alone.
+//! imports `file` and `precision` alone.
 
 mod bench;
 mod binding;

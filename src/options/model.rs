@@ -1,11 +1,12 @@
 //! The options of the model: which one, and what is made of its files.
 //!
-//! Invariant: what vLLM can be asked for and cannot be had here (another task, another arithmetic) is an error where it
+//! Invariant: what vLLM can be asked for and cannot be had here (another task, other quantised weights) is an error where it
 //! would change scores, and a notice where it would not. Called by the options of the engine.
 
 use super::environment::Environment;
 use super::json;
 use super::values::{self, OrNone};
+use crate::precision::{Asked, Dtype};
 use clap::Args;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -35,9 +36,13 @@ pub struct ModelArgs {
     /// Longest prompt in tokens; 8k is 8000, 8K is 8192, auto is the model's [default: auto]
     #[arg(long, value_name = "N", value_parser = model_len, allow_hyphen_values = true)]
     pub max_model_len: Option<OrNone<usize>>,
-    /// auto or float32; bfloat16, half and float16 are computed in float32 too, unlike in vLLM [default: float32]
-    #[arg(long, value_parser = arithmetic)]
-    pub dtype: Option<Arithmetic>,
+    /// float32 or auto: with all digits; bfloat16, half or float16: in integers of 16 bits where this CPU is faster with
+    /// them, which `ironrank check` says [default: float32]
+    #[arg(long, value_parser = dtype)]
+    pub dtype: Option<OrNone<Dtype>>,
+    /// int8: in integers of 8 bits, a quarter of the memory; `ironrank compare` tells what becomes of scores
+    #[arg(long, value_parser = quantization)]
+    pub quantization: Option<OrNone<Int8>>,
     /// auto, safetensors, or dummy (weights made up, scores without meaning) [default: auto]
     #[arg(long, value_name = "FORMAT", value_parser = load_format)]
     pub load_format: Option<OrNone<LoadFormat>>,
@@ -57,8 +62,6 @@ pub struct ModelArgs {
     /// Accepted; no code of a model is ever run
     #[arg(long)]
     pub trust_remote_code: bool,
-    #[arg(long, hide = true, value_parser = quantization)]
-    pub quantization: Option<Unquantized>,
     #[arg(long, hide = true, value_parser = values::text)]
     pub rope_scaling: Option<OrNone<String>>,
     #[arg(long, hide = true)]
@@ -67,22 +70,13 @@ pub struct ModelArgs {
     pub hf_config_path: Option<OrNone<String>>,
 }
 
-/// What `--dtype` asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// What there is.
-    Float32,
-    /// Another, by vLLM's name for it: float32 takes its place.
-    Other(&'static str),
-}
-
 /// All that `--task`, `--runner` and `--convert` may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reranking;
 
 /// All that `--quantization` may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unquantized;
+pub struct Int8;
 
 impl ModelArgs {
     /// An error where `command` would go on with made-up weights that nobody has asked for.
@@ -98,9 +92,6 @@ impl ModelArgs {
 
     /// The directory that is named, if any, and where the weights come from; what has no effect is noted.
     pub fn source(&self, notices: &mut Vec<String>) -> Result<(Option<PathBuf>, LoadFormat), String> {
-        if let Some(Arithmetic::Other(name)) = self.dtype {
-            notices.push(format!("--dtype {name} is accepted; the model is computed in float32."));
-        }
         if self.trust_remote_code {
             notices.push("--trust-remote-code has no effect: no code of a model is ever run.".to_owned());
         }
@@ -134,6 +125,12 @@ impl ModelArgs {
         Ok((dir.map(PathBuf::from), load_format))
     }
 
+    /// How exactly it is computed.
+    pub fn precision(&self) -> Asked {
+        let dtype = self.dtype.and_then(|asked| asked.0).unwrap_or(Asked::EXACT.dtype);
+        Asked { dtype, int8: self.quantization == Some(OrNone(Some(Int8))) }
+    }
+
     /// Replacements for keys of `config.json`.
     pub fn overrides(&self, env: Environment) -> Result<Map<String, Value>, String> {
         let mut overrides = match (OrNone::text(&self.hf_overrides), env.get("VLLM_HF_OVERRIDES")) {
@@ -159,18 +156,17 @@ fn model_len(text: &str) -> Result<OrNone<usize>, String> {
     }
 }
 
-/// `--dtype`, with vLLM's names.
-fn arithmetic(text: &str) -> Result<Arithmetic, String> {
-    use Arithmetic::{Float32, Other};
+/// `--dtype`, with vLLM's names; `auto`, which is the checkpoint's type there, is the exact one.
+fn dtype(text: &str) -> Result<OrNone<Dtype>, String> {
     let choices = [
-        ("auto", Other("auto")),
-        ("float", Float32),
-        ("float32", Float32),
-        ("bfloat16", Other("bfloat16")),
-        ("half", Other("half")),
-        ("float16", Other("float16")),
+        ("auto", OrNone(None)),
+        ("float", OrNone(Some(Dtype::Float32))),
+        ("float32", OrNone(Some(Dtype::Float32))),
+        ("bfloat16", OrNone(Some(Dtype::Bfloat16))),
+        ("half", OrNone(Some(Dtype::Float16))),
+        ("float16", OrNone(Some(Dtype::Float16))),
     ];
-    values::one_of(text, &choices, "the model is computed in float32")
+    values::one_of(text, &choices, "vLLM has no such type")
 }
 
 /// `--load-format`; `auto` is what the model directory asks for.
@@ -183,11 +179,14 @@ fn load_format(text: &str) -> Result<OrNone<LoadFormat>, String> {
     values::one_of(text, &choices, "weights are read from safetensors files")
 }
 
-/// `--quantization`: none yet.
-fn quantization(text: &str) -> Result<Unquantized, String> {
+/// `--quantization`: the one that is made here of any checkpoint.
+fn quantization(text: &str) -> Result<OrNone<Int8>, String> {
     match text {
-        "" | "none" | "None" => Ok(Unquantized),
-        _ => Err(format!("'{text}' is not possible, because the model is computed in float32; leave the flag out.")),
+        "" | "none" | "None" => Ok(OrNone(None)),
+        "int8" => Ok(OrNone(Some(Int8))),
+        _ => Err(format!(
+            "'{text}' is not possible, because checkpoints are not quantised; use int8, or leave the flag out."
+        )),
     }
 }
 

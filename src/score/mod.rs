@@ -35,7 +35,7 @@ use crate::threads;
 use flight::{Flight, Landed};
 use output::{Begun, Output};
 use progress::{Progress, TICK};
-use record::{ISA, Job};
+use record::{ISA, Job, PRECISION};
 use row::{RejectedRow, ScoredRow};
 use serde_json::json;
 use source::{Item, Reader, Source};
@@ -254,6 +254,7 @@ fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
     let job = json!({
         "model": loaded.digest,
         ISA: loaded.runs_on.same_bits,
+        PRECISION: loaded.runs_on.precision.name(),
         "tokenizer": tokenizer,
         "max_model_len": loaded.max_model_len,
         "instruction": options.instruction,

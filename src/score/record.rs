@@ -7,6 +7,7 @@
 use super::lines::Mark;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{Fault, access};
+use crate::precision::Precision;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fs;
@@ -21,6 +22,9 @@ pub(super) type Job = Map<String, Value>;
 
 /// The part of a job that names the instruction set, on which the last bits of scores depend; records of before lack it.
 pub(super) const ISA: &str = "isa";
+
+/// The part that names what matrices were multiplied as; records of before lack it, when that was exact.
+pub(super) const PRECISION: &str = "precision";
 
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -72,17 +76,23 @@ impl Record {
     }
 
     /// An error that names the first difference if the record is not of `job`. A record without an instruction set takes
-    /// that of `job`, which is written before rows follow.
+    /// that of `job`, which is written before rows follow, and one without a precision is of exact scores.
     pub fn check(&mut self, job: &Job) -> Result<()> {
         if let (Some(isa), None) = (job.get(ISA), self.content.job.get(ISA)) {
             self.content.job.insert(ISA.to_owned(), isa.clone());
         }
+        self.content.job.entry(PRECISION).or_insert_with(|| Precision::Exact.name().into());
         let Some((key, now)) = job.iter().find(|(key, now)| self.content.job.get(*key) != Some(now)) else {
             return Ok(());
         };
         let was = self.content.job.get(key).unwrap_or(&Value::Null);
         let same = match was {
             Value::String(isa) if key == ISA => format!("--isa {isa}"),
+            Value::String(precision) if key == PRECISION => match precision.as_str() {
+                "exact" => "--dtype float32".to_owned(),
+                "int8" => "--quantization int8".to_owned(),
+                _ => "--dtype bfloat16, on a CPU that is faster with 16 bits,".to_owned(),
+            },
             _ => "the same options".to_owned(),
         };
         let (path, output) = (self.path.display(), self.path.with_extension(""));

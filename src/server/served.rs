@@ -1,9 +1,10 @@
 //! What is served: what was learned of the model when it was loaded, as answers tell of it.
 //!
-//! Everything that the API says of a Qwen3 reranker in float32, in whoever's words, is a method here.
+//! Everything that the API says of a Qwen3 reranker, in whoever's words, is a method here.
 //! Invariant: nothing in here is the operator's to decide, which is `ServerOptions`. Made by `serve`; a part of `state`.
 
 use crate::checkpoint::Activation;
+use crate::precision::{Dtype, Precision};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -17,6 +18,12 @@ pub struct Served {
     pub dummy: bool,
     /// Longest prompt in tokens.
     pub max_model_len: usize,
+    /// Name of the instruction set that it runs on.
+    pub isa: &'static str,
+    /// What its matrices are multiplied as.
+    pub precision: Precision,
+    /// What `--dtype` asked for.
+    pub dtype: Dtype,
     /// The function that makes a score of a logit, unless a request asks for the logit itself.
     pub activation: Activation,
     /// What the model calls its one class.
@@ -33,8 +40,13 @@ impl Served {
         self.dummy.then_some("dummy")
     }
 
-    /// The type of the numbers that it computes and keeps.
+    /// The type that vLLM would name: that which was asked for.
     pub fn dtype_name(&self) -> &'static str {
+        self.dtype.name()
+    }
+
+    /// The type of the keys and values that it keeps, whatever its matrices are multiplied as.
+    pub fn kv_dtype_name(&self) -> &'static str {
         "float32"
     }
 

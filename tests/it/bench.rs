@@ -37,6 +37,15 @@ fn the_figures_of_a_run_belong_together() {
 }
 
 #[test]
+fn integers_are_measured_beside_the_peak_of_integers() {
+    let report = measured(&["--workload", "pair", "--requests", "2", "--quantization", "int8"]);
+    let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} is {}", report[key]));
+    assert_eq!(report["precision"], "int8");
+    assert!((number("work_share_of_peak") * number("product_peak_gops") / number("work_gflops") - 1.0).abs() < 1e-9);
+    assert!(number("fma_peak_gflops") > 0.0 && number("fma_peak_gflops") != number("product_peak_gops"));
+}
+
+#[test]
 fn portable_code_is_measured_without_a_peak() {
     let report = measured(&["--workload", "pair", "--requests", "2", "--isa", "portable"]);
     assert_eq!(report["isa"], "portable");

@@ -3,6 +3,7 @@
 use crate::support::{head, write_checkpoint};
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::model::{self, Model};
+use ironrank::precision::Precision;
 use ironrank_kernels::{Cpu, Isa, Pool};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -31,7 +32,7 @@ impl Cache {
         write_checkpoint("tiny-mha", &dir, 1);
         let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
         let checkpoint = Checkpoint::open(&dir, &Overrides::new()).unwrap();
-        let packed = model::pack(&cpu, &checkpoint, Some(self.dir.path())).unwrap();
+        let packed = model::pack(&cpu, &checkpoint, Precision::Exact, Some(self.dir.path())).unwrap();
         model::load(cpu, &checkpoint, packed, head(&checkpoint), 512).unwrap()
     }
 

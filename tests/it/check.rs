@@ -1,6 +1,7 @@
 //! `ironrank check` as its users run it.
 
 use crate::support::{self, write_checkpoint};
+use ironrank_kernels::Isa;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -41,6 +42,11 @@ fn a_model_that_will_load_is_described_and_nothing_is_packed() {
     assert!(number("matmul_gflops") > 0.1 && number("passages_s") > 0.0);
     assert!((number("tokens_per_s") * number("passages_s") - 64.0 * 512.0).abs() < 1.0);
     assert_eq!(report["packed_weights"], "to_be_packed");
+    assert_eq!(report["precision"], "exact");
+    let gains = Isa::best().gains_by_int16();
+    assert_eq!(report["int16_product_speedup"].as_f64().is_some_and(|times| times > 0.1), gains, "{report}");
+    assert!(number("int8_product_speedup") > 0.1);
+    assert!(number("int8_packed_weights_bytes") < number("packed_weights_bytes"), "{report}");
     let files = || fs::read_dir(cache.path()).unwrap().map(|file| file.unwrap().path());
     assert!(!files().any(|path| path.extension().is_some_and(|end| end == "weights")), "a check packs nothing");
 

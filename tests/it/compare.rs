@@ -1,8 +1,15 @@
 //! `ironrank compare` as its users run it.
 
 use crate::support::process::{ironrank, text};
-use crate::support::write_checkpoint;
-use serde_json::Value;
+use crate::support::{Golden, goldens, head, write_calm_checkpoint, write_checkpoint};
+use ironrank::batch::Batch;
+use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
+use ironrank::compare::{Agreement, Margins};
+use ironrank::model;
+use ironrank::precision::Precision;
+use ironrank::prompt::Prompt;
+use ironrank_kernels::{Cpu, Isa, Pool};
+use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -74,7 +81,7 @@ fn a_single_document_has_no_order_and_the_table_says_so() {
     let output = compare(dir.path(), &["--input", text(&rows)], "");
     let table = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for words in ["1 of 1 queries", "Kendall's tau     unknown", "no query has several documents", "1 threads of"] {
+    for words in ["1 of 1 queries", "Kendall's tau     unknown", "no query has several documents", "1 thread of"] {
         assert!(table.contains(words), "no '{words}' in:\n{table}");
     }
     assert!(!table.contains("NaN") && !table.contains("standard deviation"), "{table}");
@@ -104,4 +111,51 @@ fn what_cannot_be_compared_is_told_and_nothing_is_left_out() {
     let missing = compare(dir.path(), &["--input", "/no/such/file"], "");
     assert!(String::from_utf8_lossy(&missing.stderr).contains("/no/such/file"));
     assert_eq!(missing.status.code(), Some(1));
+}
+
+#[test]
+fn what_it_says_of_the_calm_model_follows_from_its_goldens() {
+    let dir = tempdir().unwrap();
+    write_calm_checkpoint(dir.path());
+    let cases = goldens("calm-tiny");
+    let row = |case: &Golden| json!({"query": case.query, "document": case.document}).to_string() + "\n";
+    let rows: String = cases.iter().map(row).collect();
+    let checkpoint = Checkpoint::open(dir.path(), &Overrides::new()).unwrap();
+    for (args, precision) in
+        [(&["--dtype", "float32"][..], Precision::Exact), (&["--quantization", "int8"], Precision::Int8)]
+    {
+        let report = report(dir.path(), &[args, &["--input", "-"]].concat(), &rows);
+        assert_eq!(report["precision"], precision.name());
+        let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
+        let packed = model::pack(&cpu, &checkpoint, precision, None).unwrap();
+        let mut model = model::load(cpu, &checkpoint, packed, head(&checkpoint), 4096).unwrap();
+        let prompt = |case: &Golden| Prompt::new(case.token_ids[..79].into(), &case.token_ids[79..]);
+        let prompts: Vec<Prompt> = cases.iter().map(prompt).collect();
+        let margins = model.run(Batch::of(&prompts)).values;
+        let queries: Vec<(&Golden, f32)> = cases.iter().zip(margins).collect();
+        // Rows of a query stand together in the goldens.
+        let queries: Vec<Margins> = queries
+            .chunk_by(|(a, _), (b, _)| a.query == b.query)
+            .map(|same| Margins {
+                exact: same.iter().map(|(case, _)| (case.logit_yes - case.logit_no) as f32).collect(),
+                other: same.iter().map(|(_, margin)| *margin).collect(),
+            })
+            .collect();
+        let expected = Agreement::of(&queries, |margin| Activation::Sigmoid.of(margin));
+        assert_eq!(report["queries"], queries.len());
+        for (key, expected) in [
+            ("score_difference_max", Some(expected.score_difference_max)),
+            ("score_difference_mean", Some(expected.score_difference_mean)),
+            ("margin_error_rms", Some(expected.margin_error_rms)),
+            ("margin_error_share", expected.margin_error_share),
+            ("kendall_tau", expected.kendall_tau),
+            ("ndcg_at_10", expected.ndcg_at_10),
+            ("top_1_agreement", expected.top_1),
+            ("top_10_agreement", expected.top_10),
+        ] {
+            let (got, expected) = (report[key].as_f64().expect(key), expected.expect(key));
+            // The goldens are of float64, from which float32 is some 1e-7 away.
+            assert!((got - expected).abs() < 1e-5, "{key}: {got}, the goldens say {expected}");
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! Scores and hidden states against Hugging Face transformers in float64, in process and through the served binary,
 //! and their independence of batch, order, threads and budget.
 
-use crate::support::{Golden, config, goldens, head, write_calm_checkpoint, write_checkpoint};
+use crate::support::{Golden, config, goldens, head, write_checkpoint};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::model::{self, Model, Qwen3};
+use ironrank::precision::Precision;
 use ironrank::prompt::{Prompt, PromptEncoder, PromptOptions};
 use ironrank::rerank;
 use ironrank_kernels::{Cpu, Isa, Pool};
@@ -25,7 +26,7 @@ fn load(shape: &str, isa: Isa, threads: usize) -> Qwen3 {
     std::fs::write(dir.path().join("config.json"), config(shape).to_string()).unwrap();
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).unwrap();
     let cpu = Cpu::new(isa, Pool::new(Some(threads), false).unwrap());
-    let packed = model::pack(&cpu, &checkpoint, None).unwrap();
+    let packed = model::pack(&cpu, &checkpoint, Precision::Exact, None).unwrap();
     Qwen3::load(cpu, &checkpoint, packed, head(&checkpoint), MAX_MODEL_LEN).unwrap()
 }
 
@@ -75,20 +76,6 @@ fn check_scores(shape: &str, isa: Isa, floor: f64) {
 fn tiny_models_score_as_in_float64_on_every_isa() {
     for isa in Isa::available() {
         TINY.iter().for_each(|shape| check_scores(shape, isa, 2e-6));
-    }
-}
-
-#[test]
-fn the_calm_model_scores_as_in_float64() {
-    let dir = tempfile::tempdir().unwrap();
-    write_calm_checkpoint(dir.path());
-    let checkpoint = Checkpoint::open(dir.path(), &Overrides::new()).unwrap();
-    let cpu = Cpu::new(Isa::best(), Pool::new(Some(2), false).unwrap());
-    let packed = model::pack(&cpu, &checkpoint, None).unwrap();
-    let mut model = Qwen3::load(cpu, &checkpoint, packed, head(&checkpoint), MAX_MODEL_LEN).unwrap();
-    let cases = goldens("calm-tiny");
-    for (case, margin) in cases.iter().zip(model.run(Batch::of(&prompts(&cases))).values) {
-        assert_score(case, Activation::Sigmoid.of(margin), 2e-6, "calm");
     }
 }
 

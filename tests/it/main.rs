@@ -16,6 +16,7 @@ mod golden;
 mod http;
 mod meaning;
 mod packed;
+mod precision;
 mod prompt;
 mod request_log;
 mod score;

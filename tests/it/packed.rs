@@ -5,6 +5,7 @@ use ironrank::batch::Batch;
 use ironrank::checkpoint::{Checkpoint, Overrides, packed};
 use ironrank::error::Result;
 use ironrank::model::{self, Model};
+use ironrank::precision::Precision;
 use ironrank::prompt::Prompt;
 use ironrank_kernels::{Cpu, Isa, Pool};
 use safetensors::Dtype;
@@ -18,8 +19,8 @@ fn load(checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>>
 fn load_on(isa: Isa, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Box<dyn Model>> {
     let cpu = Cpu::new(isa, Pool::new(Some(2), false).unwrap());
     // As a start does.
-    let found = cache.and_then(|dir| model::find(&cpu, checkpoint, dir));
-    let packed = found.map_or_else(|| model::pack(&cpu, checkpoint, cache), Ok)?;
+    let found = cache.and_then(|dir| model::find(&cpu, checkpoint, Precision::Exact, dir));
+    let packed = found.map_or_else(|| model::pack(&cpu, checkpoint, Precision::Exact, cache), Ok)?;
     model::load(cpu, checkpoint, packed, head(checkpoint), 512)
 }
 
@@ -78,8 +79,9 @@ fn weights_in_bfloat16_and_the_same_numbers_in_float32_score_the_same_bits() {
             dir
         });
         let opened = models.each_ref().map(|dir| Checkpoint::open(dir.path(), &Overrides::new()).unwrap());
-        let matrices =
-            |checkpoint: &Checkpoint| packed::bytes(checkpoint) - checkpoint.embedding().unwrap().bytes() as u64;
+        let matrices = |checkpoint: &Checkpoint| {
+            packed::bytes(checkpoint, Precision::Exact) - checkpoint.embedding().unwrap().bytes() as u64
+        };
         let [short, long, gates, queries] = opened.each_ref().map(matrices);
         assert!(
             2 * short == long && short < queries && queries < gates && gates < long,

@@ -5,6 +5,7 @@
 use crate::checkpoint::architecture::{Matrix, Order, Part, layer_tensor};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::error::{Error, ErrorKind, Result};
+use crate::precision::Precision;
 use ironrank_kernels::{Cpu, MappedFile, Storage, Weights};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,24 +34,16 @@ impl Shape {
     }
 }
 
-/// How a matrix stands that is made of tensors of these types: as bfloat16 if that is what all are, else as f32, so that
-/// nothing is lost.
-fn storage(mut dtypes: impl Iterator<Item = Dtype>) -> Storage {
-    match dtypes.all(|dtype| dtype == Dtype::Bf16) {
-        true => Storage::Bf16,
-        false => Storage::F32,
-    }
-}
-
-/// The matrices of a checkpoint: those of the first layer, then those of the next.
+/// The matrices of a checkpoint in a precision: those of the first layer, then those of the next.
 pub(super) struct Matrices<'a> {
     checkpoint: &'a Checkpoint,
+    precision: Precision,
     layer: Vec<Matrix>,
 }
 
 impl<'a> Matrices<'a> {
-    pub fn of(checkpoint: &'a Checkpoint) -> Self {
-        Self { checkpoint, layer: checkpoint.layer().iter().filter_map(Part::matrix).cloned().collect() }
+    pub fn of(checkpoint: &'a Checkpoint, precision: Precision) -> Self {
+        Self { checkpoint, precision, layer: checkpoint.layer().iter().filter_map(Part::matrix).cloned().collect() }
     }
 
     pub fn shapes(&self) -> Vec<Shape> {
@@ -65,8 +58,10 @@ impl<'a> Matrices<'a> {
 
     fn shape(&self, index: usize) -> Shape {
         let (layer, matrix) = self.find(index);
-        let dtypes = matrix.pieces.iter().map(|piece| self.checkpoint.dtype(&layer_tensor(layer, piece.name)));
-        Shape { storage: storage(dtypes), depth: matrix.depth, outputs: matrix.outputs() }
+        let dtype = |name| self.checkpoint.dtype(&layer_tensor(layer, name));
+        // Where one is not, float32 loses nothing.
+        let bf16 = matrix.pieces.iter().all(|piece| dtype(piece.name) == Dtype::Bf16);
+        Shape { storage: self.precision.storage(bf16), depth: matrix.depth, outputs: matrix.outputs() }
     }
 
     /// Packs matrix `index`; an error if a number of it is none.

@@ -3,11 +3,12 @@
 //!
 //! One page-aligned header (magic, version, checkpoint's fingerprint, a table of parts with checksums, where the model
 //! lies, a checksum of its own), then the matrices and the embedding, each at a page boundary. The table says how a matrix
-//! stands: as bfloat16 where it was that before, else as f32. The panels are the same for every instruction set. Invariants:
-//! what is used is what was packed. A file of another checkpoint or version, a truncated or a changed one is found out
-//! before use and made anew. A file is written beside its place (`slot`) and renamed, so that nobody's mapping changes; should somebody write into it all the same, [`Packed::check`] tells. Where no file can
-//! be had, all stays in memory. A running model reads nothing of the checkpoint, which may change or go away. Called by
-//! the model; `entry` tells the cache command what there is.
+//! stands: as integers, as bfloat16 where it was that before, else as f32. The panels are the same for every instruction
+//! set. Invariants: what is used is what was packed, and each precision has a file of its own. A file of another checkpoint
+//! or version, a truncated or a changed one is found out before use and made anew. A file is written beside its place
+//! (`slot`) and renamed, so that nobody's mapping changes; should somebody write into it all the same, [`Packed::check`]
+//! tells. Where no file can be had, all stays in memory. A running model reads nothing of the checkpoint, which may change
+//! or go away. Called by the model; `entry` tells the cache command what there is.
 
 mod entry;
 mod format;
@@ -21,6 +22,7 @@ use super::fault::fail;
 use super::tensor::{Source, Tensor};
 use crate::error::{Error, Result};
 use crate::file::access;
+use crate::precision::Precision;
 use crate::progress;
 use format::{ENTRY_WORDS, FIXED_WORDS, MAGIC, PAGE, VERSION, header_words};
 use ironrank_kernels::{Cpu, MappedFile, NR, Storage, Weights};
@@ -40,9 +42,6 @@ const PROGRESS: &str = "packing the weights {wide_bar} {pos}/{len} matrices, {et
 
 /// tmpfs and ramfs, as `statfs` calls them.
 const MEMORY_FILE_SYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58F6];
-
-/// What of a model's weights a file keeps, as its name says it: all digits.
-const PRECISION: &str = "exact";
 
 /// What a model reads while it runs.
 pub struct Packed {
@@ -86,15 +85,15 @@ impl Packed {
 
 /// The matrices and the embedding, from the file in the directory `cache`, all of which is checked; `None` if it is not
 /// there or not what it should be.
-pub fn open(cpu: &Cpu, checkpoint: &Checkpoint, cache: &Path) -> Option<Packed> {
-    let (embedding, shapes) = (checkpoint.embedding().ok()?, Matrices::of(checkpoint).shapes());
-    PackedFile::of(cache, checkpoint, &shapes, &embedding).opened(cpu).ok()
+pub fn open(cpu: &Cpu, checkpoint: &Checkpoint, precision: Precision, cache: &Path) -> Option<Packed> {
+    let (embedding, shapes) = (checkpoint.embedding().ok()?, Matrices::of(checkpoint, precision).shapes());
+    PackedFile::of(cache, checkpoint, precision, &shapes, &embedding).opened(cpu).ok()
 }
 
 /// The matrices and the embedding: from the file in the directory `cache`, made if need be, or in memory when there is no
 /// directory or no file can be had in it, which costs one line in the log.
-pub fn load(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<Packed> {
-    let (embedding, matrices) = (checkpoint.embedding()?, Matrices::of(checkpoint));
+pub fn load(cpu: &Cpu, checkpoint: &Checkpoint, precision: Precision, cache: Option<&Path>) -> Result<Packed> {
+    let (embedding, matrices) = (checkpoint.embedding()?, Matrices::of(checkpoint, precision));
     let shapes = matrices.shapes();
     let pack = |i: usize| {
         let weights = matrices.pack(cpu, i)?;
@@ -102,7 +101,7 @@ pub fn load(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<
         Ok(weights)
     };
     if let Some(dir) = cache {
-        let file = PackedFile::of(dir, checkpoint, &shapes, &embedding);
+        let file = PackedFile::of(dir, checkpoint, precision, &shapes, &embedding);
         match file.open_or_make(cpu, &pack) {
             Ok(packed) => return Ok(packed),
             Err(Failure::Checkpoint(err)) => return Err(err),
@@ -125,30 +124,30 @@ pub fn load(cpu: &Cpu, checkpoint: &Checkpoint, cache: Option<&Path>) -> Result<
 }
 
 /// Bytes of the matrices as they are packed and of the embedding as it is: what the model reads while it runs.
-pub fn bytes(checkpoint: &Checkpoint) -> u64 {
+pub fn bytes(checkpoint: &Checkpoint, precision: Precision) -> u64 {
     let embedding = checkpoint.embedding().map_or(0, |embedding| embedding.bytes());
-    let matrices = Matrices::of(checkpoint).shapes().into_iter().map(Shape::bytes);
+    let matrices = Matrices::of(checkpoint, precision).shapes().into_iter().map(Shape::bytes);
     matrices.fold(embedding, usize::saturating_add) as u64
 }
 
 /// How the first matrix stands, as most do.
-pub fn storage(checkpoint: &Checkpoint) -> Storage {
-    Matrices::of(checkpoint).shapes()[0].storage
+pub fn storage(checkpoint: &Checkpoint, precision: Precision) -> Storage {
+    Matrices::of(checkpoint, precision).shapes()[0].storage
 }
 
 /// Whether the directory `dir` holds the packed weights of `checkpoint`, or can take their `bytes`; an error says why
 /// they will take memory instead.
-pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> {
+pub fn place(dir: &Path, checkpoint: &Checkpoint, precision: Precision, bytes: u64) -> io::Result<()> {
     let told = |err: io::Error| io::Error::new(err.kind(), access::explained(dir, &err));
     fs::create_dir_all(dir).map_err(told)?;
     let system = statfs(dir)?;
     if MEMORY_FILE_SYSTEMS.contains(&system.f_type) {
         return Err(io::Error::other(format!("{} itself lies in memory", dir.display())));
     }
-    if find(dir, checkpoint).is_some() {
+    if find(dir, checkpoint, precision).is_some() {
         return Ok(());
     }
-    let slot = Slot::of(dir, &source(checkpoint), PRECISION);
+    let slot = Slot::of(dir, &source(checkpoint), precision.name());
     // What was left over takes none of the room.
     slot.sweep();
     drop(slot.begin().map_err(told)?);
@@ -160,14 +159,14 @@ pub fn place(dir: &Path, checkpoint: &Checkpoint, bytes: u64) -> io::Result<()> 
 
 /// The file in the directory `dir` that holds the packed weights of `checkpoint`, as far as its header and its length
 /// tell; `None` if the next start will make it.
-pub fn find(dir: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
+pub fn find(dir: &Path, checkpoint: &Checkpoint, precision: Precision) -> Option<PathBuf> {
     let embedding = checkpoint.embedding().ok()?;
-    let file = PackedFile::of(dir, checkpoint, &[], &embedding);
+    let file = PackedFile::of(dir, checkpoint, precision, &[], &embedding);
     let map = MappedFile::open(&File::open(&file.path).ok()?).ok()?;
     // The number of matrices is the last of these words, and follows from the checkpoint.
     let expected = &file.fixed_words()[..FIXED_WORDS - 1];
     let found = map.get(..8 * expected.len())?.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
-    (found.eq(expected.iter().copied()) && map.len() as u64 >= bytes(checkpoint)).then_some(file.path)
+    (found.eq(expected.iter().copied()) && map.len() as u64 >= bytes(checkpoint, precision)).then_some(file.path)
 }
 
 /// Where the model lies, wherever it is looked at from.
@@ -201,9 +200,15 @@ struct PackedFile<'a> {
 }
 
 impl<'a> PackedFile<'a> {
-    fn of(dir: &Path, checkpoint: &'a Checkpoint, shapes: &'a [Shape], embedding: &'a Tensor) -> Self {
+    fn of(
+        dir: &Path,
+        checkpoint: &'a Checkpoint,
+        precision: Precision,
+        shapes: &'a [Shape],
+        embedding: &'a Tensor,
+    ) -> Self {
         let source = source(checkpoint);
-        let slot = Slot::of(dir, &source, PRECISION);
+        let slot = Slot::of(dir, &source, precision.name());
         Self { path: slot.path(), slot, source, checkpoint, shapes, embedding }
     }
 

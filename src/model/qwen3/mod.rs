@@ -56,7 +56,8 @@ impl Qwen3 {
         max_model_len: usize,
     ) -> Result<Self> {
         let weights = cpu.spread(|| ModelWeights::load(checkpoint, packed, head, max_model_len))?;
-        let slot = || SlotState { workspace: Workspace::new(cpu.isa(), weights.widths, CHUNK), pass: None };
+        let workspace = || Workspace::new(cpu.isa(), weights.storage(), weights.widths, CHUNK);
+        let slot = || SlotState { workspace: workspace(), pass: None };
         let slots = [slot(), slot()];
         Ok(Self { cpu, weights, slots })
     }

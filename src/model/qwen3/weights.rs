@@ -9,7 +9,7 @@ use crate::checkpoint::architecture::{Part, layer_tensor};
 use crate::checkpoint::packed::Packed;
 use crate::checkpoint::{Checkpoint, NORM};
 use crate::error::Result;
-use ironrank_kernels::{Rope, Weights};
+use ironrank_kernels::{Rope, Storage, Weights};
 
 pub struct ModelWeights {
     pub widths: Widths,
@@ -73,6 +73,11 @@ impl ModelWeights {
             head,
             bias,
         })
+    }
+
+    /// How the matrices stand: all alike, or some as f32 and some as bfloat16, which multiply alike.
+    pub fn storage(&self) -> Storage {
+        self.layers[0].qkv.storage()
     }
 
     /// Bytes of packed weights, in memory or mapped, and of tables.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::options::listen::{DEFAULT_HOST, DEFAULT_PORT};
+use crate::precision::{Asked, Dtype};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,8 +29,11 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     ("serve m --runner pooling --convert classify --task classify", &[], |_| {}),
     ("serve m --task score", &[], |_| {}),
     ("serve m --dtype float32", &[], |_| {}),
-    ("serve m --dtype bfloat16", &["--dtype bfloat16 is accepted; the model is computed in float32"], |_| {}),
-    ("serve m --dtype auto", &["--dtype auto is accepted"], |_| {}),
+    ("serve m --dtype auto", &[], |_| {}),
+    ("serve m --dtype bfloat16", &[], |o| o.engine.precision.dtype = Dtype::Bfloat16),
+    ("serve m --dtype half", &[], |o| o.engine.precision.dtype = Dtype::Float16),
+    ("serve m --dtype float16 -q int8", &[], |o| o.engine.precision = Asked { dtype: Dtype::Float16, int8: true }),
+    ("serve m --quantization int8", &[], |o| o.engine.precision.int8 = true),
     ("serve m --quantization None --hf-config-path m", &[], |_| {}),
     // Sizes.
     ("serve m --max-model-len 8192", &[], |o| o.engine.max_model_len = Some(8192)),
@@ -193,7 +197,7 @@ const BAD: &[(&str, &str)] = &[
     ("serve m --task embed", "only reranks"),
     ("serve m --runner generate", "only reranks"),
     ("serve m --convert embed", "only reranks"),
-    ("serve m --quantization fp8", "computed in float32"),
+    ("serve m --quantization fp8", "use int8, or leave the flag out"),
     ("serve m --hf-config-path other", "config.json is read from the model directory"),
     ("serve m --load-format gguf", "safetensors"),
     ("serve --load-format safetensors", "MODEL"),

@@ -12,6 +12,7 @@ pub use http::Exchange;
 
 use crate::engine::{Answer, Engine};
 use crate::memory::Resident;
+use crate::server::served::Served;
 use family::{Sample, family};
 use http::Http;
 use ironrank_kernels::Machine;
@@ -123,11 +124,14 @@ impl Metrics {
         self.http.count(exchange);
     }
 
-    /// Everything, in Prometheus' text format; what the engine does now is asked of it, whose cache holds numbers of type
-    /// `dtype`.
-    pub fn text(&self, engine: &Engine, dtype: &str) -> prometheus::Result<Vec<u8>> {
+    /// Everything, in Prometheus' text format; what the engine does now is asked of it, and what it runs is `served`.
+    pub fn text(&self, engine: &Engine, served: &Served) -> prometheus::Result<Vec<u8>> {
         let mut families = self.registry.gather();
-        families.extend(engine::families(engine, &self.model_name, dtype));
+        families.extend(engine::families(engine, &self.model_name, served.kv_dtype_name()));
+        let labels =
+            [("isa", served.isa), ("precision", served.precision.name())].map(|(name, is)| (name, is.to_owned()));
+        let help = "How the model runs: on which instruction set, and what its matrices are multiplied as.";
+        families.push(family("ironrank_model_info", help, [(labels.to_vec(), Sample::Gauge(1.0))]));
         families.extend(self.http.sizes());
         families.extend(self.memory());
         family::text(families, self.started)

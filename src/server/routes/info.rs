@@ -203,6 +203,7 @@ pub fn info(state: &State) -> HttpResponse {
         model_id: state.options.model_name(),
         model_sha: None,
         model_dtype: state.served.dtype_name(),
+        precision: state.served.precision.name(),
         load_format: state.served.load_format(),
         model_type: state.served.tei_kind(),
         served_model_path: root,
@@ -221,7 +222,7 @@ pub fn cluster_auth(state: &State) -> HttpResponse {
 
 /// `GET /metrics`, in Prometheus' text format.
 pub fn metrics(state: &State) -> Result<HttpResponse, ApiError> {
-    let text = state.metrics.text(&state.engine, state.served.dtype_name()).map_err(|err| {
+    let text = state.metrics.text(&state.engine, &state.served).map_err(|err| {
         ApiError::new(Refusal::Kind(ErrorKind::Internal), format!("The metrics cannot be written: {err}."))
     })?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=1.0.0; charset=utf-8").body(text))
@@ -299,6 +300,8 @@ pub(super) struct Info<'a> {
     #[schema(value_type = Option<String>)]
     model_sha: Option<()>,
     model_dtype: &'static str,
+    /// What its matrices are multiplied as: `exact`, `int16` or `int8`.
+    precision: &'static str,
     /// `dummy` where the weights are made up and scores carry no meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     load_format: Option<&'static str>,

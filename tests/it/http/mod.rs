@@ -23,6 +23,7 @@ use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
 use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::model;
 use ironrank::options::ServerOptions;
+use ironrank::precision::{Dtype, Precision};
 use ironrank::prompt::{PromptEncoder, Template};
 use ironrank::server::{Served, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
@@ -117,6 +118,9 @@ fn state_serving(
         root: "/models/tiny".to_owned(),
         dummy: false,
         max_model_len: MAX_MODEL_LEN,
+        isa: Isa::best().name(),
+        precision: Precision::Exact,
+        dtype: Dtype::Float32,
         activation: Activation::Sigmoid,
         label: "LABEL_0".to_owned(),
         tokenizer_info: None,
@@ -137,7 +141,7 @@ fn engine_that_keeps(answer_cache_bytes: usize, queue: QueueLimits) -> (Engine, 
     let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
     let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
-    let packed = model::pack(&cpu, &checkpoint, None).expect("the weights are packed");
+    let packed = model::pack(&cpu, &checkpoint, Precision::Exact, None).expect("the weights are packed");
     let model = model::load(cpu, &checkpoint, packed, support::head(&checkpoint), MAX_MODEL_LEN);
     let model = model.expect("the model loads");
     let batch = BatchLimits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, answer_cache_bytes };

@@ -12,8 +12,10 @@ use actix_web::test::TestRequest;
 use actix_web::web::Data;
 use ironrank::checkpoint::Activation;
 use ironrank::options::{Overflow, Pooling};
+use ironrank::precision::{Dtype, Precision};
 use ironrank::prompt::{PromptEncoder, Template};
 use ironrank::server::{State, app};
+use ironrank_kernels::Isa;
 use serde_json::{Value, json};
 
 async fn status(subject: &Data<State>, request: TestRequest) -> StatusCode {
@@ -122,6 +124,23 @@ async fn made_up_weights_are_told_of_wherever_the_model_is_described() {
     assert_eq!(read(&dummy, "/info").await["load_format"], "dummy");
     assert_eq!(read(&subject(&[]), "/info").await.get("load_format"), None);
     assert_eq!(read(&subject(&[]), "/v1/models").await["data"][0].get("load_format"), None);
+}
+
+#[actix_web::test]
+async fn the_precision_is_told_beside_the_type_that_was_asked_for() {
+    let asked = subject_serving(|_, served| (served.dtype, served.precision) = (Dtype::Bfloat16, Precision::Int16));
+    for (subject, dtype, precision) in [(subject(&[]), "float32", "exact"), (asked, "bfloat16", "int16")] {
+        let service = service_test::init_service(app(subject.clone())).await;
+        let info = TestRequest::get().uri("/info").to_request();
+        let info: Value = service_test::call_and_read_body_json(&service, info).await;
+        assert_eq!((&info["model_dtype"], &info["precision"]), (&dtype.into(), &precision.into()));
+        let metrics = TestRequest::get().uri("/metrics").to_request();
+        let metrics = service_test::call_and_read_body(&service, metrics).await;
+        let metrics = String::from_utf8_lossy(&metrics);
+        let isa = Isa::best().name();
+        assert!(metrics.contains(&format!("ironrank_model_info{{isa=\"{isa}\",precision=\"{precision}\"}} 1\n")));
+        assert!(metrics.contains("cache_dtype=\"float32\""), "keys and values stay as they are");
+    }
 }
 
 #[actix_web::test]

@@ -102,6 +102,7 @@ fn other_options_are_refused_by_name() {
         (&["--chat-template", "{{ messages }}"], "was begun with chat_template null"),
         (&["--pooler-config.logit_mean", "1"], "was begun with logit_mean \"0\", which is \"1\" now"),
         (&["--isa", "portable"], "which is \"portable\" now. Take --isa "),
+        (&["--quantization", "int8"], "with precision \"exact\", which is \"int8\" now. Take --dtype float32 to go on"),
     ] {
         let err = score(&place.options(more)).expect_err("other options");
         assert_eq!(err.kind(), ErrorKind::Options);
@@ -125,6 +126,20 @@ fn an_output_begun_before_records_named_the_instruction_set_takes_that_of_its_ne
     assert!(score(&place.options(&[])).expect("it ends well").scored > 0);
     let err = score(&place.options(&["--isa", "portable"])).expect_err("another instruction set").to_string();
     assert!(err.contains("was begun with isa"), "{err}");
+}
+
+#[test]
+fn an_output_begun_before_records_named_the_precision_has_exact_scores() {
+    let place = Place::with(mixed_rows(10));
+    score(&place.options(&[])).expect("it ends well");
+    let record = place.path("scores.jsonl.job");
+    let mut old: Value = serde_json::from_slice(&fs::read(&record).expect("read")).expect("JSON");
+    assert_eq!(old["job"].as_object_mut().expect("an object").remove("precision"), Some(json!("exact")));
+    fs::write(&record, old.to_string()).expect("written");
+    fs::write(place.path("pairs.jsonl"), mixed_rows(20)).expect("written");
+    let err = score(&place.options(&["--quantization", "int8"])).expect_err("another precision").to_string();
+    assert!(err.contains("was begun with precision \"exact\""), "{err}");
+    assert!(score(&place.options(&[])).expect("it ends well").scored > 0);
 }
 
 #[test]

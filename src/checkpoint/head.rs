@@ -9,6 +9,7 @@ use super::architecture::Architecture;
 use super::config::Keys;
 use super::fault::{fail, shown};
 use super::modules::{Find, Modules};
+use super::names::{SCORE, SCORE_BIAS};
 use crate::error::Result;
 use serde_json::Value;
 use std::fmt;
@@ -112,16 +113,16 @@ impl Task {
         let named = keys.flag("is_original_qwen3_reranker")? || keys.get("classifier_from_token").is_some();
         let original = named || modules.logit_score.is_some();
         let mut notices = Vec::new();
-        let head = if converted && (!original || has("score.weight")) {
+        let head = if converted && (!original || has(SCORE)) {
             one_label(keys)?;
             if let Some(passed_over) = &modules.logit_score {
                 notices.push(format!("{} is passed over: score.weight is the model's head.", passed_over.file));
             }
-            Head::Score { bias: has("score.bias") }
+            Head::Score { bias: has(SCORE_BIAS) }
         } else {
             Head::Tokens(answers(keys, &modules)?)
         };
-        if origin.has.is_some() && !(named || original || modules.is_cross_encoder || has("score.weight")) {
+        if origin.has.is_some() && !(named || original || modules.is_cross_encoder || has(SCORE)) {
             notices.extend(doubt(keys, origin.dir)?);
         }
         let (activation, activation_note) = activation(keys, &modules)?;

@@ -1,15 +1,18 @@
 //! A model directory: `config.json` and safetensors files, checked once and then read row by row.
 //!
 //! Invariant: an open checkpoint has every tensor that the model needs, in the shape that its configuration gives, and
-//! no tensor that nobody knows; reading a row can't fail. Until rows are asked for, headers are read and some pages of
-//! each tensor, by which it is known (`digest`) and by which a damaged one shows (`sound`). Called by `startup`, `check`
-//! and `download`, and by the model, which packs the rows.
+//! no tensor that nobody knows (`inventory`); reading a row can't fail. Until rows are asked for, headers are read and some
+//! pages of each tensor, by which it is known (`identity`) and by which a damaged one shows (`sound`). Called by `survey` and
+//! `download`, and by `packed` and the model, which read the rows.
 
 pub mod architecture;
 mod config;
 mod fault;
 mod head;
+mod identity;
+mod inventory;
 mod modules;
+mod names;
 pub mod packed;
 mod shards;
 mod sound;
@@ -19,34 +22,30 @@ mod tensor;
 pub use config::{Config, Overrides};
 pub use head::{Activation, Answers, Head, Token};
 pub(crate) use modules::{KNOWN as TASK_FILES, is_known as tells_of_task};
+pub use names::{NORM, SCORE, SCORE_BIAS};
 pub(crate) use shards::shard_names;
 pub use tensor::{Dtype, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::file::directory::{self, CONFIG};
-use architecture::{Architecture, Part, layer_tensor};
+use architecture::{Architecture, Part};
 use config::Keys;
 use fault::{fail, shown};
 use head::{Origin, Task};
+use identity::Identity;
 use ironrank_kernels::MappedFile;
 use modules::Find;
-use shards::{MAX_JSON_BYTES, Place, Shards};
-use std::collections::BTreeMap;
+use names::{EMBEDDING, OUTPUT};
+use shards::{MAX_JSON_BYTES, Places};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use synthetic::Synthetic;
-use tensor::Source;
-use xxhash_rust::xxh3::xxh3_128;
+use tensor::Backing;
 
 /// The shape of Qwen3-Reranker-0.6B, for start-up without a model directory.
 static BUILTIN_CONFIG: &[u8] = include_bytes!("../../assets/config.json");
-
-const EMBEDDING: &str = "model.embed_tokens.weight";
-/// The tensor of the norm behind the layers: (hidden).
-pub const NORM: &str = "model.norm.weight";
-const OUTPUT: &str = "lm_head.weight";
 
 /// A model's configuration and tensors.
 pub struct Checkpoint {
@@ -57,11 +56,9 @@ pub struct Checkpoint {
     /// How errors call the place where tensors come from.
     name: String,
     /// The tensors of the files by their canonical names; `None` for a synthetic checkpoint.
-    places: Option<BTreeMap<String, Place>>,
-    /// What tells it from others, as it was when it was opened.
-    fingerprint: u128,
-    /// A name of what it holds.
-    digest: String,
+    places: Option<Places>,
+    /// As it was when it was opened.
+    identity: Identity,
 }
 
 impl Checkpoint {
@@ -83,7 +80,7 @@ impl Checkpoint {
             json => json,
         };
         // The configuration's complaints come first, but which head it means depends on the tensors.
-        let shards = shards::open(dir).and_then(|shards| canonical(dir, shards).map_err(|err| vec![err]));
+        let shards = shards::open(dir).and_then(|shards| inventory::canonical(dir, shards).map_err(|err| vec![err]));
         let find = |name: &str| shards.as_ref().ok().and_then(|shards| shards.places.get(name));
         let (has, shape) =
             (|name: &str| find(name).is_some(), |name: &str| find(name).map(|place| place.shape.clone()));
@@ -94,19 +91,19 @@ impl Checkpoint {
             Ok((task.architecture.config(&keys, &shape)?, task))
         });
         match (described, shards) {
-            (Ok((config, task)), Ok(shards)) => {
-                let mut checkpoint = Self::of(config, task, dir.display().to_string());
-                checkpoint.task.notices.extend(shards.notice);
+            (Ok((mut config, mut task)), Ok(shards)) => {
+                task.notices.extend(shards.notice);
                 // A head that is stored is the head, as in Hugging Face's library, whatever the key says.
-                if let Head::Tokens(_) = checkpoint.task.head
-                    && shards.places.contains_key(OUTPUT)
-                {
-                    checkpoint.tied_by_name = checkpoint.config.tie_word_embeddings;
-                    checkpoint.config.tie_word_embeddings = false;
-                }
-                checkpoint.places = Some(checkpoint.checked(dir, shards.places)?);
-                match checkpoint.unsound() {
-                    problems if problems.is_empty() => Ok(checkpoint.named()),
+                let stored = matches!(task.head, Head::Tokens(_)) && shards.places.contains_key(OUTPUT);
+                let tied_by_name = stored && config.tie_word_embeddings;
+                config.tie_word_embeddings &= !stored;
+                let places = inventory::checked(dir, &config, &task, shards.places)?;
+                // In the order in which tensors are told elsewhere.
+                let needed = inventory::needed(&config, &task);
+                match sound::problems(needed.iter().filter_map(|(name, _)| places.get_key_value(name))) {
+                    problems if problems.is_empty() => {
+                        Ok(Self { tied_by_name, ..Self::of(config, task, dir.display().to_string(), Some(places)) })
+                    }
                     problems => Err(problems),
                 }
             }
@@ -137,19 +134,12 @@ impl Checkpoint {
         let keys = Keys::merge(json, file, overrides)?;
         let task = Task::of(&keys, &Origin { find, dir: Path::new(""), has: None })?;
         let config = task.architecture.config(&keys, &|_| None)?;
-        Ok(Self::of(config, task, "The synthetic checkpoint".to_owned()).named())
+        Ok(Self::of(config, task, "The synthetic checkpoint".to_owned(), None))
     }
 
-    fn of(config: Config, task: Task, name: String) -> Self {
-        let (fingerprint, digest) = (0, String::new());
-        Self { config, task, tied_by_name: false, name, places: None, fingerprint, digest }
-    }
-
-    /// With the names of what it holds now.
-    fn named(mut self) -> Self {
-        self.digest = self.current_digest();
-        self.fingerprint = self.fingerprint_of(&self.digest);
-        self
+    fn of(config: Config, task: Task, name: String, places: Option<Places>) -> Self {
+        let identity = Identity::of(&config, &task.head, places.as_ref());
+        Self { config, task, tied_by_name: false, name, places, identity }
     }
 
     /// The configuration, overrides included.
@@ -194,30 +184,12 @@ impl Checkpoint {
 
     /// Name and shape of every tensor that the model needs, in the order of the forward pass.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let (c, layer) = (&self.config, self.layer());
-        let hidden = c.hidden_size;
-        let mut all = vec![(EMBEDDING.to_owned(), vec![c.vocab_size, hidden])];
-        for index in 0..c.num_hidden_layers {
-            let tensors = layer.iter().flat_map(Part::tensors);
-            all.extend(tensors.map(|(name, shape)| (layer_tensor(index, name), shape)));
-        }
-        all.push((NORM.to_owned(), vec![hidden]));
-        match self.task.head {
-            Head::Tokens(_) if c.tie_word_embeddings => {}
-            Head::Tokens(_) => all.push((OUTPUT.to_owned(), vec![c.vocab_size, hidden])),
-            Head::Score { bias } => {
-                all.push(("score.weight".to_owned(), vec![1, hidden]));
-                if bias {
-                    all.push(("score.bias".to_owned(), vec![1]));
-                }
-            }
-        }
-        all
+        inventory::needed(&self.config, &self.task)
     }
 
     /// The tensor `name`, with or without the prefix `model.`, which must have `shape`.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let name = canonical_name(name);
+        let name = names::canonical(name);
         let (rows, cols) = match *shape {
             [cols] => (1, cols),
             [rows, cols] => (rows, cols),
@@ -225,8 +197,8 @@ impl Checkpoint {
         };
         let Some(places) = &self.places else {
             if self.tensors().iter().any(|(known, dims)| *known == name && dims == shape) {
-                let source = Source::Synthetic(Synthetic::new(&name, cols));
-                return Ok(Tensor { source, dtype: self.config.torch_dtype, rows, cols });
+                let backing = Backing::Synthetic(Synthetic::new(&name, cols));
+                return Ok(Tensor { backing, dtype: self.config.torch_dtype, rows, cols });
             }
             return Err(fail(Path::new(&self.name), format!("has no tensor {name} of shape {shape:?}")));
         };
@@ -240,8 +212,8 @@ impl Checkpoint {
                 format!("has tensor {name} of shape {found}, expected {shape:?} from config.json"),
             ));
         }
-        let source = Source::Mapped { map: Arc::clone(&place.map), start: place.start };
-        Ok(Tensor { source, dtype: place.dtype, rows, cols })
+        let backing = Backing::Mapped { map: Arc::clone(&place.map), start: place.start };
+        Ok(Tensor { backing, dtype: place.dtype, rows, cols })
     }
 
     /// The numbers of the tensor `name`, which must have `shape` and be of one row, widened to f32.
@@ -299,97 +271,21 @@ impl Checkpoint {
     /// A name of what this checkpoint holds, wherever its files lie: a hash of its configuration and, of every tensor,
     /// its type, its shape and its first bytes, as they were when it was opened.
     pub fn digest(&self) -> &str {
-        &self.digest
+        &self.identity.digest
     }
 
-    fn current_digest(&self) -> String {
-        const SAMPLE: usize = 4096;
-        // Without the place where the tokens are named.
-        let head = match &self.task.head {
-            Head::Tokens(Answers { yes, no, .. }) => format!("{yes:?} {no:?}"),
-            Head::Score { bias } => format!("score.weight, bias {bias}"),
-        };
-        let mut facts = format!("{:?} {head}", self.config).into_bytes();
-        for (name, place) in self.places.iter().flatten() {
-            let Place { map, dtype, shape, start, bytes, .. } = place;
-            facts.extend(format!("{name} {dtype} {shape:?}").as_bytes());
-            facts.extend(&map[*start..*start + SAMPLE.min(*bytes)]);
-        }
-        format!("{:032x}", xxh3_128(&facts))
-    }
-
-    /// What tells this checkpoint's packed weights from another's: its `digest` and, of every tensor, where it lies; of
-    /// every file, its length and its time of change.
-    fn fingerprint_of(&self, digest: &str) -> u128 {
-        let mut facts = digest.as_bytes().to_vec();
-        let mut files = std::collections::BTreeSet::new();
-        for (name, place) in self.places.iter().flatten() {
-            let Place { file, map, start, .. } = place;
-            facts.extend(format!("{name} {start}").as_bytes());
-            if files.insert(file) {
-                let changed = std::fs::metadata(file).and_then(|facts| facts.modified());
-                facts.extend(format!("{} {changed:?}", map.len()).as_bytes());
-            }
-        }
-        xxh3_128(&facts)
+    /// What tells this checkpoint's packed weights from another's, as it was when it was opened.
+    fn fingerprint(&self) -> u128 {
+        self.identity.fingerprint
     }
 
     /// An error if its files have changed since it was opened: what was read may be partly of the one, partly of the
     /// other.
     pub fn check_unchanged(&self) -> Result<()> {
-        match self.fingerprint_of(&self.current_digest()) == self.fingerprint {
+        match Identity::of(&self.config, &self.task.head, self.places.as_ref()) == self.identity {
             true => Ok(()),
             false => Err(fail(Path::new(&self.name), "was changed while it was read, expected complete files")),
         }
-    }
-
-    /// The tensors that the model needs, after a check that all are there and nothing unknown is: at most one error for
-    /// what is missing, what has another shape, and what nobody knows.
-    fn checked(
-        &self,
-        dir: &Path,
-        mut places: BTreeMap<String, Place>,
-    ) -> std::result::Result<BTreeMap<String, Place>, Vec<Error>> {
-        let (mut known, mut missing, mut misshapen) = (BTreeMap::new(), Vec::new(), Vec::new());
-        for (name, shape) in self.tensors() {
-            match places.remove(&name) {
-                None => missing.push((name, shape)),
-                Some(place) if place.shape != shape => misshapen.push((name, shape, place)),
-                Some(place) => _ = known.insert(name, place),
-            }
-        }
-        let useless_output = matches!(self.task.head, Head::Score { .. });
-        let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || (useless_output && name == OUTPUT);
-        places.retain(|name, _| !harmless(name));
-        let and_more = |count: usize| if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
-        let mut problems = Vec::new();
-        if let Some((name, shape)) = missing.first() {
-            let hint = match name.as_str() {
-                "score.weight" => "; for an original Qwen3 reranker override is_original_qwen3_reranker to true",
-                OUTPUT => "; tie_word_embeddings is false, as it is for Qwen3 where config.json does not say",
-                _ => "",
-            };
-            let more = and_more(missing.len());
-            problems.push(fail(dir, format!("lacks tensor {name}, expected with shape {shape:?}{more}{hint}")));
-        }
-        if let Some((name, shape, place)) = misshapen.first() {
-            let (found, more) = (shown(&format!("{:?}", place.shape)), and_more(misshapen.len()));
-            let what = format!("has tensor {name} of shape {found}, expected {shape:?} from config.json{more}");
-            problems.push(fail(Path::new(&place.file), what));
-        }
-        if let Some((name, place)) = places.first_key_value() {
-            let classes = self.task.architecture.classes();
-            let class = match self.task.head {
-                Head::Tokens(_) => classes.causal,
-                Head::Score { .. } => classes.classification,
-            };
-            let (name, more, layers) = (shown(name), and_more(places.len()), self.config.num_hidden_layers);
-            problems.push(fail(
-                Path::new(&place.file),
-                format!("has tensor {name}{more}, which a {class} with num_hidden_layers {layers} does not have"),
-            ));
-        }
-        if problems.is_empty() { Ok(known) } else { Err(problems) }
     }
 }
 
@@ -408,23 +304,4 @@ fn read_config(dir: &Path) -> Result<(Vec<u8>, String)> {
         Err(fault) if fault.is_missing() => Err(fail(dir, directory::without(dir, CONFIG))),
         Err(fault) => Err(fail(&path, fault)),
     }
-}
-
-/// The tensors under the names of a causal model.
-fn canonical(dir: &Path, shards: Shards) -> Result<Shards> {
-    let mut renamed = BTreeMap::new();
-    for (name, place) in shards.places {
-        let full = canonical_name(&name);
-        if renamed.insert(full.clone(), place).is_some() {
-            let what = format!("has tensor {} both with and without the prefix model., expected one", shown(&full));
-            return Err(fail(dir, what));
-        }
-    }
-    Ok(Shards { places: renamed, ..shards })
-}
-
-/// A tensor's name with the prefix `model.` that some converters leave out.
-fn canonical_name(name: &str) -> String {
-    let bare = ["embed_tokens.", "layers.", "norm.", "rotary_emb."].iter().any(|start| name.starts_with(start));
-    if bare { format!("model.{name}") } else { name.to_owned() }
 }

@@ -1,6 +1,6 @@
 //! The safetensors files of a model directory: where each tensor lies, every claim of a header checked.
 //!
-//! Invariant: a [`Place`] lies within its file, overlaps no other and has exactly the bytes that its shape and type
+//! Invariant: a [`TensorPlace`] lies within its file, overlaps no other and has exactly the bytes that its shape and type
 //! need, so that whoever reads it can't fail. Files are mapped and only their headers are read. Called by
 //! `Checkpoint::open`.
 
@@ -22,17 +22,20 @@ use std::sync::Arc;
 /// The format's own limit on the length of a header, and ours on every JSON file.
 pub(super) const MAX_JSON_BYTES: u64 = 100_000_000;
 
+/// Where tensors lie, by their names.
+pub(super) type Places = BTreeMap<String, TensorPlace>;
+
 /// What the files hold.
 pub(super) struct Shards {
     /// All tensors, by name.
-    pub places: BTreeMap<String, Place>,
+    pub places: Places,
     /// A sentence about a file that was passed over.
     pub notice: Option<String>,
 }
 
 /// Where one tensor lies.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct TensorPlace {
     pub file: String,
     pub map: Arc<MappedFile>,
     pub dtype: Dtype,
@@ -141,7 +144,7 @@ pub(crate) fn shard_names(index: &Path) -> Result<Vec<String>> {
     Ok(BTreeSet::from_iter(homes(index)?.into_values()).into_iter().collect())
 }
 
-fn read_shards(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<Error>> {
+fn read_shards(dir: &Path) -> std::result::Result<Places, Vec<Error>> {
     let homes = homes(&dir.join(INDEX)).map_err(|err| vec![err])?;
     let (mut tensors, mut problems) = (BTreeMap::new(), Vec::new());
     for file in BTreeSet::from_iter(homes.values()) {
@@ -171,7 +174,7 @@ fn read_shards(dir: &Path) -> std::result::Result<BTreeMap<String, Place>, Vec<E
 }
 
 /// Adds the tensors of one file.
-fn read_shard(path: &Path, file: &File, tensors: &mut BTreeMap<String, Place>) -> Result<()> {
+fn read_shard(path: &Path, file: &File, tensors: &mut Places) -> Result<()> {
     let map = MappedFile::open(file).map_err(|e| fail(path, format!("cannot be read: {e}")))?;
     let map = Arc::new(map);
     let (header, data) = header(path, &map)?;
@@ -235,7 +238,7 @@ fn header<'m>(path: &Path, map: &'m MappedFile) -> Result<(&'m [u8], usize)> {
 }
 
 /// Checks one entry against its own shape and the file's length.
-fn place(path: &Path, map: &Arc<MappedFile>, data: usize, name: &str, entry: &RawValue) -> Result<Place> {
+fn place(path: &Path, map: &Arc<MappedFile>, data: usize, name: &str, entry: &RawValue) -> Result<TensorPlace> {
     let bad = |what: String| fail(path, format!("has tensor {} {what}", shown(name)));
     let entry: Entry = serde_json::from_str(entry.get())
         .map_err(|e| bad(format!("with a wrong entry ({e}), expected dtype, shape and data_offsets")))?;
@@ -259,7 +262,7 @@ fn place(path: &Path, map: &Arc<MappedFile>, data: usize, name: &str, entry: &Ra
     }
     // All are at most the length of the map, or have a product that is, or are the sizes of an empty tensor.
     let small = |n: u64| usize::try_from(n).map_err(|_| bad(format!("with the size {n}, which can't be addressed")));
-    Ok(Place {
+    Ok(TensorPlace {
         file: path.display().to_string(),
         map: Arc::clone(map),
         dtype,

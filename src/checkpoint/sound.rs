@@ -2,47 +2,43 @@
 //!
 //! Beginning, middle and end of each tensor are looked at, some pages of it: a file that has its length but not its data
 //! ends in zeros, over whole tensors as a rule. Every number of a matrix is looked at when it is packed. Called by
-//! `Checkpoint::inspect`.
+//! `Checkpoint`.
 
 use super::fault::fail;
-use super::shards::Place;
+use super::names::{EMBEDDING, OUTPUT};
+use super::shards::TensorPlace;
 use super::tensor::{Dtype, widen};
-use super::{Checkpoint, EMBEDDING, OUTPUT};
 use crate::error::Error;
 use std::path::Path;
 
 /// Bytes that are looked at in one place; smaller tensors are looked at wholly.
 const SAMPLE: usize = 16 << 10;
 
-impl Checkpoint {
-    /// At most one error for tensors of zeros, and one for numbers that are none.
-    pub(super) fn unsound(&self) -> Vec<Error> {
-        let (mut empty, mut broken) = (Vec::new(), Vec::new());
-        // What no model needs may be anything.
-        for (name, _) in self.tensors() {
-            let Some(place) = self.places.as_ref().and_then(|places| places.get(&name)) else { continue };
-            match Samples::of(place) {
-                samples if samples.are_zero(&name) => empty.push((place, name)),
-                samples if !samples.are_finite(place.dtype) => broken.push((place, name)),
-                _ => {}
-            }
+/// At most one error for tensors of zeros, and one for numbers that are none.
+pub fn problems<'p>(tensors: impl Iterator<Item = (&'p String, &'p TensorPlace)>) -> Vec<Error> {
+    let (mut empty, mut broken) = (Vec::new(), Vec::new());
+    for (name, place) in tensors {
+        match Samples::of(place) {
+            samples if samples.are_zero(name) => empty.push((place, name)),
+            samples if !samples.are_finite(place.dtype) => broken.push((place, name)),
+            _ => {}
         }
-        let problem = |found: Vec<(&Place, String)>, what: &str| {
-            let (place, name) = found.first()?;
-            let more = if found.len() > 1 { format!(", and {} more", found.len() - 1) } else { String::new() };
-            let advice = "the file is damaged or was not copied to its end; fetch it again";
-            Some(fail(Path::new(&place.file), format!("has {what} in tensor {name}{more}: {advice}")))
-        };
-        let zeros = problem(empty, "nothing but zeros");
-        zeros.into_iter().chain(problem(broken, "NaN or infinity")).collect()
     }
+    let problem = |found: Vec<(&TensorPlace, &String)>, what: &str| {
+        let (place, name) = found.first()?;
+        let more = if found.len() > 1 { format!(", and {} more", found.len() - 1) } else { String::new() };
+        let advice = "the file is damaged or was not copied to its end; fetch it again";
+        Some(fail(Path::new(&place.file), format!("has {what} in tensor {name}{more}: {advice}")))
+    };
+    let zeros = problem(empty, "nothing but zeros");
+    zeros.into_iter().chain(problem(broken, "NaN or infinity")).collect()
 }
 
 /// Beginning, middle and end of a tensor.
 struct Samples<'p>([&'p [u8]; 3]);
 
 impl<'p> Samples<'p> {
-    fn of(place: &'p Place) -> Self {
+    fn of(place: &'p TensorPlace) -> Self {
         let bytes = &place.map[place.start..place.start + place.bytes];
         let length = bytes.len().min(SAMPLE);
         // A sample is a whole number of any type's numbers, and begins with one.

@@ -6,6 +6,8 @@
 //! attention peaked, outlier channels and margins that spread, so that a wrong forward pass shows; scores mean nothing.
 //! Called by `Tensor::read_row`.
 
+use super::names::{EMBEDDING, NORM, OUTPUT, SCORE};
+
 /// 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Every 251st channel of a layer norm, from channel 7 on, is six times as large.
@@ -58,13 +60,13 @@ fn scale(name: &str, cols: usize) -> (f64, f64) {
     if name.ends_with("q_norm.weight") || name.ends_with("k_norm.weight") {
         return (1.75, 0.5);
     }
-    if name == "model.norm.weight" {
+    if name == NORM {
         return (2.0, 0.5);
     }
     if name.ends_with("layernorm.weight") {
         return (1.0, 0.4);
     }
-    if matches!(name, "model.embed_tokens.weight" | "lm_head.weight" | "score.weight") {
+    if matches!(name, EMBEDDING | OUTPUT | SCORE) {
         return (0.0, 0.03 * root3);
     }
     let residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");

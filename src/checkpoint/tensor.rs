@@ -44,7 +44,7 @@ impl fmt::Display for Dtype {
 /// A matrix, or a vector as one row; it keeps the file or the memory that it lies in.
 #[derive(Clone)]
 pub struct Tensor {
-    pub(super) source: Source,
+    pub(super) backing: Backing,
     pub(super) dtype: Dtype,
     pub(super) rows: usize,
     pub(super) cols: usize,
@@ -52,7 +52,7 @@ pub struct Tensor {
 
 /// Where the numbers come from.
 #[derive(Clone)]
-pub(super) enum Source {
+pub(super) enum Backing {
     Mapped { map: Arc<MappedFile>, start: usize },
     Owned(Arc<[u8]>),
     Synthetic(Synthetic),
@@ -76,16 +76,16 @@ impl Tensor {
 
     /// All rows as they are stored; `None` of a synthetic tensor, which is stored nowhere.
     pub(super) fn stored(&self) -> Option<&[u8]> {
-        match &self.source {
-            Source::Mapped { map, start } => Some(&map[*start..][..self.rows * self.cols * self.dtype.bytes()]),
-            Source::Owned(bytes) => Some(bytes),
-            Source::Synthetic(_) => None,
+        match &self.backing {
+            Backing::Mapped { map, start } => Some(&map[*start..][..self.rows * self.cols * self.dtype.bytes()]),
+            Backing::Owned(bytes) => Some(bytes),
+            Backing::Synthetic(_) => None,
         }
     }
 
-    /// A tensor of this shape and type whose rows, equal to these, come out of another source.
-    pub(super) fn from(&self, source: Source) -> Self {
-        Self { source, ..self.clone() }
+    /// A tensor of this shape and type whose rows, equal to these, stand elsewhere.
+    pub(super) fn from(&self, backing: Backing) -> Self {
+        Self { backing, ..self.clone() }
     }
 
     /// Bytes of memory that it takes, of this process or of a mapped file.
@@ -101,12 +101,12 @@ impl Tensor {
         assert!(row < self.rows, "row {row} of a tensor of {} rows", self.rows);
         assert_eq!(out.len(), self.cols, "length of a row");
         let size = self.dtype.bytes();
-        match &self.source {
-            Source::Mapped { .. } | Source::Owned(_) => {
+        match &self.backing {
+            Backing::Mapped { .. } | Backing::Owned(_) => {
                 let bytes = self.stored().expect("the rows are stored");
                 widen(&bytes[row * self.cols * size..][..self.cols * size], self.dtype, out);
             }
-            Source::Synthetic(weights) => {
+            Backing::Synthetic(weights) => {
                 weights.fill(row * self.cols, out);
                 match self.dtype {
                     Dtype::Bf16 => out.iter_mut().for_each(|x| *x = half::bf16::from_f32(*x).to_f32()),

@@ -3,7 +3,7 @@
 //! Invariant: the numbers are the checkpoint's, widened to f32. Which tokens make a head is not known here: [`crate::head`]
 //! says.
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, SCORE, SCORE_BIAS};
 use crate::error::Result;
 
 /// What makes a margin of the last hidden state.
@@ -18,8 +18,8 @@ pub struct LinearHead {
 impl LinearHead {
     /// `score.weight`, and `score.bias` if there is one.
     pub fn of_score(checkpoint: &Checkpoint, bias: bool) -> Result<Self> {
-        let weights = checkpoint.vector("score.weight", &[1, checkpoint.config().hidden_size])?;
-        let bias = if bias { checkpoint.vector("score.bias", &[1])?[0] } else { 0.0 };
+        let weights = checkpoint.vector(SCORE, &[1, checkpoint.config().hidden_size])?;
+        let bias = if bias { checkpoint.vector(SCORE_BIAS, &[1])?[0] } else { 0.0 };
         Ok(Self { weights, bias })
     }
 

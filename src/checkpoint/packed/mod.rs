@@ -19,7 +19,7 @@ pub use entry::{Entry, Kind, entries, remove, remove_idle_locks};
 
 use super::Checkpoint;
 use super::fault::fail;
-use super::tensor::{Source, Tensor};
+use super::tensor::{Backing, Tensor};
 use crate::error::{Error, Result};
 use crate::file::access;
 use crate::precision::Precision;
@@ -116,7 +116,7 @@ pub fn load(cpu: &Cpu, checkpoint: &Checkpoint, precision: Precision, cache: Opt
     let matrices = (0..shapes.len()).map(|i| pack(i).inspect(|_| progress.inc(1))).collect::<Result<_>>()?;
     progress.finish_and_clear();
     let embedding = match embedding.stored() {
-        Some(bytes) => embedding.from(Source::Owned(bytes.into())),
+        Some(bytes) => embedding.from(Backing::Owned(bytes.into())),
         None => embedding,
     };
     checkpoint.release();
@@ -363,7 +363,7 @@ impl<'a> PackedFile<'a> {
             return Err(stale("its weights are damaged"));
         }
         let embedding = match (self.embedding.stored(), spans.last()) {
-            (Some(_), Some((span, _))) => self.embedding.from(Source::Mapped { map: file.clone(), start: span.start }),
+            (Some(_), Some((span, _))) => self.embedding.from(Backing::Mapped { map: file.clone(), start: span.start }),
             _ => self.embedding.clone(),
         };
         let matrices = spans.iter().zip(self.shapes);
@@ -385,7 +385,7 @@ impl<'a> PackedFile<'a> {
     }
 
     fn fixed_words(&self) -> [u64; FIXED_WORDS] {
-        let fingerprint = self.checkpoint.fingerprint;
+        let fingerprint = self.checkpoint.fingerprint();
         let (high, low) = ((fingerprint >> 64) as u64, fingerprint as u64);
         [MAGIC, VERSION, NR as u64, high, low, self.source.len() as u64, self.shapes.len() as u64]
     }

@@ -144,6 +144,7 @@ def everything():
             Step("x86", f"{suites} x86", after=["faults"]),
             Step("aarch64", f"{suites} aarch64"),
             Step("fuzz", "fuzz/run.sh 30"),
+            Step("Miri", ".ci/miri"),
         ],
         [
             Step("environments", f"{suites} --prepare clients schemathesis deploy dependencies"),
@@ -153,7 +154,7 @@ def everything():
             *(Step(name, f"{suites} {name}") for name in ("offline", "proxies", "odd", "java", "clients", "schemathesis")),
             Step("containers", f"{suites} containers"),
             # What a server does under more work than it can do is told of a server that has the cores for itself.
-            Step("load", f"{suites} load", after=["benchmark", "fuzz"]),
+            Step("load", f"{suites} load", after=["benchmark", "Miri"]),
             Step("scale", f"{suites} scale pause=2.5"),
         ],
     ]

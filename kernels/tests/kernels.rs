@@ -9,6 +9,24 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+/// The ISAs to test: those named in `ONLY_ISA` (comma-separated) or, without it, all of this CPU, `with_variants` also without
+/// their VNNI. Those named in `REQUIRE_ISA` must be among this CPU's too: what is asked for is tested or an error.
+fn isas(with_variants: bool) -> Vec<Isa> {
+    let all = Isa::variants();
+    let named = |variable: &str| -> Vec<Isa> {
+        let names = std::env::var(variable).unwrap_or_default();
+        let isa = |name: &str| all.iter().copied().find(|isa| isa.name() == name);
+        let isa = |name| isa(name).unwrap_or_else(|| panic!("{variable} names {name}, this CPU has {all:?}"));
+        names.split(',').filter(|name| !name.is_empty()).map(isa).collect()
+    };
+    named("REQUIRE_ISA");
+    match named("ONLY_ISA") {
+        only if !only.is_empty() => only,
+        _ if with_variants => all,
+        _ => Isa::available(),
+    }
+}
+
 /// Every ISA with each of these numbers of threads.
 fn cpus(threads: &[usize]) -> Vec<Cpu> {
     on_threads(&isas(false), threads)
@@ -17,11 +35,6 @@ fn cpus(threads: &[usize]) -> Vec<Cpu> {
 /// Runs `case` on every ISA, with one thread and with three.
 fn on_every_cpu(case: impl Fn(&Cpu)) {
     cpus(&[1, 3]).iter().for_each(case);
-}
-
-/// Values that are bfloat16 too.
-fn short_noise(seed: u64, len: usize) -> Vec<f32> {
-    noise(seed, len).into_iter().map(bf16).collect()
 }
 
 fn matmul_of_noise(cpus: &[Cpu], m: usize, n: usize, k: usize) {

@@ -5,24 +5,7 @@
 //! strays shows. Values are in [-1, 1], which the tolerances count on.
 
 use ironrank_kernels::*;
-
-/// The ISAs to test: those named in `ONLY_ISA` (comma-separated) or, without it, all of this CPU, `with_variants` also without
-/// their VNNI. Those named in `REQUIRE_ISA` must be among this CPU's too: what is asked for is tested or an error.
-pub fn isas(with_variants: bool) -> Vec<Isa> {
-    let all = Isa::variants();
-    let named = |variable: &str| -> Vec<Isa> {
-        let names = std::env::var(variable).unwrap_or_default();
-        let isa = |name: &str| all.iter().copied().find(|isa| isa.name() == name);
-        let isa = |name| isa(name).unwrap_or_else(|| panic!("{variable} names {name}, this CPU has {all:?}"));
-        names.split(',').filter(|name| !name.is_empty()).map(isa).collect()
-    };
-    named("REQUIRE_ISA");
-    match named("ONLY_ISA") {
-        only if !only.is_empty() => only,
-        _ if with_variants => all,
-        _ => Isa::available(),
-    }
-}
+use std::fmt::Display;
 
 /// Each of these ISAs with each of these numbers of threads.
 pub fn on_threads(isas: &[Isa], threads: &[usize]) -> Vec<Cpu> {
@@ -60,6 +43,11 @@ pub fn bf16(x: f32) -> f32 {
     f32::from_bits(x.to_bits() & 0xFFFF_0000)
 }
 
+/// Such values that are bfloat16 too.
+pub fn short_noise(seed: u64, len: usize) -> Vec<f32> {
+    noise(seed, len).into_iter().map(bf16).collect()
+}
+
 /// The storages that hold these weights as they are.
 pub fn storages<'a>(weights: impl IntoIterator<Item = &'a f32>) -> &'static [Storage] {
     match weights.into_iter().all(|&w| bf16(w) == w) {
@@ -74,7 +62,7 @@ fn stored<'a>(cpus: &'a [Cpu], storages: &'a [Storage]) -> impl Iterator<Item = 
 }
 
 #[track_caller]
-pub fn assert_close(what: &str, cpu: &Cpu, got: f32, want: f64, tolerance: f64) {
+pub fn assert_close(what: impl Display, cpu: &Cpu, got: f32, want: f64, tolerance: f64) {
     let error = (f64::from(got) - want).abs();
     assert!(
         error <= tolerance,
@@ -93,7 +81,7 @@ pub fn check_matmul(cpus: &[Cpu], a: &[f32], w: &[f32], m: usize, n: usize, k: u
         let mut out = vec![f32::NAN; m * n];
         cpu.matmul(&a, &w, &mut out);
         for (&got, &want) in out.iter().zip(&want) {
-            assert_close(&format!("matmul {m}x{k}x{n}, {storage:?}"), cpu, got, want, tolerance);
+            assert_close(format_args!("matmul {m}x{k}x{n}, {storage:?}"), cpu, got, want, tolerance);
         }
         let mut sum = noise(3, m * n);
         let before = sum.clone();
@@ -117,7 +105,7 @@ pub fn check_gated(cpus: &[Cpu], x: &[f32], gate: &[f32], up: &[f32], [m, f, k]:
             for j in 0..f.next_multiple_of(NR) {
                 let want = if j < f { want[i * f + j] } else { 0.0 };
                 let tolerance = 1e-6 * (1.0 + want.abs()) * (k as f64).sqrt();
-                assert_close(&format!("silu(gate) * up, {storage:?}"), cpu, out.get(i, j), want, tolerance);
+                assert_close(format_args!("silu(gate) * up, {storage:?}"), cpu, out.get(i, j), want, tolerance);
             }
         }
     }
@@ -236,7 +224,7 @@ pub fn check_attention(cpus: &[Cpu], shape: AttentionShape, x: &Sequence, norm: 
     for cpu in cpus {
         let got = attention_batch(cpu, shape, &[x], norm, norm, usize::MAX / 2);
         for (got, want) in got[0].iter().flatten().zip(want.iter().flatten()) {
-            assert_close(&format!("attention {shape:?}, {} tokens", x.len), cpu, *got, *want, 3e-5);
+            assert_close(format_args!("attention {shape:?}, {} tokens", x.len), cpu, *got, *want, 3e-5);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The integer products: on every ISA, with and without VNNI, the integers and the sums of an exact twin, to the bit.
 
-use crate::checks::{isas, noise, on_threads};
+use crate::checks::{noise, on_threads};
+use crate::isas;
 use ironrank_kernels::*;
 
 /// The integer storages, each with its largest integer and the depth of a block.

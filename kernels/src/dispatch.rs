@@ -10,7 +10,7 @@ use crate::isa::neon::Neon;
 use crate::isa::portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{
-    avx::{Avx, Avx2},
+    avx::{Avx, Avx2, Vnni},
     avx512::Avx512,
     family,
     sse2::Sse2,
@@ -50,7 +50,7 @@ pub enum Isa {
     /// The baseline of x86-64.
     #[cfg(target_arch = "x86_64")]
     Sse2(Sse2),
-    /// The baseline of aarch64.
+    /// The baseline of aarch64, with SDOT or without.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
     /// Plain Rust, for every other target.
@@ -70,7 +70,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Some(Isa::Sse2(Sse2::BASELINE)),
             #[cfg(target_arch = "aarch64")]
-            Some(Isa::Neon(Neon::BASELINE)),
+            Some(Isa::Neon(Neon::detect())),
             Some(Isa::Portable(Portable)),
         ];
         found.into_iter().flatten().collect()
@@ -81,19 +81,40 @@ impl Isa {
         Self::available()[0]
     }
 
-    /// All of [`Isa::available`], and those with VNNI also without it.
+    /// All of [`Isa::available`], and those with VNNI or SDOT also without it. And AVX2 with the VNNI of AVX-512, which is
+    /// there for tests: what runs with AVX-VNNI runs on CPUs that have AVX-512's alone, in another encoding.
     pub fn variants() -> Vec<Isa> {
         let plain = |isa: Isa| Some(isa.same_bits()).filter(|plain| plain.name() != isa.name());
-        Self::available().into_iter().flat_map(|isa| [Some(isa), plain(isa)]).flatten().collect()
+        let variants = |isa: Isa| {
+            [
+                Some(isa),
+                #[cfg(target_arch = "x86_64")]
+                isa.with_evex(),
+                plain(isa),
+            ]
+        };
+        Self::available().into_iter().flat_map(variants).flatten().collect()
     }
 
-    /// The plainest instruction set whose kernels all give the same bits: this one without VNNI, which only sums integers.
+    /// AVX2 with the VNNI of AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    fn with_evex(self) -> Option<Isa> {
+        match self {
+            Isa::Avx2(s) => s.with_evex().map(Isa::Avx2),
+            _ => None,
+        }
+    }
+
+    /// The plainest instruction set whose kernels all give the same bits: this one without VNNI or SDOT, which only sum
+    /// integers.
     pub fn same_bits(self) -> Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(s) => Isa::Avx512(s.plain()),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(s) => Isa::Avx2(s.plain()),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(s) => Isa::Neon(s.plain()),
             other => other,
         }
     }
@@ -114,13 +135,17 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(s) if s.vnni() => "avx2-vnni",
+            Isa::Avx2(s) if s.vnni() == Vnni::Evex => "avx2-vnni-evex",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(s) if s.vnni() == Vnni::Vex => "avx2-vnni",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx(_) => "avx",
             #[cfg(target_arch = "x86_64")]
             Isa::Sse2(_) => "sse2",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(s) if s.dotprod() => "neon-dotprod",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => "neon",
             Isa::Portable(_) => "portable",
@@ -135,7 +160,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(s) => s.vnni(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(s) => s.vnni() || family::multiplies_i16_faster(),
+            Isa::Avx2(s) => s.vnni() != Vnni::None || family::multiplies_i16_faster(),
             // Its integers are of 128 bits, its floats of 256.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx(_) => false,

@@ -1,10 +1,10 @@
 """The whole workspace compiled for aarch64 from here, and the lints of the kernels, which alone depend on the CPU; kernels, whole models
 and the server run on emulated CPUs.
 
-cortex-a53 has NEON and nothing besides, max has all that qemu knows: atomics of its own, dot products, SVE. None of our kernels
-differs between them, so that the second runs one of the kernels' tests and the server. What is left out, since emulation takes 10 to 20
-times as long as a CPU: goldens of the 0.6B shape, and those of tests/it/golden.rs on tiny models but for the ones that are asked of the
-server here.
+cortex-a53 has NEON and nothing besides, max has all that qemu knows: atomics of its own, dot products, SVE. Of our kernels the products
+of bytes alone differ between them, by SDOT, so that the second runs the tests of integers, one of floats, and the server. What is left
+out, since emulation takes 10 to 20 times as long as a CPU: goldens of the 0.6B shape, and those of tests/it/golden.rs on tiny models but
+for the ones that are asked of the server here.
 """
 
 import os
@@ -28,10 +28,10 @@ def on(model, *env):
     return ["env", "-u", "REQUIRE_ISA", "-u", "ONLY_ISA", *env, "qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", "-cpu", model]
 
 
-def serves(model, binary):
+def serves(model, isa, binary):
     """Its scores."""
     server = start(f"{model}: the server starts", binary, *on(model))
-    logged(f"{model}: neon is chosen", server, "threads of neon$")
+    logged(f"{model}: {isa} is chosen", server, f"threads of {isa}$")
     scores = ask(f"{model}: the server answers", server)
     succeeds(f"{model}: goldens of a tiny model hold", goldens.hold, server)
     stop(f"{model}: the server leaves in order", server)
@@ -68,10 +68,11 @@ def emulated(native_binary, binary, kernels):
     for line in succeeds("the register tile stays in registers", tile.in_registers, kernels) or []:
         note(line)
     succeeds("cortex-a53: the kernels", some_pass, *on("cortex-a53", "ONLY_ISA=neon,portable"), kernels)
-    old = serves("cortex-a53", binary)
-    products = [*on("max", "ONLY_ISA=neon"), kernels, "--exact", "matmul_agrees_with_f64_at_any_size"]
-    succeeds("max: products of every size", some_pass, *products)
-    new = serves("max", binary)
+    old = serves("cortex-a53", "neon", binary)
+    # The integers of both have the bits of one exact twin.
+    products = [*on("max", "ONLY_ISA=neon-dotprod"), kernels, "integers::", "matmul_agrees_with_f64_at_any_size"]
+    succeeds("max: the kernels of integers, products of every size", some_pass, *products)
+    new = serves("max", "neon-dotprod", binary)
     check("scores are the same bits on both", old and old == new, (old, new))
     missing = [*on("cortex-a53", "REQUIRE_ISA=avx2"), kernels, "--exact", "matmul_of_nothing_is_nothing"]
     said = "REQUIRE_ISA names avx2, this CPU has [neon, portable]"

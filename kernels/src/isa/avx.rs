@@ -10,8 +10,18 @@ use std::arch::x86_64::*;
 /// Proof that the CPU has AVX, and with `FMA` also AVX2 and FMA.
 #[derive(Clone, Copy)]
 pub struct Ymm<const FMA: bool> {
-    /// Whether it has AVX-VNNI too, which only CPUs with AVX2 have.
-    vnni: bool,
+    /// What it has of VNNI too, which only CPUs with AVX2 have.
+    vnni: Vnni,
+}
+
+/// The 256-bit instructions of VNNI: the same ones in the encoding of AVX and in that of AVX-512.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vnni {
+    None,
+    /// AVX-VNNI.
+    Vex,
+    /// AVX512_VNNI with AVX-512 VL.
+    Evex,
 }
 
 /// AVX without FMA.
@@ -21,25 +31,31 @@ pub type Avx2 = Ymm<true>;
 
 impl Avx {
     pub(crate) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx").then_some(Ymm { vnni: false })
+        is_x86_feature_detected!("avx").then_some(Ymm { vnni: Vnni::None })
     }
 }
 
 impl Avx2 {
     pub(crate) fn detect() -> Option<Self> {
         let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        has.then(|| Ymm { vnni: is_x86_feature_detected!("avxvnni") })
+        has.then(|| Ymm { vnni: if is_x86_feature_detected!("avxvnni") { Vnni::Vex } else { Vnni::None } })
     }
 
-    /// The same without AVX-VNNI.
+    /// The same with VNNI of AVX-512, which this CPU must have: it runs on CPUs of today what others run with AVX-VNNI.
+    pub(crate) fn with_evex(self) -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl");
+        has.then_some(Ymm { vnni: Vnni::Evex })
+    }
+
+    /// The same without VNNI.
     pub(crate) fn plain(self) -> Self {
-        Ymm { vnni: false }
+        Ymm { vnni: Vnni::None }
     }
 }
 
 impl<const FMA: bool> Ymm<FMA> {
-    /// Whether AVX-VNNI is there, and used.
-    pub(crate) fn vnni(self) -> bool {
+    /// Which VNNI is there, and used.
+    pub(crate) fn vnni(self) -> Vnni {
         self.vnni
     }
 }
@@ -61,26 +77,30 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
 
     #[inline(always)]
     fn dot_i16(self, a: __m256i, b: __m256i, c: __m256i) -> __m256i {
-        // SAFETY: `self.vnni` proves AVX-VNNI; `FMA` AVX2; else `self` AVX.
+        // SAFETY: `self.vnni` proves VNNI in its encoding; `FMA` AVX2; else `self` AVX.
         unsafe {
-            if FMA && self.vnni {
-                vpdpwssd(a, b, c)
-            } else if FMA {
-                _mm256_add_epi32(c, _mm256_madd_epi16(a, b))
-            } else {
-                halves!(|a, b, c| _mm_add_epi32(c, _mm_madd_epi16(a, b)); a, b, c)
+            match self.vnni {
+                Vnni::Vex if FMA => vpdpwssd(a, b, c),
+                Vnni::Evex if FMA => vpdpwssd_evex(a, b, c),
+                _ if FMA => _mm256_add_epi32(c, _mm256_madd_epi16(a, b)),
+                _ => halves!(|a, b, c| _mm_add_epi32(c, _mm_madd_epi16(a, b)); a, b, c),
             }
         }
     }
     #[inline(always)]
     fn bytes(self) -> Option<ByteProduct> {
-        self.vnni.then_some(ByteProduct::Offset)
+        (self.vnni != Vnni::None).then_some(ByteProduct::Offset)
     }
     #[inline(always)]
     fn dot_i8(self, a: __m256i, b: __m256i, c: __m256i) -> __m256i {
-        assert!(self.vnni, "bytes are multiplied with AVX-VNNI");
-        // SAFETY: `self.vnni` proves AVX-VNNI.
-        unsafe { vpdpbusd(a, b, c) }
+        // SAFETY: `self.vnni` proves VNNI in its encoding.
+        unsafe {
+            match self.vnni {
+                Vnni::Vex => vpdpbusd(a, b, c),
+                Vnni::Evex => vpdpbusd_evex(a, b, c),
+                Vnni::None => panic!("bytes are multiplied with VNNI"),
+            }
+        }
     }
     #[inline(always)]
     fn widen_i8(self, x: __m256i) -> [__m256i; 2] {
@@ -152,16 +172,16 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
     }
 }
 
-/// An instruction of AVX-VNNI, as such: kernels are compiled for all CPUs with AVX2, and its intrinsic would be a call there.
+/// An instruction of VNNI, as such: kernels are compiled for all CPUs with AVX2, and its intrinsic would be a call there.
 macro_rules! vnni {
-    ($name:ident) => {
+    ($name:ident: $instruction:literal) => {
         #[inline]
         #[target_feature(enable = "avx2")]
         unsafe fn $name(a: __m256i, b: __m256i, mut c: __m256i) -> __m256i {
-            // SAFETY: the caller promises AVX-VNNI; it touches registers alone.
+            // SAFETY: the caller promises VNNI in this encoding; it touches registers alone.
             unsafe {
                 asm!(
-                    concat!("{{vex}} ", stringify!($name), " {}, {}, {}"),
+                    concat!($instruction, " {}, {}, {}"),
                     inout(ymm_reg) c, in(ymm_reg) a, in(ymm_reg) b,
                     options(pure, nomem, nostack, preserves_flags)
                 );
@@ -170,5 +190,7 @@ macro_rules! vnni {
         }
     };
 }
-vnni!(vpdpwssd);
-vnni!(vpdpbusd);
+vnni!(vpdpwssd: "{{vex}} vpdpwssd");
+vnni!(vpdpbusd: "{{vex}} vpdpbusd");
+vnni!(vpdpwssd_evex: "{{evex}} vpdpwssd");
+vnni!(vpdpbusd_evex: "{{evex}} vpdpbusd");

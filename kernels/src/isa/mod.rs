@@ -143,4 +143,7 @@ pub trait Simd: Copy + Send + Sync {
 pub enum ByteProduct {
     /// As u8: 128 is added to each, and 128 times the sum of the right operand's is too much (VPDPBUSD).
     Offset,
+    /// As i8, like the right operand's (SDOT).
+    #[cfg(target_arch = "aarch64")]
+    Signed,
 }

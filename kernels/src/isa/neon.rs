@@ -1,15 +1,30 @@
 //! NEON, the baseline of aarch64: 4 lanes, 32 registers.
 
-use super::Simd;
+use super::{ByteProduct, Simd};
 use std::arch::aarch64::*;
-use std::arch::asm;
+use std::arch::{asm, is_aarch64_feature_detected};
 
-/// NEON is part of aarch64: no detection is needed.
+/// NEON itself is part of aarch64: no detection is needed.
 #[derive(Clone, Copy)]
-pub struct Neon(());
+pub struct Neon {
+    /// Whether it has SDOT too (FEAT_DotProd).
+    dotprod: bool,
+}
 
 impl Neon {
-    pub(crate) const BASELINE: Self = Self(());
+    pub(crate) fn detect() -> Self {
+        Self { dotprod: is_aarch64_feature_detected!("dotprod") }
+    }
+
+    /// Whether SDOT is there, and used.
+    pub(crate) fn dotprod(self) -> bool {
+        self.dotprod
+    }
+
+    /// The same without SDOT.
+    pub(crate) fn plain(self) -> Self {
+        Self { dotprod: false }
+    }
 }
 
 impl Simd for Neon {
@@ -21,10 +36,19 @@ impl Simd for Neon {
     fn dot_i16(self, a: int32x4_t, b: int32x4_t, c: int32x4_t) -> int32x4_t {
         // SAFETY: NEON is part of aarch64.
         unsafe {
-            let (a, b) = (vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
-            let (low, high) = (vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b));
-            vaddq_s32(c, vpaddq_s32(low, high))
+            let c = vmlal_s16(c, vmovn_s32(a), vmovn_s32(b));
+            vmlal_s16(c, vshrn_n_s32::<16>(a), vshrn_n_s32::<16>(b))
         }
+    }
+    #[inline(always)]
+    fn bytes(self) -> Option<ByteProduct> {
+        self.dotprod.then_some(ByteProduct::Signed)
+    }
+    #[inline(always)]
+    fn dot_i8(self, a: int32x4_t, b: int32x4_t, c: int32x4_t) -> int32x4_t {
+        assert!(self.dotprod, "bytes are multiplied with SDOT");
+        // SAFETY: `self.dotprod` proves SDOT.
+        unsafe { sdot(a, b, c) }
     }
     #[inline(always)]
     fn widen_i8(self, x: int32x4_t) -> [int32x4_t; 2] {
@@ -100,4 +124,20 @@ impl Simd for Neon {
         // SAFETY: NEON is part of aarch64; the caller promises four values to read.
         unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vld1_u16(p)))) }
     }
+}
+
+/// SDOT as such: its intrinsic is not stable.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn sdot(a: int32x4_t, b: int32x4_t, mut c: int32x4_t) -> int32x4_t {
+    // SAFETY: the caller promises SDOT; it touches registers alone.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {:v}.4s, {:v}.16b, {:v}.16b",
+            inout(vreg) c, in(vreg) a, in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    c
 }

@@ -39,6 +39,8 @@ impl Storage {
             (Self::F32 | Self::Bf16, _) => None,
             (Self::I16, _) => Some(Scheme::I16),
             (Self::I8, Some(ByteProduct::Offset)) => Some(Scheme::I8_OFFSET),
+            #[cfg(target_arch = "aarch64")]
+            (Self::I8, Some(ByteProduct::Signed)) => Some(Scheme::I8),
             (Self::I8, None) => Some(Scheme::I8_WIDENED),
         }
     }

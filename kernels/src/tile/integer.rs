@@ -26,6 +26,32 @@ pub trait IntegerTile: Tile<F32> {
         // SAFETY: as the caller promises.
         unsafe { block::<Self, R, C, BYTES>(self, at) }
     }
+
+    /// One step of the depth of such a block: the products of the words at `a` and `b`, added to `sums`. A function and not
+    /// a closure: closures do not inherit the target features and stay calls.
+    ///
+    /// # Safety
+    /// `R` words are readable at `a`, and `LANES` at each of the `C` registers of columns at `b`; `bytes` allows `BYTES`.
+    #[inline(always)]
+    unsafe fn products<const R: usize, const C: usize, const BYTES: bool>(
+        self,
+        a: *const i32,
+        b: *const f32,
+        sums: &mut [[Self::I; C]; R],
+    ) {
+        let mut columns = [self.splat_word(0); C];
+        for (j, column) in columns.iter_mut().enumerate() {
+            // SAFETY: the caller promises the columns.
+            *column = unsafe { self.words(self.load_ptr(b.add(j * Self::LANES))) };
+        }
+        for (i, row) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller promises `R` words.
+            let x = self.splat_word(unsafe { *a.add(i) });
+            for (sum, column) in row.iter_mut().zip(columns) {
+                *sum = if BYTES { self.dot_i8(x, column, *sum) } else { self.dot_i16(x, column, *sum) };
+            }
+        }
+    }
 }
 
 /// `c[i][j] (+)= sum_b scale_a[b][i] * scale_b[b][j] * (sum of a[b]'s row i times b[b]'s column j)` for `i < rows` and
@@ -176,12 +202,16 @@ pub(super) unsafe fn block<S: IntegerTile, const R: usize, const C: usize, const
     for _ in 0..at.words / 4 {
         s.prefetch_l2(ahead.cast());
         ahead = ahead.wrapping_byte_add(at.ahead_step);
-        for _ in 0..4 {
-            // SAFETY: the caller promises the words of this step.
-            unsafe { step::<S, R, C, BYTES>(s, a, b, &mut sums) };
-            a = a.wrapping_add(S::MR);
-            b = b.wrapping_add(NR);
+        // Written out, since the compiler need not unroll a loop.
+        macro_rules! steps {
+            ($($p:literal),*) => {
+                // SAFETY: the caller promises the words of these steps.
+                $(unsafe { s.products::<R, C, BYTES>(a.wrapping_add($p * S::MR), b.wrapping_add($p * NR), &mut sums) };)*
+            };
         }
+        steps!(0, 1, 2, 3);
+        a = a.wrapping_add(4 * S::MR);
+        b = b.wrapping_add(4 * NR);
     }
     for (i, row) in sums.into_iter().enumerate() {
         for (j, sum) in row.into_iter().enumerate() {
@@ -192,31 +222,6 @@ pub(super) unsafe fn block<S: IntegerTile, const R: usize, const C: usize, const
                 let sum = s.to_f32(sum);
                 s.store_ptr(if at.add { s.mul_add(sum, scale, s.load_ptr(out)) } else { s.mul(sum, scale) }, out);
             }
-        }
-    }
-}
-
-/// One step of the depth. A function and not a closure: closures do not inherit the target features and stay calls.
-///
-/// # Safety
-/// `R` words are readable at `a`, and `LANES` at each of the `C` registers of columns at `b`.
-#[inline(always)]
-unsafe fn step<S: IntegerTile, const R: usize, const C: usize, const BYTES: bool>(
-    s: S,
-    a: *const i32,
-    b: *const f32,
-    sums: &mut [[S::I; C]; R],
-) {
-    let mut columns = [s.splat_word(0); C];
-    for (j, column) in columns.iter_mut().enumerate() {
-        // SAFETY: the caller promises the columns.
-        *column = unsafe { s.words(s.load_ptr(b.add(j * S::LANES))) };
-    }
-    for (i, row) in sums.iter_mut().enumerate() {
-        // SAFETY: the caller promises `R` words.
-        let x = s.splat_word(unsafe { *a.add(i) });
-        for (sum, column) in row.iter_mut().zip(columns) {
-            *sum = if BYTES { s.dot_i8(x, column, *sum) } else { s.dot_i16(x, column, *sum) };
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::NR;
 use super::integer::{Block, IntegerTile};
 use crate::isa::Simd;
-use crate::isa::avx::Ymm;
+use crate::isa::avx::{Vnni, Ymm};
 use crate::isa::avx512::Avx512;
 use crate::isa::sse2::Sse2;
 
@@ -29,12 +29,14 @@ impl IntegerTile for Avx512 {
 impl<const FMA: bool> IntegerTile for Ymm<FMA> {
     #[inline(always)]
     unsafe fn block<const R: usize, const C: usize, const BYTES: bool>(self, at: &Block) {
-        // SAFETY: the caller promises what `at` says; `FMA` proves AVX2 and FMA, and `self` AVX-VNNI where it says so.
+        // SAFETY: the caller promises what `at` says; `FMA` proves AVX2 and FMA, and `self` VNNI in the encoding that it says.
         unsafe {
-            match (R, C, BYTES) {
-                (6, 2, true) if FMA && self.bytes().is_some() => block_6x16_bytes(at),
-                (6, 2, false) if FMA && self.vnni() => block_6x16_vnni(at),
-                (6, 2, false) if FMA => block_6x16(at),
+            match (R, C, BYTES, self.vnni()) {
+                (6, 2, true, Vnni::Vex) if FMA => block_6x16_bytes(at),
+                (6, 2, true, Vnni::Evex) if FMA => block_6x16_bytes_evex(at),
+                (6, 2, false, Vnni::Vex) if FMA => block_6x16_vnni(at),
+                (6, 2, false, Vnni::Evex) if FMA => block_6x16_vnni_evex(at),
+                (6, 2, false, Vnni::None) if FMA => block_6x16(at),
                 _ => super::integer::block::<Self, R, C, BYTES>(self, at),
             }
         }
@@ -357,4 +359,22 @@ ymm_block! {
     /// What [`IntegerTile::block`] asks for, and FMA and AVX-VNNI.
     #[target_feature(enable = "avx2,fma,avxvnni")]
     fn block_6x16_bytes, start [ymm_start!(integers)], row ymm_row!("{{vex}} vpdpbusd")
+}
+
+ymm_block! {
+    /// The full tile of words of two i16, with VNNI of AVX-512.
+    ///
+    /// # Safety
+    /// What [`IntegerTile::block`] asks for, and FMA, AVX512_VNNI and AVX-512 VL.
+    #[target_feature(enable = "avx2,fma,avx512vnni,avx512vl")]
+    fn block_6x16_vnni_evex, start [ymm_start!(zeros)], row ymm_row!("{{evex}} vpdpwssd")
+}
+
+ymm_block! {
+    /// The full tile of words of four i8, with VNNI of AVX-512.
+    ///
+    /// # Safety
+    /// What [`IntegerTile::block`] asks for, and FMA, AVX512_VNNI and AVX-512 VL.
+    #[target_feature(enable = "avx2,fma,avx512vnni,avx512vl")]
+    fn block_6x16_bytes_evex, start [ymm_start!(integers)], row ymm_row!("{{evex}} vpdpbusd")
 }

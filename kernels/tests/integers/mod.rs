@@ -1,4 +1,4 @@
-//! The integer products: on every ISA, with and without VNNI, the integers and the sums of an exact twin, to the bit.
+//! The integer products: on every ISA, with and without VNNI or SDOT, the integers and the sums of an exact twin, to the bit.
 
 use crate::checks::{noise, on_threads};
 use crate::isas;
@@ -14,7 +14,7 @@ fn cpus(threads: &[usize]) -> Vec<Cpu> {
 /// Whether a multiply-add of this ISA rounds once.
 fn is_fused(cpu: &Cpu) -> bool {
     match cpu.isa().name() {
-        "avx512-vnni" | "avx512" | "avx2-vnni" | "avx2" | "neon" => true,
+        "avx512-vnni" | "avx512" | "avx2-vnni" | "avx2-vnni-evex" | "avx2" | "neon-dotprod" | "neon" => true,
         "avx" | "sse2" | "portable" => false,
         name => panic!("does {name} fuse?"),
     }

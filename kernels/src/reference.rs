@@ -6,14 +6,25 @@ pub fn matmul(a: &[f32], w: &[f32], m: usize, n: usize, k: usize) -> Vec<f64> {
     (0..m * n).map(|ij| (0..k).map(|p| at(a, ij / n, p) * at(w, ij % n, p)).sum()).collect()
 }
 
-/// The same of integers, to the bit: both sides become integers of at most `limit` in blocks of the depth, block after block
-/// their exact sum times the product of its scales is added in f32, `fused` with one rounding or else with two.
-pub fn matmul_integers(a: &[f32], w: &[f32], [m, n, k]: [usize; 3], [limit, block]: [u16; 2], fused: bool) -> Vec<f32> {
+/// How numbers become integers.
+#[derive(Clone, Copy)]
+pub struct Integers {
+    /// The largest.
+    pub limit: u16,
+    /// Depth of a block.
+    pub block: usize,
+    /// Whether a block's values are mixed by sixteens before they are rounded.
+    pub mixed: bool,
+}
+
+/// The same of integers, to the bit: both sides become integers in blocks of the depth, block after block their exact sum
+/// times the product of its scales is added in f32, `fused` with one rounding or else with two.
+pub fn matmul_integers(a: &[f32], w: &[f32], [m, n, k]: [usize; 3], integers: Integers, fused: bool) -> Vec<f32> {
     let quantized = |x: &[f32]| -> Vec<(f32, Vec<i64>)> {
-        let blocks = x.chunks(k.max(1)).flat_map(|row| row.chunks(block.into()));
-        blocks.map(|block| quantize(block, limit)).collect()
+        let blocks = x.chunks(k.max(1)).flat_map(|row| row.chunks(integers.block));
+        blocks.map(|block| quantize(block, integers)).collect()
     };
-    let (a, w, blocks) = (quantized(a), quantized(w), k.div_ceil(block.into()));
+    let (a, w, blocks) = (quantized(a), quantized(w), k.div_ceil(integers.block));
     let element = |i: usize, j: usize| {
         let mut sum = 0.0_f32;
         for (b, ((x, a), (y, w))) in a[i * blocks..][..blocks].iter().zip(&w[j * blocks..][..blocks]).enumerate() {
@@ -29,15 +40,32 @@ pub fn matmul_integers(a: &[f32], w: &[f32], [m, n, k]: [usize; 3], [limit, bloc
     (0..m * n).map(|ij| element(ij / n, ij % n)).collect()
 }
 
-/// A block's scale and its integers, the largest of magnitude `limit`.
-pub fn quantize(block: &[f32], limit: u16) -> (f32, Vec<i64>) {
-    let largest = block.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+/// A block's scale and its integers.
+fn quantize(block: &[f32], Integers { limit, mixed, .. }: Integers) -> (f32, Vec<i64>) {
+    let values = if mixed { mix(block) } else { block.to_vec() };
+    let largest = values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     let scale = largest / f32::from(limit);
     if scale < f32::MIN_POSITIVE {
-        return (0.0, vec![0; block.len()]);
+        return (0.0, vec![0; values.len()]);
     }
     let inverse = 1.0 / scale;
-    (scale, block.iter().map(|x| (x * inverse).round_ties_even() as i64).collect())
+    let integers = values.iter().map(|x| (x * inverse).round_ties_even() as i64).collect();
+    (if mixed { scale / 4.0 } else { scale }, integers)
+}
+
+/// A block, filled up with zeros, its values `j`, `j + n / 16` and so on mixed by the Walsh-Hadamard transform.
+fn mix(block: &[f32]) -> Vec<f32> {
+    let mut x = block.to_vec();
+    x.resize(block.len().next_multiple_of(16), 0.0);
+    let n = x.len() / 16;
+    for bit in [1, 2, 4, 8] {
+        let mixed = |i: usize| {
+            let other = x[(i / n ^ bit) * n + i % n];
+            if i / n & bit == 0 { x[i] + other } else { other - x[i] }
+        };
+        x = (0..x.len()).map(mixed).collect();
+    }
+    x
 }
 
 /// `x / sqrt(mean(x^2) + eps) * weight` of one vector.

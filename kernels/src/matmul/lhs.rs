@@ -68,7 +68,7 @@ impl Lhs {
         (self.data.len() + self.floats.len()) * size_of::<f32>()
     }
 
-    /// The value at (`row`, `p`), for tests.
+    /// The value at (`row`, `p`), for tests; of integers of 8 bits, one of the mixed values (see `quantize`).
     pub fn get(&self, row: usize, p: usize) -> f32 {
         assert!(row < self.rows && p < self.k);
         let Layout { mr, scheme } = self.layout;

@@ -4,8 +4,11 @@ use crate::checks::{noise, on_threads};
 use crate::isas;
 use ironrank_kernels::*;
 
-/// The integer storages, each with its largest integer and the depth of a block.
-const STORAGES: [(Storage, [u16; 2]); 2] = [(Storage::I16, [2047, 256]), (Storage::I8, [127, 128])];
+/// The integer storages.
+const STORAGES: [(Storage, reference::Integers); 2] = [
+    (Storage::I16, reference::Integers { limit: 2047, block: 256, mixed: false }),
+    (Storage::I8, reference::Integers { limit: 127, block: 128, mixed: true }),
+];
 
 fn cpus(threads: &[usize]) -> Vec<Cpu> {
     on_threads(&isas(true), threads)
@@ -75,12 +78,15 @@ fn products_are_those_of_exact_integers_to_the_bit() {
 fn sums_of_the_largest_integers_do_not_overflow() {
     let (m, n, k) = (13, 33, 520);
     for sign in [1.0, -1.0] {
-        let (x, w) = (vec![3.0; m * k], vec![sign * 0.25; n * k]);
-        for (storage, _) in STORAGES {
+        for (storage, integers) in STORAGES {
+            // What is all the same when it is mixed: the first of sixteen.
+            let value = |p: usize, x: f32| if integers.mixed && p % integers.block >= 8 { 0.0 } else { x };
+            let x: Vec<f32> = (0..m * k).map(|i| value(i % k, 3.0)).collect();
+            let w: Vec<f32> = (0..n * k).map(|i| value(i % k, sign * 0.25)).collect();
             for cpu in &cpus(&[1]) {
                 let mut out = vec![f32::NAN; m * n];
                 cpu.matmul(&lhs(cpu, storage, &x, k), &weights(cpu, storage, &w, n, k), &mut out);
-                let want = sign * 0.75 * k as f32;
+                let want = sign * 0.75 * x[..k].iter().filter(|x| **x != 0.0).count() as f32;
                 assert!(
                     out.iter().all(|x| (x / want - 1.0).abs() < 1e-6),
                     "{storage:?} on {:?}: {}",
@@ -120,7 +126,7 @@ fn what_is_not_finite_stays_so_and_spoils_its_row_alone() {
 fn a_block_too_small_for_a_scale_is_zeros() {
     for cpu in &cpus(&[1]) {
         for (storage, _) in STORAGES {
-            let x = [1e-37_f32, -3e-38, 1e-45, 0.0].repeat(16);
+            let x = [1e-38_f32, -3e-39, 1e-45, 0.0].repeat(16);
             let (a, b) = (lhs(cpu, storage, &x, 64), weights(cpu, storage, &noise(2, 64 * 5), 5, 64));
             let mut out = vec![f32::NAN; 5];
             cpu.matmul(&a, &b, &mut out);
@@ -201,16 +207,14 @@ fn norms_attention_and_the_gated_product_make_integers_of_their_results_in_f32()
                     })
                     .collect();
                 assert_eq!(rows_of(&gated), want, "{storage:?}, {f} outputs on {:?}", cpu.isa());
-                let twin = gated_twin(&rows_of(&integers), &gate, &up, [m, f, k]);
-                let error: f64 = want
-                    .chunks(f.next_multiple_of(NR))
-                    .zip(twin.chunks(f))
-                    .map(|(got, want)| {
-                        got.iter().zip(want).map(|(got, want)| (f64::from(*got) - want).powi(2)).sum::<f64>()
-                    })
-                    .sum();
+                let twin = gated_twin(&rows_of(&floats), &gate, &up, [m, f, k]);
+                // Its own values, whatever was done to them, are those of a product with the identity.
+                let unit = |row: usize, out: &mut [f32]| (0..out.len()).for_each(|p| out[p] = f32::from(p == row));
+                let mut values = vec![0.0; m * f];
+                cpu.matmul(&gated, &Weights::pack(cpu, storage, gated.k(), f, unit), &mut values);
+                let error: f64 = values.iter().zip(&twin).map(|(got, want)| (f64::from(*got) - want).powi(2)).sum();
                 let size: f64 = twin.iter().map(|x| x * x).sum();
-                let limit = if storage == Storage::I16 { 1e-3 } else { 2e-2 };
+                let limit = if storage == Storage::I16 { 2e-3 } else { 3e-2 };
                 assert!(
                     (error / size).sqrt() < limit,
                     "{storage:?}, {f}: {} on {:?}",

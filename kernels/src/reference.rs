@@ -17,6 +17,13 @@ pub struct Integers {
     pub mixed: bool,
 }
 
+impl Integers {
+    /// Those of [`crate::Storage::I16`].
+    pub const I16: Self = Self { limit: 2047, block: 256, mixed: false };
+    /// Those of [`crate::Storage::I8`].
+    pub const I8: Self = Self { limit: 127, block: 128, mixed: true };
+}
+
 /// The same of integers, to the bit: both sides become integers in blocks of the depth, block after block their exact sum
 /// times the product of its scales is added in f32, `fused` with one rounding or else with two.
 pub fn matmul_integers(a: &[f32], w: &[f32], [m, n, k]: [usize; 3], integers: Integers, fused: bool) -> Vec<f32> {
@@ -60,8 +67,8 @@ fn mix(block: &[f32]) -> Vec<f32> {
     let n = x.len() / 16;
     for bit in [1, 2, 4, 8] {
         let mixed = |i: usize| {
-            let other = x[(i / n ^ bit) * n + i % n];
-            if i / n & bit == 0 { x[i] + other } else { other - x[i] }
+            let other = x[((i / n) ^ bit) * n + i % n];
+            if (i / n) & bit == 0 { x[i] + other } else { other - x[i] }
         };
         x = (0..x.len()).map(mixed).collect();
     }

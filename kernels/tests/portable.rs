@@ -31,7 +31,7 @@ fn gated_products() {
 
 #[test]
 fn products_of_integers() {
-    let (i16, i8) = ((Storage::I16, [2047, 256]), (Storage::I8, [127, 128]));
+    let (i16, i8) = ((Storage::I16, reference::Integers::I16), (Storage::I8, reference::Integers::I8));
     // Two panels; a block of the depth and a part of one.
     for ((storage, scheme), [m, n, k]) in [(i16, [5, 33, 3]), (i8, [5, 33, 3]), (i8, [1, 1, 129])] {
         let (x, w) = (noise(1, m * k), noise(2, n * k));

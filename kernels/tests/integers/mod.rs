@@ -5,10 +5,8 @@ use crate::isas;
 use ironrank_kernels::*;
 
 /// The integer storages.
-const STORAGES: [(Storage, reference::Integers); 2] = [
-    (Storage::I16, reference::Integers { limit: 2047, block: 256, mixed: false }),
-    (Storage::I8, reference::Integers { limit: 127, block: 128, mixed: true }),
-];
+const STORAGES: [(Storage, reference::Integers); 2] =
+    [(Storage::I16, reference::Integers::I16), (Storage::I8, reference::Integers::I8)];
 
 fn cpus(threads: &[usize]) -> Vec<Cpu> {
     on_threads(&isas(true), threads)

@@ -17,7 +17,8 @@ from harness import ROOT, need, not_run, output, succeeds, tiny_model
 from . import goldens
 from .subjects import ask, executable, fails_with, logged, same_scores, some_pass, start, stop
 
-# Every kernel with every instruction set that is new on the CPU; the first is the one that is chosen.
+# Every kernel, of floats and of integers, with every instruction set that is new on the CPU; the first is the one that is chosen. The
+# longest test of integers takes ten seconds.
 KERNELS = {"Nehalem": ["sse2", "portable"], "SandyBridge": ["avx"], "Haswell": ["avx2"]}
 # CPUs that add what other code than the kernels looks for (float16 conversion, BMI), or that take away what it might take for granted
 # (SSE3, AVX2 beside FMA).

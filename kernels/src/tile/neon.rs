@@ -25,64 +25,62 @@ impl IntegerTile for Neon {
     ) {
         let (fours, rest) = sums.as_chunks_mut::<4>();
         let tail = a.wrapping_add(4 * fours.len());
+        assert!(C == 2, "a tile of {C} registers of columns");
         // SAFETY: NEON is part of aarch64, and the caller promises SDOT for bytes, the columns, and `R` words at `a`.
         unsafe {
-            let mut columns = [Column::<BYTES>::of(vdupq_n_s32(0)); C];
-            for (j, column) in columns.iter_mut().enumerate() {
-                *column = Column::of(vld1q_s32(b.cast::<i32>().add(4 * j)));
-            }
+            let columns = Columns::<BYTES>::of(vld1q_s32(b.cast()), vld1q_s32(b.cast::<i32>().add(4)));
             for (i, rows) in fours.iter_mut().enumerate() {
                 let x = vld1q_s32(a.add(4 * i));
-                for (j, column) in columns.into_iter().enumerate() {
-                    rows[0][j] = column.times::<0, 0, 1>(x, rows[0][j]);
-                    rows[1][j] = column.times::<1, 2, 3>(x, rows[1][j]);
-                    rows[2][j] = column.times::<2, 4, 5>(x, rows[2][j]);
-                    rows[3][j] = column.times::<3, 6, 7>(x, rows[3][j]);
-                }
+                columns.times::<0, 0, 1, C>(x, &mut rows[0]);
+                columns.times::<1, 2, 3, C>(x, &mut rows[1]);
+                columns.times::<2, 4, 5, C>(x, &mut rows[2]);
+                columns.times::<3, 6, 7, C>(x, &mut rows[3]);
             }
             for (i, row) in rest.iter_mut().enumerate() {
-                let x = vld1q_dup_s32(tail.add(i));
-                for (sum, column) in row.iter_mut().zip(columns) {
-                    *sum = column.times::<0, 0, 1>(x, *sum);
-                }
+                columns.times::<0, 0, 1, C>(vld1q_dup_s32(tail.add(i)), row);
             }
         }
     }
 }
 
-/// Words of columns, of bytes as they are, else by their lower and their upper halves.
+/// The words of two registers of columns: of bytes as they are, of i16 the lower halves of both and then the upper ones.
 #[derive(Clone, Copy)]
-struct Column<const BYTES: bool> {
-    words: int32x4_t,
-    low: int16x4_t,
-    high: int16x4_t,
-}
+struct Columns<const BYTES: bool>(int32x4_t, int32x4_t);
 
-impl<const BYTES: bool> Column<BYTES> {
+impl<const BYTES: bool> Columns<BYTES> {
     #[inline(always)]
-    fn of(words: int32x4_t) -> Self {
+    fn of(x: int32x4_t, y: int32x4_t) -> Self {
+        if BYTES {
+            return Self(x, y);
+        }
         // SAFETY: NEON is part of aarch64.
-        unsafe { Self { words, low: vmovn_s32(words), high: vshrn_n_s32::<16>(words) } }
+        unsafe {
+            let (x, y) = (vreinterpretq_s16_s32(x), vreinterpretq_s16_s32(y));
+            Self(vreinterpretq_s32_s16(vuzp1q_s16(x, y)), vreinterpretq_s32_s16(vuzp2q_s16(x, y)))
+        }
     }
 
-    /// `sum` and the products of these words by word `LANE` of `x`, whose halves are `LOW` and `HIGH`. The instructions as
+    /// Adds their products by word `LANE` of `x`, whose halves are `LOW` and `HIGH`, to the sums of a row. The instructions as
     /// such: the intrinsic of SDOT is not stable, and of two SMLAL the compiler makes SMULL, SMLAL and an addition.
     ///
     /// # Safety
     /// The CPU has SDOT, if `BYTES`.
     #[inline(always)]
-    unsafe fn times<const LANE: i32, const LOW: i32, const HIGH: i32>(
+    unsafe fn times<const LANE: i32, const LOW: i32, const HIGH: i32, const C: usize>(
         self,
         x: int32x4_t,
-        mut sum: int32x4_t,
-    ) -> int32x4_t {
+        row: &mut [int32x4_t; C],
+    ) {
+        let (mut sum, mut other) = (row[0], row[1]);
         if BYTES {
             // SAFETY: the caller promises SDOT; it touches registers alone.
             unsafe {
                 asm!(
                     ".arch_extension dotprod",
-                    "sdot {:v}.4s, {:v}.16b, {:v}.4b[{}]",
-                    inout(vreg) sum, in(vreg) self.words, in(vreg) x, const LANE,
+                    "sdot {sum:v}.4s, {a:v}.16b, {x:v}.4b[{lane}]",
+                    "sdot {other:v}.4s, {b:v}.16b, {x:v}.4b[{lane}]",
+                    sum = inout(vreg) sum, other = inout(vreg) other, a = in(vreg) self.0, b = in(vreg) self.1,
+                    x = in(vreg) x, lane = const LANE,
                     options(pure, nomem, nostack, preserves_flags)
                 );
             }
@@ -90,15 +88,17 @@ impl<const BYTES: bool> Column<BYTES> {
             // SAFETY: NEON is part of aarch64; registers alone are touched.
             unsafe {
                 asm!(
-                    "smlal {sum:v}.4s, {low:v}.4h, {x:v}.h[{LOW}]",
-                    "smlal {sum:v}.4s, {high:v}.4h, {x:v}.h[{HIGH}]",
-                    sum = inout(vreg) sum, low = in(vreg) self.low, high = in(vreg) self.high, x = in(vreg_low16) x,
-                    LOW = const LOW, HIGH = const HIGH,
+                    "smlal {sum:v}.4s, {a:v}.4h, {x:v}.h[{low}]",
+                    "smlal2 {other:v}.4s, {a:v}.8h, {x:v}.h[{low}]",
+                    "smlal {sum:v}.4s, {b:v}.4h, {x:v}.h[{high}]",
+                    "smlal2 {other:v}.4s, {b:v}.8h, {x:v}.h[{high}]",
+                    sum = inout(vreg) sum, other = inout(vreg) other, a = in(vreg) self.0, b = in(vreg) self.1,
+                    x = in(vreg_low16) x, low = const LOW, high = const HIGH,
                     options(pure, nomem, nostack, preserves_flags)
                 );
             }
         }
-        sum
+        (row[0], row[1]) = (sum, other);
     }
 }
 

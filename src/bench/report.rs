@@ -175,7 +175,7 @@ impl fmt::Display for Report {
             line("FMA peak", format!("{peak:.0} GFLOP/s"))?;
         }
         if let Some(peak) = self.limits.product.filter(|_| self.runs_on.precision != Precision::Exact) {
-            line("the product's peak", format!("{peak:.0} Gop/s, of {}", self.runs_on.precision.described()))?;
+            line("product peak", format!("{peak:.0} Gop/s, of {}", self.runs_on.precision.described()))?;
         }
         line("memory reads", format!("{:.1} GB/s", self.limits.gigabytes_per_s))?;
         line("work done", format!("{:.0} GFLOP/s{}", self.gflops(self.flop), of_peak(self.flop)))?;
@@ -275,7 +275,7 @@ mod tests {
             (&report.to_json()["fma_peak_gflops"], &report.to_json()["precision"]),
             (&50.0.into(), &"int8".into())
         );
-        assert!(report.to_string().contains("the product's peak200 Gop/s, of 8-bit integers"), "{report}");
+        assert!(report.to_string().contains("product peak      200 Gop/s, of 8-bit integers"), "{report}");
     }
 
     #[test]

@@ -67,10 +67,12 @@ impl Subject {
             good: Vec::new(),
             weights: Vec::new(),
         };
-        let packed = packed::load(&subject.cpu, &subject.checkpoint, Precision::Exact, None).expect("they are packed into memory");
+        let packed = packed::load(&subject.cpu, &subject.checkpoint, Precision::Exact, None)
+            .expect("they are packed into memory");
         subject.weights = packed.matrices.iter().map(|weights| weights.as_bytes().to_vec()).collect();
         assert_eq!(subject.weights.len(), MATRICES);
-        packed::load(&subject.cpu, &subject.checkpoint, Precision::Exact, Some(subject.dir.path())).expect("they are packed");
+        packed::load(&subject.cpu, &subject.checkpoint, Precision::Exact, Some(subject.dir.path()))
+            .expect("they are packed");
         let files = std::fs::read_dir(subject.dir.path()).expect("the directory is readable");
         let mut files = files.map(|entry| entry.expect("the directory is readable").path());
         subject.path =

@@ -31,7 +31,7 @@ def on(model, *env):
 def serves(model, isa, binary):
     """Its scores."""
     server = start(f"{model}: the server starts", binary, *on(model))
-    logged(f"{model}: {isa} is chosen", server, f"threads of {isa}$")
+    logged(f"{model}: {isa} is chosen", server, f" threads? of {isa}, in float32$")
     scores = ask(f"{model}: the server answers", server)
     succeeds(f"{model}: goldens of a tiny model hold", goldens.hold, server)
     stop(f"{model}: the server leaves in order", server)

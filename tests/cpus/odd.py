@@ -30,13 +30,13 @@ class Machine:
         server = start("this machine: the server starts", binary)
         self.scores = ask("this machine: the server answers", server)
         stop("this machine: the server leaves in order", server)
-        threads = re.search(r" on (\d+) threads of ", server.log())
+        threads = re.search(r" on (\d+) threads? of ", server.log())
         self.threads = int(threads[1]) if threads else 0
 
     def odd(self, name, threads, pattern, *wrap):
         """The server under that command has so many threads, and logs the pattern."""
         server = start(f"{name}: the server starts", self.binary, *wrap)
-        logged(f"{name}: threads: {threads}", server, f" on {threads} threads of ")
+        logged(f"{name}: threads: {threads}", server, f" on {threads} threads? of ")
         logged(f"{name}: the log says '{pattern}'", server, pattern)
         scores = ask(f"{name}: the server answers", server)
         succeeds(f"{name}: scores are the same", same_scores, scores, self.scores)

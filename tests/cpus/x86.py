@@ -34,7 +34,7 @@ def on(model, *env):
 def serves(model, isa, binary, native):
     """Chooses the instruction set, and scores as this CPU does."""
     server = start(f"{model}: the server starts", binary, *on(model))
-    logged(f"{model}: {isa} is chosen", server, f"threads of {isa}$")
+    logged(f"{model}: {isa} is chosen", server, f" threads? of {isa}, in float32$")
     scores = ask(f"{model}: the server answers", server)
     succeeds(f"{model}: scores are those of this CPU", same_scores, scores, native)
     succeeds(f"{model}: goldens of a tiny model hold", goldens.hold, server)

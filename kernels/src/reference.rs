@@ -13,7 +13,7 @@ pub struct Integers {
     pub limit: u16,
     /// Depth of a block.
     pub block: usize,
-    /// Whether a block's values are mixed by sixteens before they are rounded.
+    /// Whether a block's values are mixed by eights before they are rounded.
     pub mixed: bool,
 }
 
@@ -31,7 +31,10 @@ pub fn matmul_integers(a: &[f32], w: &[f32], [m, n, k]: [usize; 3], integers: In
         let blocks = x.chunks(k.max(1)).flat_map(|row| row.chunks(integers.block));
         blocks.map(|block| quantize(block, integers)).collect()
     };
-    let (a, w, blocks) = (quantized(a), quantized(w), k.div_ceil(integers.block));
+    let (a, mut w, blocks) = (quantized(a), quantized(w), k.div_ceil(integers.block));
+    if integers.mixed {
+        w.iter_mut().for_each(|(scale, _)| *scale /= 8.0);
+    }
     let element = |i: usize, j: usize| {
         let mut sum = 0.0_f32;
         for (b, ((x, a), (y, w))) in a[i * blocks..][..blocks].iter().zip(&w[j * blocks..][..blocks]).enumerate() {
@@ -57,15 +60,15 @@ fn quantize(block: &[f32], Integers { limit, mixed, .. }: Integers) -> (f32, Vec
     }
     let inverse = 1.0 / scale;
     let integers = values.iter().map(|x| (x * inverse).round_ties_even() as i64).collect();
-    (if mixed { scale / 4.0 } else { scale }, integers)
+    (scale, integers)
 }
 
-/// A block, filled up with zeros, its values `j`, `j + n / 16` and so on mixed by the Walsh-Hadamard transform.
+/// A block, filled up with zeros, its values `j`, `j + n / 8` and so on mixed by the Walsh-Hadamard transform.
 fn mix(block: &[f32]) -> Vec<f32> {
     let mut x = block.to_vec();
     x.resize(block.len().next_multiple_of(16), 0.0);
-    let n = x.len() / 16;
-    for bit in [1, 2, 4, 8] {
+    let n = x.len() / 8;
+    for bit in [1, 2, 4] {
         let mixed = |i: usize| {
             let other = x[((i / n) ^ bit) * n + i % n];
             if (i / n) & bit == 0 { x[i] + other } else { other - x[i] }

@@ -16,7 +16,7 @@ pub enum Storage {
     Bf16 = 1,
     /// As integers of 12 bits, with a scale for each column and 256 values of the depth.
     I16 = 2,
-    /// As integers of 8 bits, with a scale for each column and 128 values of the depth, which are mixed by sixteens.
+    /// As integers of 8 bits, with a scale for each column and 128 values of the depth, which are mixed by eights.
     I8 = 3,
 }
 

@@ -6,8 +6,9 @@
 //! part-0.safetensors and of part-1.safetensors. Data may hold NULs where it comes last.
 #![no_main]
 
-use ironrank::checkpoint::{Checkpoint, Overrides};
+use ironrank::checkpoint::{Checkpoint, Overrides, packed};
 use ironrank::error::{Error, ErrorKind};
+use ironrank::precision::Precision;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -46,7 +47,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     }
     // The configuration by itself: sizes that no file has to back.
     match Checkpoint::dummy(Some(dir), &Overrides::new()) {
-        Ok(checkpoint) => assert!(checkpoint.bytes() > 0 && checkpoint.packed_bytes() > 0),
+        Ok(checkpoint) => assert!(checkpoint.bytes() > 0 && packed::bytes(&checkpoint, Precision::Int8) > 0),
         Err(error) => check(&error),
     }
     Corpus::Keep

@@ -18,7 +18,7 @@ use ironrank::engine::{BatchLimits, Engine, QueueLimits};
 use ironrank::head::Resolved;
 use ironrank::model;
 use ironrank::options::ServerOptions;
-use ironrank::precision::Precision;
+use ironrank::precision::{Dtype, Precision};
 use ironrank::prompt::PromptEncoder;
 use ironrank::server::{Served, State, app};
 use ironrank_kernels::{Cpu, Isa, Pool};
@@ -137,6 +137,9 @@ fn state() -> State {
         root: "tiny".to_owned(),
         dummy: false,
         max_model_len: MAX_MODEL_LEN,
+        isa: Isa::best().name(),
+        precision: Precision::Exact,
+        dtype: Dtype::Float32,
         activation: Activation::Sigmoid,
         label: "LABEL_0".to_owned(),
         tokenizer_info: None,

@@ -1,149 +1,115 @@
-//! GFLOP/s of the kernels and their share of the FMA peak, per ISA, on the shapes of Qwen3-Reranker-0.6B.
+//! The kernels on the shapes of Qwen3-Reranker-0.6B, one thread: billions of operations a second (a multiply and an add count
+//! one each), and their share of the peak of the instruction that multiplies ([`Cpu::peak`]). The `gemm` crate, with AVX-512
+//! where the CPU has it, stands beside.
 //!
-//! One thread. The peak of an ISA ([`Cpu::peak`]) is measured right before and after every kernel. The `gemm` crate,
-//! with AVX-512 where the CPU has it, stands beside.
-//! `cargo bench --manifest-path benches/kernels/Cargo.toml -- avx2` runs what has `avx2` in its name.
-#![allow(missing_docs, reason = "criterion's macros make functions without")]
+//! ```sh
+//! cargo bench --manifest-path benches/kernels/Cargo.toml -- [products|attention] [ISA]...
+//! ```
+//!
+//! All instruction sets of this CPU, unless some are named as `--isa` names them. A cell's "+" is the product with its left
+//! operand made from floats in rows: laid out in tiles and, for integers, quantised. Every row's columns take turns
+//! (see [`race`]). Its weights are in the last-level cache if they find room there.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+mod race;
+
 use ironrank_kernels::*;
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use race::{Contestant, race};
 
-const ROWS: [usize; 5] = [1, 8, 36, 256, 2048];
+const ROWS: [usize; 5] = [1, 12, 36, 256, 2048];
 const SHAPES: [(usize, usize); 4] = [(1024, 4096), (2048, 1024), (1024, 6144), (3072, 1024)];
+const STORAGES: [Storage; 4] = [Storage::F32, Storage::Bf16, Storage::I16, Storage::I8];
 const POSITIONS: [usize; 3] = [330, 2048, 8192];
 
-fn noise(len: usize) -> Vec<f32> {
-    (0..len).map(|i| ((i * 7919) % 2001) as f32 / 1000.0 - 1.0).collect()
-}
-
-/// Times `work(iterations)` under criterion and prints its best rate beside the peak of `cpu` measured around it.
-fn measure(c: &mut Criterion, group: &str, name: &str, cpu: &Cpu, flop: u64, mut work: impl FnMut(u64)) {
-    let (best, before) = (Cell::new(f64::INFINITY), cpu.peak(Storage::F32));
-    let mut benches = c.benchmark_group(group);
-    benches.throughput(Throughput::Elements(flop)).sample_size(10);
-    benches.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800));
-    let ran = Cell::new(false);
-    benches.bench_function(BenchmarkId::from_parameter(name), |b| {
-        ran.set(true);
-        b.iter_custom(|iterations| {
-            let start = Instant::now();
-            work(iterations);
-            let elapsed = start.elapsed();
-            best.set(best.get().min(elapsed.as_secs_f64() / iterations as f64));
-            elapsed
-        });
-    });
-    benches.finish();
-    if ran.get() {
-        let (rate, peak) = (flop as f64 / best.get() / 1e9, before.max(cpu.peak(Storage::F32)));
-        // Portable code is no instruction set: what the compiler made of it has no peak of its own.
-        match cpu.isa().name() {
-            "portable" => println!("| {group} | {name} | {rate:.1} GFLOP/s |"),
-            _ => println!("| {group} | {name} | {rate:.1} GFLOP/s | peak {peak:.1} | {:.0} % |", 100.0 * rate / peak),
-        }
-    }
-}
-
-fn matmul(c: &mut Criterion) {
-    let bf16 = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
-    let storages = [(Storage::F32, "f32"), (Storage::Bf16, "bf16")];
-    for (isa, (storage, stored)) in Isa::available().into_iter().flat_map(|isa| storages.map(|storage| (isa, storage)))
-    {
+fn main() {
+    // Cargo adds options of its own.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let (kernels, isas): (Vec<_>, Vec<_>) =
+        words.iter().map(String::as_str).partition(|word| ["products", "attention"].contains(word));
+    let named = |name: &&str| Isa::named(name).unwrap_or_else(|err| panic!("{err}"));
+    let isas = if isas.is_empty() { Isa::available() } else { isas.iter().map(named).collect() };
+    for isa in isas {
         let cpu = Cpu::new(isa, Pool::new(Some(1), true).expect("threads"));
-        for (k, n) in SHAPES {
-            let w: Vec<f32> = noise(n * k).into_iter().map(bf16).collect();
-            let weights = Weights::pack(&cpu, storage, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k]));
-            for m in ROWS {
-                let mut lhs = Lhs::new(isa, storage, m, k);
-                cpu.pack_lhs(&noise(m * k), k, &mut lhs);
-                let mut out = Buffer::zeroed(m * n);
-                let flop = 2 * (m * n * k) as u64;
-                let name = format!("{m}x{k}x{n}");
-                measure(c, &format!("matmul/{}/{stored}", isa.name()), &name, &cpu, flop, |iterations| {
-                    cpu.install(|| (0..iterations).for_each(|_| cpu.matmul(&lhs, &weights, &mut out)));
-                });
-            }
+        if kernels.is_empty() || kernels.contains(&"products") {
+            products(&cpu);
+        }
+        if kernels.is_empty() || kernels.contains(&"attention") {
+            attention(&cpu);
         }
     }
 }
 
-fn gemm_crate(c: &mut Criterion) {
-    let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), true).expect("threads"));
+/// As activations and weights are: of either sign, most of them small.
+fn noise(len: usize) -> Vec<f32> {
+    let uniform = |i: usize| ((i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 23) as f32 - 1.0).powi(3);
+    (0..len).map(uniform).collect()
+}
+
+fn products(cpu: &Cpu) {
+    let isa = cpu.isa();
+    let peer = isa.name() == Isa::best().name();
+    println!(
+        "\n| {}, rows x depth x outputs | f32 | f32 + | bf16 | bf16 + | i16 | i16 + | i8 | i8 + | gemm crate |",
+        isa.name()
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for (k, n) in SHAPES {
-        let w = noise(n * k);
+        let bf16 = |x: f32| f32::from_bits(x.to_bits() & 0xFFFF_0000);
+        let w: Vec<f32> = noise(n * k).into_iter().map(bf16).collect();
+        let weights = STORAGES
+            .map(|storage| Weights::pack(cpu, storage, k, n, |row, out| out.copy_from_slice(&w[row * k..][..k])));
         for m in ROWS {
-            let (x, mut out) = (noise(m * k), Buffer::zeroed(m * n));
-            let flop = 2 * (m * n * k) as u64;
-            measure(c, "matmul/gemm-crate", &format!("{m}x{k}x{n}"), &cpu, flop, |iterations| {
-                for _ in 0..iterations {
-                    // SAFETY: the strides describe row-major `out` (m, n) and `x` (m, k), and `w` (n, k) transposed.
-                    unsafe {
-                        gemm::gemm(
-                            m,
-                            n,
-                            k,
-                            out.as_mut_ptr(),
-                            1,
-                            n as isize,
-                            false,
-                            x.as_ptr(),
-                            1,
-                            k as isize,
-                            w.as_ptr(),
-                            k as isize,
-                            1,
-                            0.0,
-                            1.0,
-                            false,
-                            false,
-                            false,
-                            gemm::Parallelism::None,
-                        );
-                    }
-                }
-            });
+            let x = noise(m * k);
+            let mut contestants = Vec::new();
+            for weights in &weights {
+                let storage = weights.storage();
+                let mut out = Buffer::zeroed(m * n);
+                let mut lhs = Lhs::new(isa, storage, m, k);
+                cpu.pack_lhs(&x, k, &mut lhs);
+                contestants.push(Contestant::new(storage, move || cpu.matmul(&lhs, weights, &mut out)));
+                let (mut out, mut lhs, x) = (Buffer::zeroed(m * n), Lhs::new(isa, storage, m, k), &x);
+                contestants.push(Contestant::new(storage, move || {
+                    cpu.pack_lhs(x, k, &mut lhs);
+                    cpu.matmul(&lhs, weights, &mut out);
+                }));
+            }
+            if peer {
+                let (mut out, x, w) = (Buffer::zeroed(m * n), &x, &w);
+                contestants.push(Contestant::new(Storage::F32, move || gemm_crate(x, w, (m, k, n), &mut out)));
+            }
+            let told = race(cpu, 2 * m * n * k, &mut contestants);
+            println!("| {m} x {k} x {n} | {} |{}", told.join(" | "), if peer { "" } else { " |" });
         }
     }
 }
 
-fn attention(c: &mut Criterion) {
+fn gemm_crate(x: &[f32], w: &[f32], (m, k, n): (usize, usize, usize), out: &mut [f32]) {
+    let (x, w, out, none) = (x.as_ptr(), w.as_ptr(), out.as_mut_ptr(), gemm::Parallelism::None);
+    let (rows, depth) = (n as isize, k as isize);
+    // SAFETY: the strides describe row-major `out` (m, n) and `x` (m, k), and `w` (n, k) transposed.
+    unsafe { gemm::gemm(m, n, k, out, 1, rows, false, x, 1, depth, w, depth, 1, 0.0, 1.0, false, false, false, none) };
+}
+
+fn attention(cpu: &Cpu) {
     let shape = AttentionShape { heads: 16, kv_heads: 8, head_dim: 128 };
     let (d, stride) = (128, (16 + 2 * 8) * 128);
-    for isa in Isa::available() {
-        let cpu = Cpu::new(isa, Pool::new(Some(1), true).expect("threads"));
-        for positions in POSITIONS {
-            let mut qkv = Buffer::zeroed(positions * stride);
-            qkv.copy_from_slice(&noise(positions * stride));
-            let (rope, weight) = (Rope::new(1e6, d, positions), vec![1.5; d]);
-            let norm = RmsNorm { weight: &weight, eps: 1e-6 };
-            let table: Vec<u32> = (0..positions.div_ceil(KV_BLOCK) as u32).collect();
-            let mut kv = KvBlocks::new(isa, shape, table.len());
-            let mut out = Lhs::new(isa, Storage::F32, positions, 16 * d);
-            let columns = |column| Heads { data: &qkv, stride, column };
-            let runs = [Run { rows: 0..positions, start: 0, blocks: &table }];
-            let pieces: Vec<KvPiece> = runs[0].pieces().collect();
-            {
-                cpu.store_kv(
-                    columns(16 * d),
-                    columns(24 * d),
-                    Some(QkNormRope { norm, rope: &rope }),
-                    &pieces,
-                    &mut kv,
-                );
-                // The causal half: every token with itself and what is before it, two products of 2 d FLOP each.
-                let flop = (positions * (positions + 1) / 2 * 4 * d * 16) as u64;
-                let group = format!("attention/{}", isa.name());
-                measure(c, &group, &positions.to_string(), &cpu, flop, |iterations| {
-                    let once =
-                        |_| cpu.attention(shape, columns(0), QkNormRope { norm, rope: &rope }, &runs, &kv, &mut out);
-                    cpu.install(|| (0..iterations).for_each(once));
-                });
-            }
-        }
+    println!("\n| {}, causal attention, positions | f32 |", cpu.isa().name());
+    println!("|---|---|");
+    for positions in POSITIONS {
+        let mut qkv = Buffer::zeroed(positions * stride);
+        qkv.copy_from_slice(&noise(positions * stride));
+        let (rope, weight) = (Rope::new(1e6, d, positions), vec![1.5; d]);
+        let norm = QkNormRope { norm: RmsNorm { weight: &weight, eps: 1e-6 }, rope: &rope };
+        let table: Vec<u32> = (0..positions.div_ceil(KV_BLOCK) as u32).collect();
+        let mut kv = KvBlocks::new(cpu.isa(), shape, table.len());
+        let mut out = Lhs::new(cpu.isa(), Storage::F32, positions, 16 * d);
+        let columns = |column| Heads { data: &qkv, stride, column };
+        let runs = [Run { rows: 0..positions, start: 0, blocks: &table }];
+        let pieces: Vec<KvPiece> = runs[0].pieces().collect();
+        cpu.store_kv(columns(16 * d), columns(24 * d), Some(norm), &pieces, &mut kv);
+        // The causal half: every token with itself and what is before it, two products of 2 d operations each.
+        let operations = positions * (positions + 1) / 2 * 4 * d * 16;
+        let once = || cpu.attention(shape, columns(0), norm, &runs, &kv, &mut out);
+        let told = race(cpu, operations, &mut [Contestant::new(Storage::F32, once)]);
+        println!("| {positions} | {} |", told.join(" | "));
     }
 }
-
-criterion_group!(benches, matmul, attention, gemm_crate);
-criterion_main!(benches);

@@ -1,19 +1,22 @@
-//! What scores are made of: where the tokens that a checkpoint names meet the tokenizer that knows their numbers.
+//! What scores and vectors are made of: where the tokens that a checkpoint names meet the tokenizer that knows their numbers.
 //!
-//! Invariant: the head tells documents apart, so that a score means something; which rows it is made of is told to
-//! whoever asks. Called by `startup` and, for what there is to tell, by `check`.
+//! Invariant: the head of a reranker tells documents apart, so that a score means something; which rows it is made of is told
+//! to whoever asks. Called by `startup` and, for what there is to tell, by `check`.
 
-use crate::checkpoint::{Activation, Answers, Checkpoint, Head, Token};
+use crate::checkpoint::{Activation, Answers, Checkpoint, Embedding, Head, Token};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::LinearHead;
-use crate::prompt::PromptEncoder;
+use crate::model::{self, LinearHead};
+use crate::prompt::Vocabulary;
+use crate::task::Task;
 
 /// A head whose tokens have been found, and what there is to tell of it.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// As the model runs it.
-    pub head: LinearHead,
-    /// What scores are made of.
+    pub head: model::Head,
+    /// What the model is for.
+    pub task: Task,
+    /// What scores or vectors are made of.
     pub about: String,
     /// Sentences for the operator.
     pub notices: Vec<String>,
@@ -26,10 +29,10 @@ struct Known {
 }
 
 impl Resolved {
-    /// The head of `checkpoint`; `encoder` knows the numbers of tokens. An error of kind [`ErrorKind::Checkpoint`] if model
+    /// The head of `checkpoint`; `vocabulary` knows the numbers of tokens. An error of kind [`ErrorKind::Checkpoint`] if model
     /// and tokenizer do not belong together, or if the head can't tell documents apart.
-    pub fn of(checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<Self> {
-        let (tokens, rows) = (encoder.vocab_size(), checkpoint.config().vocab_size);
+    pub fn of(checkpoint: &Checkpoint, vocabulary: &Vocabulary) -> Result<Self> {
+        let (tokens, rows) = (vocabulary.size(), checkpoint.config().vocab_size);
         if tokens > rows {
             return Err(unusable(format!(
                 "The tokenizer has {tokens} tokens, but the model's vocab_size is {rows}: they do not belong together."
@@ -37,12 +40,13 @@ impl Resolved {
         }
         let mut notices = Vec::new();
         let (head, logit) = match checkpoint.head() {
+            Head::Vector(embedding) => return Ok(Self::of_vectors(checkpoint, embedding)),
             Head::Score { bias } => {
                 let name = if *bias { "score.weight and score.bias" } else { "score.weight" };
                 (LinearHead::of_score(checkpoint, *bias)?, format!("the logit of {name}"))
             }
             Head::Tokens(Answers { yes, no, named_by }) => {
-                let known = |token| Known::find(token, named_by, checkpoint, encoder);
+                let known = |token| Known::find(token, named_by, checkpoint, vocabulary);
                 let (yes, no) = (known(yes)?, no.as_ref().map(known).transpose()?);
                 if let Some(no) = &no {
                     check_order(&yes, no, named_by)?;
@@ -79,12 +83,27 @@ impl Resolved {
         if let Some(note) = checkpoint.activation_note() {
             about = format!("{about}; {note}");
         }
-        Ok(Self { head, about, notices })
+        Ok(Self { head: model::Head::Margin(head), task: Task::Rerank, about, notices })
+    }
+
+    fn of_vectors(checkpoint: &Checkpoint, embedding: &Embedding) -> Self {
+        let width = checkpoint.config().hidden_size;
+        let length = if embedding.normalize { "of length 1" } else { "of any length, as its files have no Normalize" };
+        let about = format!("{width} numbers of the last token, {length}");
+        Self { head: model::Head::State, task: Task::Embed, about, notices: Vec::new() }
+    }
+
+    /// What the model makes.
+    pub fn of_what(&self) -> &'static str {
+        match self.task {
+            Task::Rerank => "scores",
+            Task::Embed => "vectors",
+        }
     }
 
     /// Tells the log.
     pub fn tell(&self) {
-        tracing::info!("scores: {}", self.about);
+        tracing::info!("{}: {}", self.of_what(), self.about);
         for notice in &self.notices {
             tracing::warn!("{notice}");
         }
@@ -92,11 +111,11 @@ impl Resolved {
 }
 
 impl Known {
-    fn find(token: &Token, named_by: &str, checkpoint: &Checkpoint, encoder: &PromptEncoder) -> Result<Self> {
+    fn find(token: &Token, named_by: &str, checkpoint: &Checkpoint, vocabulary: &Vocabulary) -> Result<Self> {
         let rows = checkpoint.config().vocab_size;
         let (id, text) = match token {
-            Token::Id(id) => (Some(*id), encoder.token(*id)),
-            Token::Text(text) => (encoder.token_id(text), Some(text.clone())),
+            Token::Id(id) => (Some(*id), vocabulary.token(*id)),
+            Token::Text(text) => (vocabulary.token_id(text), Some(text.clone())),
         };
         match (id, text) {
             (None, text) => {

@@ -1,4 +1,4 @@
-//! ironrank serves Qwen3 rerankers on ordinary CPUs, behind vLLM's score and rerank API.
+//! ironrank serves Qwen3 rerankers and embedding models on ordinary CPUs, behind vLLM's score and rerank API.
 //!
 //! Four actors, each one deep module, every arrow one way:
 //!
@@ -6,7 +6,7 @@
 //! server (for whom) -> engine (when) -> model (what) -> ironrank_kernels::Cpu (how)
 //! ```
 //!
-//! and three nouns that pass between them: a [`prompt::Prompt`] is the token ids of one query-document pair, a
+//! and three nouns that pass between them: a [`prompt::Prompt`] is the token ids of one query-document pair or text, a
 //! [`batch::Batch`] packs the prompts of one forward pass, and [`model::Rows`] of numbers come back.
 //!
 //! - [`options`]: command line and environment, validated into one plain struct; every default.
@@ -14,11 +14,11 @@
 //! - [`checkpoint`]: a model directory as typed tensors, checked when it is opened.
 //! - [`prompt`]: template and tokenizer; the only place that truncates.
 //! - [`batch`]: sequences as a tree, packed without padding, and where their keys and values go.
-//! - [`head`]: what scores are made of: tokens that the checkpoint names, found in the tokenizer.
+//! - [`head`]: what scores and vectors are made of; tokens that the checkpoint names, found in the tokenizer.
 //! - [`prefix_cache`]: keys and values of prefixes that prompts share.
 //! - [`model`]: the registry of architectures and their forward passes.
 //! - [`engine`]: the thread that owns the model, and the async handle to it.
-//! - [`rerank`]: what the numbers of a reranker mean.
+//! - [`rerank`], [`embed`]: what the numbers of a reranker mean, and those of an embedding model.
 //! - [`memory`]: whether a model fits this machine, said before it is loaded.
 //! - [`survey`]: a look at a model before anything of it is loaded.
 //! - [`startup`]: from options to a model that is ready to score.
@@ -37,6 +37,7 @@
 //! - [`threads`]: those besides the kernels', all started at the start.
 //! - [`signals`]: what asks the process to end, and when it does so at once.
 //! - [`busy`]: whether the machine was busy with other things while it was measured.
+//! - [`task`]: what a model is for.
 //! - [`error`]: one error type, grouped by who can mend it.
 //!
 //! A request crosses each arrow once. The one async boundary is the channel into the engine's thread. There is no
@@ -51,6 +52,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod compare;
 pub mod download;
+pub mod embed;
 pub mod engine;
 pub mod error;
 pub mod file;
@@ -72,6 +74,7 @@ pub mod server;
 pub mod signals;
 pub mod startup;
 pub mod survey;
+pub mod task;
 pub mod threads;
 
 /// The program's version, with the revision that it was built from where that is known: `0.1.0 (0123456789ab)`.

@@ -9,10 +9,10 @@ use crate::options::{ApiKeys, Listen, LoadFormat, Options, ServerOptions};
 use crate::prompt::{self, Template};
 use crate::server::{self, Reserved, Served, State};
 use crate::signals::{Signals, Stop};
-use crate::startup::{Loaded, Prompts, RunsOn, load};
+use crate::startup::{Loaded, Prompts, Reranker, RunsOn, load};
+use crate::task::Task;
 use actix_web::rt::System;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// Serves until it is told to stop.
 pub fn run(options: &Options, signals: &Signals) -> Result<()> {
@@ -25,11 +25,27 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
     let [sequences, tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
     let queue = QueueLimits { sequences, tokens };
-    let prompts = Prompts { template, instruction: options.server.instruction.clone() };
-    let loaded = load(&options.engine, prompts, queue)?;
-    let served = served(options, tokenizer_info, &loaded);
-    let Loaded { engine, encoder, .. } = loaded;
-    let state = State::new(options.server.clone(), served, engine, Arc::new(encoder))?;
+    let prompts = Prompts {
+        template,
+        instruction: options.server.instruction.clone(),
+        named: options.server.named_prompts.clone(),
+    };
+    let loaded = load(&options.engine, prompts, queue, Some(Task::Rerank))?;
+    let Loaded { engine, serves, config, runs_on, max_model_len, .. } = loaded;
+    let Reranker { encoder, activation } = serves.reranker(&options.engine.model_name())?;
+    let served = Served {
+        root: options.engine.model_name(),
+        dummy: options.engine.load_format == LoadFormat::Dummy,
+        max_model_len,
+        isa: runs_on.isa,
+        precision: runs_on.precision,
+        dtype: options.engine.precision.dtype,
+        activation,
+        label: config.label,
+        tokenizer_info,
+        config: told(options, runs_on, max_model_len, &engine),
+    };
+    let state = State::new(options.server.clone(), served, engine, encoder)?;
     system.block_on(async {
         let stop = signals.orderly();
         let stop = async {
@@ -72,26 +88,8 @@ fn reserve(options: &ServerOptions) -> Result<Reserved> {
     }
 }
 
-/// What was learned of the model.
-fn served(options: &Options, tokenizer_info: Option<Map<String, Value>>, loaded: &Loaded) -> Served {
-    let &Loaded { ref engine, config: ref shape, activation, runs_on, max_model_len, .. } = loaded;
-    let RunsOn { isa, precision, .. } = runs_on;
-    Served {
-        root: options.engine.model_name(),
-        dummy: options.engine.load_format == LoadFormat::Dummy,
-        max_model_len,
-        isa,
-        precision,
-        dtype: options.engine.precision.dtype,
-        activation,
-        label: shape.label.clone(),
-        tokenizer_info,
-        config: config(options, runs_on, max_model_len, engine),
-    }
-}
-
 /// What `/server_info` tells of the options: chosen one by one, so that no key gets among them.
-fn config(options: &Options, runs_on: RunsOn, max_model_len: usize, started: &Engine) -> Map<String, Value> {
+fn told(options: &Options, runs_on: RunsOn, max_model_len: usize, started: &Engine) -> Map<String, Value> {
     let (engine, server) = (&options.engine, &options.server);
     let config = json!({
         "model": engine.model_name(),
@@ -115,6 +113,8 @@ fn config(options: &Options, runs_on: RunsOn, max_model_len: usize, started: &En
         "root_path": server.root_path,
         "allowed_origins": server.cors.allowed_origins,
         "instruction": server.instruction,
+        "query_prompt": server.named_prompts.query,
+        "document_prompt": server.named_prompts.document,
         "use_activation": server.pooling.use_activation,
         "has_api_key": !server.api_keys.keys.is_empty(),
         "has_tls": server.tls.is_some(),

@@ -1,39 +1,109 @@
-//! From options to a model that is ready to score: what `serve`, `score`, `bench` and `compare` have in common, and `check`
+//! From options to a model that is ready to compute: what `serve`, `score`, `bench` and `compare` have in common, and `check`
 //! asks for in part.
 
-use crate::checkpoint::{Activation, Checkpoint, Config};
+use crate::checkpoint::{Activation, Checkpoint, Config, Dimensions, Head};
 use crate::engine::{BatchLimits, Engine, QueueLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::head::Resolved;
 use crate::memory;
 use crate::model;
-use crate::options::{EngineOptions, LoadFormat};
+use crate::options::{EngineOptions, LoadFormat, NamedPrompts};
 use crate::precision::Precision;
-use crate::prompt::{self, PromptEncoder, Template};
+use crate::prompt::{self, Around, PromptEncoder, Template, TextEncoder, Vocabulary};
 use crate::survey::{Extent, Found, Survey};
+use crate::task::Task;
 use crate::threads;
 use ironrank_kernels::{Cpu, Isa, Machine, Pool, PoolError, explain_bus_errors};
 use std::fmt;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-/// A model that is ready to score.
+/// A model that is ready to compute.
 pub struct Loaded {
     /// Runs the model.
     pub engine: Engine,
-    /// Makes its prompts.
-    pub encoder: PromptEncoder,
+    /// What it is for, and what that takes.
+    pub serves: Serves,
     /// Its shape.
     pub config: Config,
-    /// The function that makes a score of a logit.
-    pub activation: Activation,
     /// What it runs on.
     pub runs_on: RunsOn,
     /// Name of what the checkpoint holds.
     pub digest: String,
     /// Longest prompt in tokens: the option, or what the model's configuration says.
     pub max_model_len: usize,
+}
+
+/// What a model is for: how its prompts are made, and what its numbers mean.
+pub enum Serves {
+    /// Of pairs: a margin each.
+    Rerank(Reranker),
+    /// Of texts: a state each.
+    Embed(Embedder),
+}
+
+/// What a reranker takes besides its engine.
+pub struct Reranker {
+    /// Makes its prompts.
+    pub encoder: Arc<PromptEncoder>,
+    /// The function that makes a score of a logit.
+    pub activation: Activation,
+}
+
+/// What an embedding model takes besides its engine.
+pub struct Embedder {
+    /// Makes its prompts.
+    pub encoder: Arc<TextEncoder>,
+    /// Whether a vector has length 1 where nobody asks for anything else.
+    pub normalize: bool,
+    /// How many of its numbers may be asked for.
+    pub dimensions: Dimensions,
+}
+
+impl Serves {
+    /// Which of them it is.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::Rerank(_) => Task::Rerank,
+            Self::Embed(_) => Task::Embed,
+        }
+    }
+
+    /// The tokenizer.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        match self {
+            Self::Rerank(reranker) => reranker.encoder.vocabulary(),
+            Self::Embed(embedder) => embedder.encoder.vocabulary(),
+        }
+    }
+
+    /// The reranker, which the model called `model` should be.
+    pub fn reranker(self, model: &str) -> Result<Reranker> {
+        let task = self.task();
+        match self {
+            Self::Rerank(reranker) => Ok(reranker),
+            Self::Embed(_) => Err(task.not(Task::Rerank, model)),
+        }
+    }
+
+    /// The embedding model, which the model called `model` should be.
+    pub fn embedder(self, model: &str) -> Result<Embedder> {
+        let task = self.task();
+        match self {
+            Self::Embed(embedder) => Ok(embedder),
+            Self::Rerank(_) => Err(task.not(Task::Embed, model)),
+        }
+    }
+
+    /// What a prompt has around a document of `query`, or around a text.
+    pub fn around(&self, query: &str) -> Result<Around> {
+        match self {
+            Self::Rerank(reranker) => reranker.encoder.around(query),
+            Self::Embed(embedder) => Ok(Around { before: 0, behind: embedder.encoder.end().len() }),
+        }
+    }
 }
 
 /// What runs a model: compute threads, the instruction set that they use, and how exactly.
@@ -65,18 +135,30 @@ impl fmt::Display for RunsOn {
     }
 }
 
-/// How pairs become prompts, as far as the operator says it.
+/// How pairs and texts become prompts, as far as the operator says it.
 #[derive(Default)]
 pub struct Prompts {
-    /// In place of the model card's prompt.
+    /// Of a reranker, in place of the model card's prompt.
     pub template: Option<Template>,
-    /// In place of the model card's instruction.
+    /// Of a reranker, in place of the model card's instruction.
     pub instruction: Option<String>,
+    /// Of an embedding model, in place of those of its files.
+    pub named: NamedPrompts,
 }
 
 impl Prompts {
-    /// What there is to say of them with a model that was trained on another instruction.
+    /// What there is to say of them with a model that has no use for them or was trained on another instruction.
     pub fn notice(&self, checkpoint: &Checkpoint) -> Option<String> {
+        let asked = [
+            ("--chat-template", self.template.is_some(), Task::Rerank),
+            ("--instruction", self.instruction.is_some(), Task::Rerank),
+            ("--query-prompt", self.named.query.is_some(), Task::Embed),
+            ("--document-prompt", self.named.document.is_some(), Task::Embed),
+        ];
+        let vain = asked.iter().find(|(_, asked, task)| *asked && *task != checkpoint.task());
+        if let Some((flag, _, task)) = vain {
+            return Some(format!("{flag} has no effect: it is for {task}, and the model is {}.", checkpoint.task()));
+        }
         let own = checkpoint.instruction().filter(|_| self.instruction.is_none() && self.template.is_none());
         let own = own.filter(|own| own.trim() != prompt::INSTRUCTION)?;
         Some(format!(
@@ -85,8 +167,26 @@ impl Prompts {
         ))
     }
 
-    /// The tokenizer that was asked for, which makes prompts so; and what there is to say of them.
-    pub fn encoder(self, options: &EngineOptions, max_model_len: usize) -> Result<(PromptEncoder, Vec<String>)> {
+    /// What a model takes, a reranker where none is known: the tokenizer that was asked for, which makes prompts so; and what
+    /// there is to say of them.
+    pub fn serve(
+        self,
+        options: &EngineOptions,
+        checkpoint: Option<&Checkpoint>,
+        max_model_len: usize,
+    ) -> Result<(Serves, Vec<String>)> {
+        if let Some(Head::Vector(embedding)) = checkpoint.map(Checkpoint::head) {
+            let mut prompts = embedding.prompts.clone();
+            let own = [("query", self.named.query), ("document", self.named.document)];
+            prompts.extend(own.into_iter().filter_map(|(name, prompt)| Some((name.to_owned(), prompt?))));
+            let encoder = match options.tokenizer_dir() {
+                Some(dir) => TextEncoder::open(dir, max_model_len, prompts)?,
+                None => TextEncoder::builtin(max_model_len, prompts)?,
+            };
+            let (normalize, dimensions, notices) =
+                (embedding.normalize, embedding.dimensions.clone(), encoder.examine());
+            return Ok((Serves::Embed(Embedder { encoder: Arc::new(encoder), normalize, dimensions }), notices));
+        }
         let mut encoder = match options.tokenizer_dir() {
             Some(dir) => PromptEncoder::open(dir, max_model_len)?,
             None => PromptEncoder::builtin(max_model_len)?,
@@ -97,13 +197,14 @@ impl Prompts {
         if let Some(instruction) = self.instruction {
             encoder = encoder.with_instruction(instruction);
         }
-        let notices = encoder.examine()?;
-        Ok((encoder, notices))
+        let (notices, activation) = (encoder.examine()?, checkpoint.map(Checkpoint::activation).unwrap_or_default());
+        Ok((Serves::Rerank(Reranker { encoder: Arc::new(encoder), activation }), notices))
     }
 }
 
-/// Reads the model, packs or maps its weights and starts the engine, whose queue keeps within `queue`.
-pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Result<Loaded> {
+/// Reads the model, packs or maps its weights and starts the engine, whose queue keeps within `queue`. A model for another
+/// task than `wanted` is refused before anything takes long.
+pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits, wanted: Option<Task>) -> Result<Loaded> {
     let start = Instant::now();
     explain_bus_errors();
     let machine = Machine::here();
@@ -123,6 +224,9 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
         tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
     }
     let Found { checkpoint, extent } = Survey::of(options, runs_on.precision, &machine).whole()?;
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != checkpoint.task()) {
+        return Err(checkpoint.task().not(wanted, &options.model_name()));
+    }
     for notice in checkpoint.notices().iter().cloned().chain(prompts.notice(&checkpoint)) {
         tracing::warn!("{notice}");
     }
@@ -131,24 +235,25 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     memory::check(&machine, &need)?;
     let config = checkpoint.config();
     tracing::info!(
-        "loading {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {runs_on}",
+        "loading {}: {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {runs_on}",
+        checkpoint.task(),
         config.num_hidden_layers,
         config.hidden_size,
         config.num_attention_heads,
         config.num_key_value_heads,
         checkpoint.bytes() as f64 / 1e9,
     );
-    let encoder = || {
-        let (encoder, notices) = prompts.encoder(options, max_model_len)?;
+    let serves = || {
+        let (serves, notices) = prompts.serve(options, Some(&checkpoint), max_model_len)?;
         notices.iter().for_each(|notice| tracing::warn!("{notice}"));
-        Ok(encoder)
+        Ok(serves)
     };
     let cache = options.weight_cache.as_deref();
     let find = || cache.and_then(|dir| model::find(&cpu, &checkpoint, runs_on.precision, dir));
-    let (encoder, found) = beside("tokenizer", encoder, find)?;
+    let (serves, found) = beside("tokenizer", serves, find)?;
     // A wrong tokenizer is told of before minutes of packing.
-    let encoder = encoder?;
-    let head = Resolved::of(&checkpoint, &encoder)?;
+    let serves: Serves = serves?;
+    let head = Resolved::of(&checkpoint, serves.vocabulary())?;
     head.tell();
     let packed = found.map_or_else(|| model::pack(&cpu, &checkpoint, runs_on.precision, cache), Ok)?;
     let model = model::load(cpu, &checkpoint, packed, head.head, max_model_len)?;
@@ -165,7 +270,7 @@ pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits) -> Re
     };
     let engine = Engine::start(model, batch, queue)?;
     let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
-    Ok(Loaded { engine, encoder, config, activation: checkpoint.activation(), runs_on, digest, max_model_len })
+    Ok(Loaded { engine, serves, config, runs_on, digest, max_model_len })
 }
 
 /// What `one` makes on a thread of this `name`, and what `other` makes meanwhile on this one.

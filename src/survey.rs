@@ -4,7 +4,7 @@
 //! Invariant: no weight is read, and nothing is packed or kept. A start goes by it and ends at the first fault; a check
 //! tells all of it. Called by `startup` and `check`.
 
-use crate::checkpoint::{Checkpoint, Config, packed};
+use crate::checkpoint::{Checkpoint, Config, Said, packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Need;
 use crate::model;
@@ -40,9 +40,10 @@ pub struct Extent {
 impl Survey {
     /// Looks at the model of `options`, which is to run on `machine` in this precision.
     pub fn of(options: &EngineOptions, precision: Precision, machine: &Machine) -> Self {
-        let made_up = || Checkpoint::dummy(options.model.as_deref(), &options.hf_overrides);
+        let said = Said { overrides: &options.hf_overrides, task: options.task };
+        let made_up = || Checkpoint::dummy(options.model.as_deref(), said);
         let opened = match (&options.model, options.load_format) {
-            (Some(dir), LoadFormat::Safetensors) => Checkpoint::inspect(dir, &options.hf_overrides),
+            (Some(dir), LoadFormat::Safetensors) => Checkpoint::inspect(dir, said),
             _ => made_up().map_err(|fault| vec![fault]),
         };
         let (checkpoint, faults) = match opened {

@@ -122,7 +122,7 @@ impl Subject {
             && options.max_tokens_per_doc + options.max_tokens_per_query == 0;
         // Other characters may be normalised.
         if is_card && is_whole && query.is_ascii() && document.is_ascii() {
-            let text = self.encoder.text(ids).expect("tokens have a text");
+            let text = self.encoder.vocabulary().text(ids).expect("tokens have a text");
             assert!(text.contains(&format!("\n<Query>: {query}\n<Document>: {document}<|im_end|>\n")), "{text:?}");
         }
     }
@@ -146,12 +146,12 @@ fn raw(text: &str, other: &str, options: &PromptOptions) {
     fits(encoder.raw(text, options));
     fits(encoder.raw(other, options));
     let whole = WHOLE.encode_fast(other, false).expect("the tokenizer reads any text");
-    let ids = encoder.tokens(other, usize::MAX).expect("a text has tokens");
+    let ids = encoder.vocabulary().tokens(other, usize::MAX).expect("a text has tokens");
     assert_eq!(ids, whole.get_ids(), "pieces change no token");
     let any: Vec<u32> = text.as_bytes().chunks(3).map(|b| b.iter().fold(0, |id, &b| id << 8 | u32::from(b))).collect();
     fits(encoder.raw_ids(&any, options));
-    assert_eq!(encoder.token_strings(&any).len(), any.len());
-    encoder.text(&any).expect("any tokens have a text");
+    assert_eq!(encoder.vocabulary().token_strings(&any).len(), any.len());
+    encoder.vocabulary().text(&any).expect("any tokens have a text");
     let roles = ["query", "document", "system", "user"].into_iter().cycle().skip(text.len() % 4);
     let contents = [text, other, text].into_iter().map(str::to_owned);
     let messages: Vec<Message> =

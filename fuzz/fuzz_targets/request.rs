@@ -125,7 +125,7 @@ fn state() -> State {
     let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).expect("threads"));
     let packed = model::pack(&cpu, &checkpoint, Precision::Exact, None).expect("the weights are packed");
-    let head = Resolved::of(&checkpoint, &encoder).expect("the tokenizer belongs to the model").head;
+    let head = Resolved::of(&checkpoint, encoder.vocabulary()).expect("the tokenizer belongs to the model").head;
     let model = model::load(cpu, &checkpoint, packed, head, MAX_MODEL_LEN).expect("the model loads");
     let limits = BatchLimits { tokens: 512, sequences: 64, prefix_cache_bytes: 1 << 20, answer_cache_bytes: 1 << 20 };
     let options = ServerOptions {

@@ -21,6 +21,7 @@ use crate::options::{BenchOptions, EngineOptions};
 use crate::precision::Precision;
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
 use crate::startup::{self, Loaded, Prompts};
+use crate::task::Task;
 use std::time::{Duration, Instant};
 use workload::{Request, Requests};
 
@@ -37,8 +38,9 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     let before = limits(options)?;
     let counts = Counts::now();
     let start = Instant::now();
-    let Loaded { engine, encoder, config, runs_on, .. } =
-        startup::load(options, Prompts::default(), QueueLimits::default())?;
+    let loaded = startup::load(options, Prompts::default(), QueueLimits::default(), Some(Task::Rerank))?;
+    let Loaded { engine, serves, config, runs_on, .. } = loaded;
+    let encoder = serves.reranker(&options.model_name())?.encoder;
     let ready = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -19,20 +19,20 @@ use crate::options::{CheckOptions, EngineOptions};
 use crate::precision::Precision;
 use crate::prompt::{PromptEncoder, Template};
 use crate::server;
-use crate::startup::{self, Prompts, RunsOn};
+use crate::startup::{self, Prompts, RunsOn, Serves};
 use crate::survey::{Extent, Survey};
 use crate::threads;
 use ironrank_kernels::{Cpu, Isa, Machine, explain_bus_errors};
 use speed::Products;
 
 /// Looks at everything that a start looks at.
-pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &CheckOptions) -> Report {
+pub fn run(CheckOptions { engine: options, chat_template, instruction, named_prompts, .. }: &CheckOptions) -> Report {
     explain_bus_errors();
     let machine = Machine::here();
     let (mut problems, mut notices) = (Vec::new(), Vec::new());
     let template = chat_template.as_deref().map(Template::parse).transpose();
     let template = template.map_err(|err| problems.push(err)).ok().flatten();
-    let prompts = Prompts { template, instruction: instruction.clone() };
+    let prompts = Prompts { template, instruction: instruction.clone(), named: named_prompts.clone() };
     let cpu = startup::cpu(options).map_err(|err| problems.push(err)).ok();
     notices.extend(cpu.as_ref().and_then(|cpu| options.precision.notice(cpu.isa())));
     problems.extend(threads::check_room("server", server::THREADS).err());
@@ -46,11 +46,12 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
     if let Some(checkpoint) = checkpoint {
         notices.extend(checkpoint.notices().iter().cloned().chain(prompts.notice(checkpoint)));
     }
-    let encoder = encoder(options, prompts, longest.unwrap_or(usize::MAX)).map_err(|err| problems.extend(err)).ok();
+    let serves = serves(options, prompts, checkpoint, longest.unwrap_or(usize::MAX));
+    let serves = serves.map_err(|err| problems.extend(err)).ok();
     let mut head = None;
-    if let (Some(checkpoint), Some((encoder, of_prompts))) = (checkpoint, &encoder) {
+    if let (Some(checkpoint), Some((serves, of_prompts))) = (checkpoint, &serves) {
         notices.extend_from_slice(of_prompts);
-        head = Resolved::of(checkpoint, encoder).map_err(|err| problems.push(err)).ok();
+        head = Resolved::of(checkpoint, serves.vocabulary()).map_err(|err| problems.push(err)).ok();
     }
     notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
     let memory = checkpoint.zip(extent).map(|(checkpoint, Extent { need, .. })| {
@@ -77,14 +78,15 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, .. }: &Ch
         problems: problems.iter().map(Error::to_string).collect(),
         notices,
         shape,
+        task: checkpoint.map(Checkpoint::task),
         head: head.map(|head| head.about),
         max_model_len: longest,
         machine: memory::describe(&machine),
         runs_on: cpu.as_ref().map(|cpu| RunsOn::of(cpu, options)),
         memory,
         speed: measured.as_ref().and_then(|(products, checkpoint)| {
-            let around = match encoder {
-                Some((encoder, _)) => encoder.around(speed::QUERY),
+            let around = match serves {
+                Some((serves, _)) => serves.around(speed::QUERY),
                 // Qwen3's own, where the model's cannot be read.
                 None => PromptEncoder::builtin(usize::MAX).and_then(|encoder| encoder.around(speed::QUERY)),
             };
@@ -106,13 +108,14 @@ fn lower(products: &Products, checkpoint: &Checkpoint) -> [Lower; 2] {
 
 /// The tokenizer, if there is a place for one, and what there is to say of prompts; where there is no model at all,
 /// that has been said.
-fn encoder(
+fn serves(
     options: &EngineOptions,
     prompts: Prompts,
+    checkpoint: Option<&Checkpoint>,
     longest: usize,
-) -> Result<(PromptEncoder, Vec<String>), Option<Error>> {
+) -> Result<(Serves, Vec<String>), Option<Error>> {
     match (&options.tokenizer, &options.model) {
         (None, Some(dir)) if !directory::has_model(dir) => Err(None),
-        _ => prompts.encoder(options, longest).map_err(Some),
+        _ => prompts.serve(options, checkpoint, longest).map_err(Some),
     }
 }

@@ -5,6 +5,7 @@ use crate::busy::Busy;
 use crate::checkpoint::Config;
 use crate::precision::Precision;
 use crate::startup::RunsOn;
+use crate::task::Task;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::PathBuf;
@@ -117,7 +118,9 @@ pub struct Report {
     pub notices: Vec<String>,
     /// `None` without a configuration that can be read.
     pub shape: Option<Shape>,
-    /// What scores are made of.
+    /// What the model is for.
+    pub task: Option<Task>,
+    /// What scores or vectors are made of.
     pub head: Option<String>,
     /// Longest prompt in tokens.
     pub max_model_len: Option<usize>,
@@ -156,6 +159,7 @@ impl Report {
             "loads": self.loads(),
             "problems": self.problems,
             "notices": self.notices,
+            "task": self.task.map(Task::name),
             "head": self.head,
             "layers": shape.map(|shape| shape.layers),
             "hidden_size": shape.map(|shape| shape.hidden),
@@ -189,12 +193,15 @@ impl fmt::Display for Report {
         let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
         let mut line = |name: &str, value: String| writeln!(f, "{name:<16}{value}");
         line("model", self.model.clone())?;
+        if let Some(task) = self.task {
+            line("task", task.to_string())?;
+        }
         if let Some(Shape { layers, hidden, heads, kv_heads, bytes }) = &self.shape {
             let heads = format!("{heads} heads ({kv_heads} key heads)");
             line("shape", format!("{layers} layers of {hidden} channels, {heads}, {} of tensors", gb(*bytes)))?;
         }
         if let Some(head) = &self.head {
-            line("scores", head.clone())?;
+            line(if self.task == Some(Task::Embed) { "vectors" } else { "scores" }, head.clone())?;
         }
         if let Some(tokens) = self.max_model_len {
             line("prompts", format!("up to {tokens} tokens"))?;

@@ -2,15 +2,32 @@
 //!
 //! Invariant: a key that is not what it should be is refused with one sentence that names file, key, value found and what
 //! is supported. Which keys an architecture cannot honour is known there. Called by `architecture` and, for its keys, by
-//! `Checkpoint` and `head`.
+//! `Checkpoint` and all that reads it for more.
 
 use super::fault::shown;
 use super::tensor::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::task::Task;
 use serde_json::Value;
 
 /// What a command line or the environment puts in place of keys of `config.json` (`--hf-overrides`).
 pub type Overrides = serde_json::Map<String, Value>;
+
+/// What a command line says of a model, which its files are read by.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// In place of keys of `config.json`.
+    pub overrides: &'a Overrides,
+    /// What the model is for; `None` leaves that to its files.
+    pub task: Option<Task>,
+}
+
+impl<'a> From<&'a Overrides> for Said<'a> {
+    /// Nothing of the task.
+    fn from(overrides: &'a Overrides) -> Self {
+        Self { overrides, task: None }
+    }
+}
 
 /// The shape of a model and the constants of its forward pass.
 #[derive(Debug, Clone, PartialEq)]

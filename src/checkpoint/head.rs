@@ -1,21 +1,20 @@
-//! What a model directory says of its task: how the last hidden state becomes a margin, and a margin a score.
+//! What becomes of the last hidden state: of a reranker's a margin, and a score of that.
 //!
-//! Invariant: each fact that the files hold about it, sentence-transformers' included, is honoured or refused by name;
-//! where none says that the model is a reranker, a notice does. What stands over what: `classifier_from_token`, of the
-//! overrides or of `config.json`, over `1_LogitScore`, over `no` and `yes`, as in vLLM; and a `score.weight` over all of
-//! them. Called by `Checkpoint`.
+//! Invariant: what stands over what: `classifier_from_token`, of the overrides or of `config.json`, over `1_LogitScore`, over
+//! `no` and `yes`, as in vLLM; and a `score.weight` over all of them. Called by `purpose`.
 
-use super::architecture::Architecture;
+use super::architecture::Class;
 use super::config::Keys;
-use super::fault::{fail, shown};
-use super::modules::{Find, Modules};
+use super::embedding::Embedding;
+use super::fault::shown;
+use super::modules::Modules;
 use super::names::{SCORE, SCORE_BIAS};
 use crate::error::Result;
+use crate::task::Task;
 use serde_json::Value;
 use std::fmt;
-use std::path::Path;
 
-/// How the last hidden state becomes a margin.
+/// What becomes of the last hidden state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
     /// An original reranker, such as a `Qwen3ForCausalLM`: rows of the output matrix.
@@ -25,6 +24,18 @@ pub enum Head {
         /// Whether there is a `score.bias`.
         bias: bool,
     },
+    /// An embedding model: the state itself.
+    Vector(Embedding),
+}
+
+impl Head {
+    /// What a model with this head is for.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::Tokens(_) | Self::Score { .. } => Task::Rerank,
+            Self::Vector(_) => Task::Embed,
+        }
+    }
 }
 
 /// The tokens whose logits make the margin of an original reranker.
@@ -81,53 +92,25 @@ impl fmt::Display for Activation {
     }
 }
 
-/// What a model is, and what it is for.
-pub(super) struct Task {
-    pub architecture: Architecture,
-    pub head: Head,
-    pub activation: Activation,
-    /// Why the activation is not the usual one, or what is not heard about it, as the end of a sentence.
-    pub activation_note: Option<String>,
-    /// The instruction that sentence-transformers takes by default, if the files have one.
-    pub prompt: Option<String>,
-    /// Sentences for the operator.
-    pub notices: Vec<String>,
-}
-
-/// Where a model comes from.
-pub(super) struct Origin<'a> {
-    /// Where its files are, if it has any.
-    pub find: Option<Find<'a>>,
-    /// The directory that it is called by.
-    pub dir: &'a Path,
-    /// Whether its files have a tensor of this name; `None` if its weights are made up.
-    pub has: Option<&'a dyn Fn(&str) -> bool>,
-}
-
-impl Task {
-    pub fn of(keys: &Keys, origin: &Origin) -> Result<Self> {
-        let modules = origin.find.map(Modules::read).transpose()?.unwrap_or_default();
-        let has = |name: &str| origin.has.is_some_and(|has| has(name));
-        let (architecture, converted) = Architecture::of(keys)?;
-        // A score.weight that is there decides: overrides meant for the original are also given to converted models.
-        let named = keys.flag("is_original_qwen3_reranker")? || keys.get("classifier_from_token").is_some();
-        let original = named || modules.logit_score.is_some();
-        let mut notices = Vec::new();
-        let head = if converted && (!original || has(SCORE)) {
-            one_label(keys)?;
-            if let Some(passed_over) = &modules.logit_score {
-                notices.push(format!("{} is passed over: score.weight is the model's head.", passed_over.file));
-            }
-            Head::Score { bias: has(SCORE_BIAS) }
-        } else {
-            Head::Tokens(answers(keys, &modules)?)
-        };
-        if origin.has.is_some() && !(named || original || modules.is_cross_encoder || has(SCORE)) {
-            notices.extend(doubt(keys, origin.dir)?);
-        }
-        let (activation, activation_note) = activation(keys, &modules)?;
-        Ok(Self { architecture, head, activation, activation_note, prompt: modules.prompt, notices })
+/// The head of a reranker of this class.
+pub(super) fn of(
+    keys: &Keys,
+    class: Class,
+    modules: &Modules,
+    has: impl Fn(&str) -> bool,
+    notices: &mut Vec<String>,
+) -> Result<Head> {
+    // A score.weight that is there decides: overrides meant for the original are also given to converted models.
+    let named = keys.flag("is_original_qwen3_reranker")? || keys.get("classifier_from_token").is_some();
+    let original = named || modules.logit_score.is_some();
+    if class != Class::Classification || (original && !has(SCORE)) {
+        return Ok(Head::Tokens(answers(keys, modules)?));
     }
+    one_label(keys)?;
+    if let Some(passed_over) = &modules.logit_score {
+        notices.push(format!("{} is passed over: score.weight is the model's head.", passed_over.file));
+    }
+    Ok(Head::Score { bias: has(SCORE_BIAS) })
 }
 
 fn one_label(keys: &Keys) -> Result<()> {
@@ -177,36 +160,8 @@ fn answers(keys: &Keys, modules: &Modules) -> Result<Answers> {
     })
 }
 
-/// What is said of a causal model whose files do not tell that it is a reranker: an error where its name tells that it is
-/// something else.
-fn doubt(keys: &Keys, dir: &Path) -> Result<Option<String>> {
-    let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let trained_as = keys.get("_name_or_path").and_then(Value::as_str).unwrap_or("");
-    let names = format!("{}\n{}\n{trained_as}", dir.display(), real.display()).to_lowercase();
-    if names.contains("rerank") {
-        return Ok(None);
-    }
-    // The directory's own name, and that of a repository in the hub's cache, where it is called by a commit.
-    let called = |path: &Path| {
-        let names = path.components().map(|part| part.as_os_str().to_string_lossy().to_lowercase());
-        let names: Vec<String> = names.collect();
-        let repository = names.iter().filter(|name| name.starts_with("models--"));
-        names.last().into_iter().chain(repository).any(|name| name.contains("embedding"))
-    };
-    if called(dir) || called(&real) || trained_as.to_lowercase().contains("embedding") {
-        let what = "is called an embedding model, expected a reranker: this server makes no embeddings; if it is one all \
-                    the same, say so with --hf-overrides.is_original_qwen3_reranker true";
-        return Err(fail(dir, what));
-    }
-    Ok(Some(format!(
-        "Nothing in {} says that it is a reranker: if it is a chat or an embedding model, its scores mean nothing. \
-         --hf-overrides.is_original_qwen3_reranker true says that it is one.",
-        dir.display()
-    )))
-}
-
 /// As vLLM resolves it: `problem_type`, then `sentence_transformers.activation_fn`, then the older key.
-fn activation(keys: &Keys, modules: &Modules) -> Result<(Activation, Option<String>)> {
+pub(super) fn activation(keys: &Keys, modules: &Modules) -> Result<(Activation, Option<String>)> {
     const OLDER: &str = "sbert_ce_default_activation_function";
     let note = |key: &str| Some(format!("as {key} of {} says", keys.place(key)));
     match keys.get("problem_type").map(|kind| kind.as_str().unwrap_or("")) {

@@ -35,6 +35,8 @@ fn digest(config: &Config, head: &Head, places: Option<&Places>) -> String {
     let head = match head {
         Head::Tokens(Answers { yes, no, .. }) => format!("{yes:?} {no:?}"),
         Head::Score { bias } => format!("score.weight, bias {bias}"),
+        // What vectors are made of it is no part of the model.
+        Head::Vector(_) => "state".to_owned(),
     };
     let mut facts = format!("{config:?} {head}").into_bytes();
     for (name, place) in places.into_iter().flatten() {

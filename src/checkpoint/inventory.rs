@@ -6,16 +6,17 @@
 use super::architecture::{Part, layer_tensor};
 use super::config::Config;
 use super::fault::{fail, shown};
-use super::head::{Head, Task};
+use super::head::Head;
 use super::names::{self, EMBEDDING, NORM, OUTPUT, SCORE, SCORE_BIAS};
+use super::purpose::Purpose;
 use super::shards::{Places, Shards};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Name and shape of every tensor that the model needs, in the order of the forward pass.
-pub fn needed(c: &Config, task: &Task) -> Vec<(String, Vec<usize>)> {
-    let layer = task.architecture.layer(c);
+pub fn needed(c: &Config, purpose: &Purpose) -> Vec<(String, Vec<usize>)> {
+    let layer = purpose.architecture.layer(c);
     let hidden = c.hidden_size;
     let mut all = vec![(EMBEDDING.to_owned(), vec![c.vocab_size, hidden])];
     for index in 0..c.num_hidden_layers {
@@ -23,7 +24,9 @@ pub fn needed(c: &Config, task: &Task) -> Vec<(String, Vec<usize>)> {
         all.extend(tensors.map(|(name, shape)| (layer_tensor(index, name), shape)));
     }
     all.push((NORM.to_owned(), vec![hidden]));
-    match task.head {
+    match purpose.head {
+        // Some say that their output is not tied, and have none.
+        Head::Vector(_) => {}
         Head::Tokens(_) if c.tie_word_embeddings => {}
         Head::Tokens(_) => all.push((OUTPUT.to_owned(), vec![c.vocab_size, hidden])),
         Head::Score { bias } => {
@@ -54,18 +57,18 @@ pub fn canonical(dir: &Path, shards: Shards) -> Result<Shards> {
 pub fn checked(
     dir: &Path,
     config: &Config,
-    task: &Task,
+    purpose: &Purpose,
     mut places: Places,
 ) -> std::result::Result<Places, Vec<Error>> {
     let (mut known, mut missing, mut misshapen) = (BTreeMap::new(), Vec::new(), Vec::new());
-    for (name, shape) in needed(config, task) {
+    for (name, shape) in needed(config, purpose) {
         match places.remove(&name) {
             None => missing.push((name, shape)),
             Some(place) if place.shape != shape => misshapen.push((name, shape, place)),
             Some(place) => _ = known.insert(name, place),
         }
     }
-    let useless_output = matches!(task.head, Head::Score { .. });
+    let useless_output = matches!(purpose.head, Head::Score { .. } | Head::Vector(_));
     let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || (useless_output && name == OUTPUT);
     places.retain(|name, _| !harmless(name));
     let and_more = |count: usize| if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
@@ -85,9 +88,9 @@ pub fn checked(
         problems.push(fail(Path::new(&place.file), what));
     }
     if let Some((name, place)) = places.first_key_value() {
-        let classes = task.architecture.classes();
-        let class = match task.head {
-            Head::Tokens(_) => classes.causal,
+        let classes = purpose.architecture.classes();
+        let class = match purpose.head {
+            Head::Tokens(_) | Head::Vector(_) => classes.causal,
             Head::Score { .. } => classes.classification,
         };
         let (name, more, layers) = (shown(name), and_more(places.len()), config.num_hidden_layers);

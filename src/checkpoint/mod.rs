@@ -7,6 +7,7 @@
 
 pub mod architecture;
 mod config;
+mod embedding;
 mod fault;
 mod head;
 mod identity;
@@ -14,12 +15,14 @@ mod inventory;
 mod modules;
 mod names;
 pub mod packed;
+mod purpose;
 mod shards;
 mod sound;
 mod synthetic;
 mod tensor;
 
-pub use config::{Config, Overrides};
+pub use config::{Config, Overrides, Said};
+pub use embedding::{Dimensions, Embedding};
 pub use head::{Activation, Answers, Head, Token};
 pub(crate) use modules::{KNOWN as TASK_FILES, is_known as tells_of_task};
 pub use names::{NORM, SCORE, SCORE_BIAS};
@@ -29,14 +32,15 @@ pub use tensor::{Dtype, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::file::directory::{self, CONFIG};
+use crate::task::Task;
 use architecture::{Architecture, Part};
 use config::Keys;
 use fault::{fail, shown};
-use head::{Origin, Task};
 use identity::Identity;
 use ironrank_kernels::MappedFile;
 use modules::Find;
 use names::{EMBEDDING, OUTPUT};
+use purpose::{Origin, Purpose};
 use shards::{MAX_JSON_BYTES, Places};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -50,7 +54,7 @@ static BUILTIN_CONFIG: &[u8] = include_bytes!("../../assets/config.json");
 /// A model's configuration and tensors.
 pub struct Checkpoint {
     config: Config,
-    task: Task,
+    purpose: Purpose,
     /// See [`Self::is_tied_by_name_alone`].
     tied_by_name: bool,
     /// How errors call the place where tensors come from.
@@ -65,15 +69,16 @@ impl Checkpoint {
     /// Opens a model directory and checks all that the model will need of it.
     ///
     /// Tensors may be named with or without the prefix `model.`. Harmless extras are dropped: rotary `inv_freq`
-    /// buffers, and `lm_head.weight` where a score head makes it useless.
+    /// buffers, and `lm_head.weight` where another head makes it useless.
     /// Errors are of kind [`ErrorKind::Checkpoint`]: one sentence that names file, key or tensor, found and expected.
-    pub fn open(dir: &Path, overrides: &Overrides) -> Result<Self> {
-        Self::inspect(dir, overrides).map_err(|mut problems| problems.swap_remove(0))
+    pub fn open<'a>(dir: &Path, said: impl Into<Said<'a>>) -> Result<Self> {
+        Self::inspect(dir, said).map_err(|mut problems| problems.swap_remove(0))
     }
 
     /// Opens a model directory and checks all of it, also where one check has failed: an error holds everything that is
     /// wrong with it, and is never empty.
-    pub fn inspect(dir: &Path, overrides: &Overrides) -> std::result::Result<Self, Vec<Error>> {
+    pub fn inspect<'a>(dir: &Path, said: impl Into<Said<'a>>) -> std::result::Result<Self, Vec<Error>> {
+        let Said { overrides, task } = said.into();
         let json = match read_config(dir) {
             // Nothing else can be said of it.
             Err(err) if !directory::has_model(dir) => return Err(vec![err]),
@@ -87,22 +92,22 @@ impl Checkpoint {
         let described = json.and_then(|(json, file)| {
             let keys = Keys::merge(&json, &file, overrides)?;
             let find = |name: &str| dir.join(name);
-            let task = Task::of(&keys, &Origin { find: Some(&find), dir, has: Some(&has) })?;
-            Ok((task.architecture.config(&keys, &shape)?, task))
+            let purpose = Purpose::of(&keys, &Origin { find: Some(&find), dir, has: Some(&has), task })?;
+            Ok((purpose.architecture.config(&keys, &shape)?, purpose))
         });
         match (described, shards) {
-            (Ok((mut config, mut task)), Ok(shards)) => {
-                task.notices.extend(shards.notice);
+            (Ok((mut config, mut purpose)), Ok(shards)) => {
+                purpose.notices.extend(shards.notice);
                 // A head that is stored is the head, as in Hugging Face's library, whatever the key says.
-                let stored = matches!(task.head, Head::Tokens(_)) && shards.places.contains_key(OUTPUT);
+                let stored = matches!(purpose.head, Head::Tokens(_)) && shards.places.contains_key(OUTPUT);
                 let tied_by_name = stored && config.tie_word_embeddings;
                 config.tie_word_embeddings &= !stored;
-                let places = inventory::checked(dir, &config, &task, shards.places)?;
+                let places = inventory::checked(dir, &config, &purpose, shards.places)?;
                 // In the order in which tensors are told elsewhere.
-                let needed = inventory::needed(&config, &task);
+                let needed = inventory::needed(&config, &purpose);
                 match sound::problems(needed.iter().filter_map(|(name, _)| places.get_key_value(name))) {
                     problems if problems.is_empty() => {
-                        Ok(Self { tied_by_name, ..Self::of(config, task, dir.display().to_string(), Some(places)) })
+                        Ok(Self { tied_by_name, ..Self::of(config, purpose, dir.display().to_string(), Some(places)) })
                     }
                     problems => Err(problems),
                 }
@@ -113,33 +118,33 @@ impl Checkpoint {
 
     /// A checkpoint whose tensors are the synthetic function, in the configuration's type; it holds no memory.
     /// The configuration comes from `dir`, or is that of Qwen3-Reranker-0.6B.
-    pub fn dummy(dir: Option<&Path>, overrides: &Overrides) -> Result<Self> {
+    pub fn dummy<'a>(dir: Option<&Path>, said: impl Into<Said<'a>>) -> Result<Self> {
         let (json, file) = match dir {
             Some(dir) => read_config(dir)?,
             None => (BUILTIN_CONFIG.to_vec(), "The built-in config.json".to_owned()),
         };
         let find = |name: &str| dir.map_or_else(PathBuf::new, |dir| dir.join(name));
         let find: Option<Find> = if dir.is_some() { Some(&find) } else { None };
-        Self::synthetic(find, &json, &file, overrides)
+        Self::synthetic(find, &json, &file, said.into())
     }
 
     /// A checkpoint whose tensors are the synthetic function; the configuration, and what else tells of the task, comes from
     /// the files where `find` says that those of these names are.
-    pub(crate) fn dummy_of(find: &dyn Fn(&str) -> PathBuf, overrides: &Overrides) -> Result<Self> {
+    pub(crate) fn dummy_of(find: &dyn Fn(&str) -> PathBuf, said: Said) -> Result<Self> {
         let config = find("config.json");
-        Self::synthetic(Some(find), &shards::read(&config)?, &config.display().to_string(), overrides)
+        Self::synthetic(Some(find), &shards::read(&config)?, &config.display().to_string(), said)
     }
 
-    fn synthetic(find: Option<Find>, json: &[u8], file: &str, overrides: &Overrides) -> Result<Self> {
+    fn synthetic(find: Option<Find>, json: &[u8], file: &str, Said { overrides, task }: Said) -> Result<Self> {
         let keys = Keys::merge(json, file, overrides)?;
-        let task = Task::of(&keys, &Origin { find, dir: Path::new(""), has: None })?;
-        let config = task.architecture.config(&keys, &|_| None)?;
-        Ok(Self::of(config, task, "The synthetic checkpoint".to_owned(), None))
+        let purpose = Purpose::of(&keys, &Origin { find, dir: Path::new(""), has: None, task })?;
+        let config = purpose.architecture.config(&keys, &|_| None)?;
+        Ok(Self::of(config, purpose, "The synthetic checkpoint".to_owned(), None))
     }
 
-    fn of(config: Config, task: Task, name: String, places: Option<Places>) -> Self {
-        let identity = Identity::of(&config, &task.head, places.as_ref());
-        Self { config, task, tied_by_name: false, name, places, identity }
+    fn of(config: Config, purpose: Purpose, name: String, places: Option<Places>) -> Self {
+        let identity = Identity::of(&config, &purpose.head, places.as_ref());
+        Self { config, purpose, tied_by_name: false, name, places, identity }
     }
 
     /// The configuration, overrides included.
@@ -149,42 +154,47 @@ impl Checkpoint {
 
     /// What its layers compute.
     pub fn architecture(&self) -> Architecture {
-        self.task.architecture
+        self.purpose.architecture
     }
 
     /// What each layer consists of.
     pub fn layer(&self) -> Vec<Part> {
-        self.task.architecture.layer(&self.config)
+        self.purpose.architecture.layer(&self.config)
+    }
+
+    /// What it is for.
+    pub fn task(&self) -> Task {
+        self.purpose.head.task()
     }
 
     /// Which head this checkpoint has.
     pub fn head(&self) -> &Head {
-        &self.task.head
+        &self.purpose.head
     }
 
     /// The function that makes a score of a logit.
     pub fn activation(&self) -> Activation {
-        self.task.activation
+        self.purpose.activation
     }
 
     /// What there is to say of the activation, if something is, as the end of a sentence.
     pub fn activation_note(&self) -> Option<&str> {
-        self.task.activation_note.as_deref()
+        self.purpose.activation_note.as_deref()
     }
 
-    /// The instruction that sentence-transformers takes with this model by default, if its files have one.
+    /// The instruction that sentence-transformers takes with this reranker by default, if its files have one.
     pub fn instruction(&self) -> Option<&str> {
-        self.task.prompt.as_deref()
+        self.purpose.prompt.as_deref()
     }
 
     /// What the operator should know of the files although they can be served: sentences.
     pub fn notices(&self) -> &[String] {
-        &self.task.notices
+        &self.purpose.notices
     }
 
     /// Name and shape of every tensor that the model needs, in the order of the forward pass.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        inventory::needed(&self.config, &self.task)
+        inventory::needed(&self.config, &self.purpose)
     }
 
     /// The tensor `name`, with or without the prefix `model.`, which must have `shape`.
@@ -282,7 +292,7 @@ impl Checkpoint {
     /// An error if its files have changed since it was opened: what was read may be partly of the one, partly of the
     /// other.
     pub fn check_unchanged(&self) -> Result<()> {
-        match Identity::of(&self.config, &self.task.head, self.places.as_ref()) == self.identity {
+        match Identity::of(&self.config, &self.purpose.head, self.places.as_ref()) == self.identity {
             true => Ok(()),
             false => Err(fail(Path::new(&self.name), "was changed while it was read, expected complete files")),
         }
@@ -291,7 +301,7 @@ impl Checkpoint {
 
 impl fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checkpoint").field("name", &self.name).field("head", &self.task.head).finish_non_exhaustive()
+        f.debug_struct("Checkpoint").field("name", &self.name).field("head", &self.purpose.head).finish_non_exhaustive()
     }
 }
 

@@ -20,7 +20,8 @@ use crate::options::{CompareOptions, EngineOptions, Overflow};
 use crate::precision::Asked;
 use crate::prompt::{PromptOptions, Template};
 use crate::rerank;
-use crate::startup::{self, Loaded, Prompts, RunsOn};
+use crate::startup::{self, Loaded, Prompts, Reranker, RunsOn};
+use crate::task::Task;
 use questions::Questions;
 use std::time::Duration;
 
@@ -71,8 +72,11 @@ pub fn run(options: &CompareOptions) -> Result<Report> {
 /// Scores the pairs on a model of their own.
 async fn score(options: &CompareOptions, engine: &EngineOptions, questions: &Questions) -> Result<Run> {
     let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
-    let prompts = Prompts { template, instruction: options.instruction.clone() };
-    let Loaded { engine, encoder, activation, runs_on, .. } = startup::load(engine, prompts, QueueLimits::default())?;
+    let prompts = Prompts { template, instruction: options.instruction.clone(), ..Prompts::default() };
+    let name = engine.model_name();
+    let loaded = startup::load(engine, prompts, QueueLimits::default(), Some(Task::Rerank))?;
+    let Loaded { engine, serves, runs_on, .. } = loaded;
+    let Reranker { encoder, activation } = serves.reranker(&name)?;
     let shorten = options.overflow == Overflow::Truncate;
     let prompts = questions.prompts(&encoder, &PromptOptions { shorten, ..PromptOptions::default() })?;
     drop(encoder);

@@ -101,7 +101,7 @@ fn weight_files<'l>(listing: &'l Listing, index: &Path) -> std::result::Result<V
 
 /// Says before gigabytes are fetched that they will not be served; overrides may still change that, so it is no error.
 fn warn_if_unknown(target: &Target, listing: &Listing) {
-    if let Err(err) = checkpoint::Checkpoint::dummy_of(&|name| target.whereabouts(name), &Overrides::new()) {
+    if let Err(err) = checkpoint::Checkpoint::dummy_of(&|name| target.whereabouts(name), (&Overrides::new()).into()) {
         // By the names that the files will have.
         let place = |name: &str| target.whereabouts(name).display().to_string();
         let mut sentence = err.to_string();

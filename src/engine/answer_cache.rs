@@ -34,11 +34,11 @@ pub(super) struct AnswerCache {
 }
 
 impl AnswerCache {
-    /// Room for `bytes` bytes; 0 keeps nothing. An error if the system has no random numbers.
-    pub fn new(bytes: usize) -> Result<Self> {
+    /// Room for `bytes` bytes of rows of `width` numbers; 0 keeps nothing. An error if the system has no random numbers.
+    pub fn new(bytes: usize, width: usize) -> Result<Self> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| Error::new(ErrorKind::Machine, "The system has no random numbers for the answer cache."))?;
-        Ok(Self { bytes, secret, rows: Mutex::default() })
+        Ok(Self { bytes, secret, rows: Mutex::new(Recent::within(bytes, width)) })
     }
 
     /// What it has for `prompt`, which counts as used now.
@@ -53,13 +53,10 @@ impl AnswerCache {
         }
     }
 
-    /// Keeps rows, all of one width, but for those with numbers that are not finite.
+    /// Keeps rows but for those with numbers that are not finite.
     pub fn insert<'a>(&self, rows: impl IntoIterator<Item = (Key, &'a [f32])>) {
         let mut kept = self.rows();
         for (key, row) in rows {
-            if kept.width == 0 {
-                *kept = Recent::within(self.bytes, row.len());
-            }
             if row.iter().all(|number| number.is_finite()) {
                 kept.insert(key, row);
             }
@@ -86,9 +83,8 @@ impl AnswerCache {
 }
 
 /// A table of rows in a ring by their use. Its memory is had once, and touched as it fills.
-#[derive(Default)]
 struct Recent {
-    /// Numbers in a row; 0 until there is one.
+    /// Numbers in a row.
     width: usize,
     /// The first entry of each chain, or 0.
     buckets: Vec<u32>,
@@ -219,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_prompt_finds_its_row_and_one_that_differs_in_a_token_does_not() {
-        let cache = AnswerCache::new(1 << 16).unwrap();
+        let cache = AnswerCache::new(1 << 16, 1).unwrap();
         let prompts: Vec<Vec<u32>> = (0..64).map(|i| (0..64).map(|j| 7 + u32::from(i == j)).collect()).collect();
         for (i, ids) in prompts.iter().enumerate() {
             assert_eq!(find_or_insert(&cache, ids, &[i as f32]), None, "{i}");
@@ -236,14 +232,14 @@ mod tests {
 
     #[test]
     fn a_key_is_of_a_secret_that_each_cache_draws_for_itself() {
-        let [one, other] = [(); 2].map(|()| AnswerCache::new(1 << 16).unwrap());
+        let [one, other] = [(); 2].map(|()| AnswerCache::new(1 << 16, 1).unwrap());
         assert_eq!(one.key(&prompt(&[1, 2])), one.key(&prompt(&[1, 2])));
         assert_ne!(one.key(&prompt(&[1, 2])), other.key(&prompt(&[1, 2])));
     }
 
     #[test]
     fn the_least_recently_used_row_makes_room() {
-        let cache = AnswerCache::new(5 * Recent::each(2)).unwrap();
+        let cache = AnswerCache::new(5 * Recent::each(2), 2).unwrap();
         for id in 0..4 {
             find_or_insert(&cache, &[id], &[id as f32, 0.5]);
         }
@@ -259,7 +255,7 @@ mod tests {
     /// Against one that remembers the order by itself, over thousands of steps.
     #[test]
     fn rows_come_and_go_in_the_order_of_their_use() {
-        let cache = AnswerCache::new(18 * Recent::each(1)).unwrap();
+        let cache = AnswerCache::new(18 * Recent::each(1), 1).unwrap();
         let (mut order, mut random) = (Vec::new(), 1_u32);
         for step in 0..20_000 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -280,7 +276,7 @@ mod tests {
     #[test]
     fn all_that_it_takes_is_within_its_bytes() {
         for (bytes, width) in [(1000, 1), (4096, 1), (100_000, 1), (100_000, 5), (1 << 20, 1024)] {
-            let cache = AnswerCache::new(bytes).unwrap();
+            let cache = AnswerCache::new(bytes, width).unwrap();
             let row = vec![0.5; width];
             for id in 0..4000 {
                 find_or_insert(&cache, &[id], &row);
@@ -300,11 +296,11 @@ mod tests {
 
     #[test]
     fn no_room_keeps_nothing_and_neither_does_a_number_that_is_none() {
-        let off = AnswerCache::new(0).unwrap();
+        let off = AnswerCache::new(0, 1).unwrap();
         assert_eq!(off.find(&prompt(&[1])), Lookup::Missing(None));
-        let narrow = AnswerCache::new(50).unwrap();
+        let narrow = AnswerCache::new(50, 1).unwrap();
         assert_eq!(narrow.held(), 0);
-        let wide = AnswerCache::new(1 << 16).unwrap();
+        let wide = AnswerCache::new(1 << 16, 1).unwrap();
         for (cache, row) in [(&narrow, 1.0), (&wide, NAN), (&wide, f32::INFINITY)] {
             for _ in 0..2 {
                 assert_eq!(find_or_insert(cache, &[1], &[row]), None, "{row}");

@@ -52,7 +52,7 @@ impl Engine {
         let (requests, receiver) = mpsc::unbounded_channel();
         let status = Arc::new(Status::default());
         let kv_bytes = model.kv_bytes();
-        let kept = Arc::new(AnswerCache::new(batch.answer_cache_bytes)?);
+        let kept = Arc::new(AnswerCache::new(batch.answer_cache_bytes, model.width())?);
         let worker = Worker::new(model, receiver, batch, status.clone(), kept.clone());
         let (end, ended) = watch::channel(());
         threads::spawn("engine", move || {

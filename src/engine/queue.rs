@@ -231,7 +231,7 @@ mod tests {
             })
             .collect();
         let (reply, answer) = oneshot::channel();
-        let answers = Arc::new(AnswerCache::new(0).unwrap());
+        let answers = Arc::new(AnswerCache::new(0, 1).unwrap());
         let admission = Admission::new(0, QueueLimits::default(), &Arc::default(), &answers).unwrap();
         (Request { prompts, priority: 0, arrival: Instant::now(), reply, admission }, answer)
     }

@@ -54,7 +54,8 @@ impl Rows {
 
 /// What comes out of a batch.
 pub struct Outcome {
-    /// What the head makes of every sequence, in order: of a reranker one number, as a rule `logit(yes) - logit(no)`.
+    /// What the head makes of every sequence, in order: of a reranker one number, as a rule `logit(yes) - logit(no)`; of an
+    /// embedding model the state of the last token.
     pub rows: Rows,
     /// What was worth keeping.
     pub kept: Vec<(Keep, KvRows)>,
@@ -95,6 +96,9 @@ pub trait Model: Send {
     fn check(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Numbers in a row: the same for every batch.
+    fn width(&self) -> usize;
 
     /// Bytes of packed weights, tables and buffers in memory; what is mapped from the checkpoint does not count.
     fn bytes(&self) -> usize {

@@ -1,10 +1,20 @@
-//! The head of a reranker as it is run: one vector that the last hidden state is multiplied with, and a bias.
+//! The head of a model as it is run: of a reranker one vector that the last hidden state is multiplied with, and a bias; of
+//! an embedding model none.
 //!
 //! Invariant: the numbers are the checkpoint's, widened to f32. Which tokens make a head is not known here: [`crate::head`]
 //! says.
 
 use crate::checkpoint::{Checkpoint, SCORE, SCORE_BIAS};
 use crate::error::Result;
+
+/// What becomes of the last token's state behind the final norm.
+#[derive(Debug, Clone)]
+pub enum Head {
+    /// A margin: a row is one number.
+    Margin(LinearHead),
+    /// Nothing: a row is the state.
+    State,
+}
 
 /// What makes a margin of the last hidden state.
 #[derive(Debug, Clone)]

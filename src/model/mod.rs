@@ -11,7 +11,7 @@ mod workspace;
 
 pub use cost::{CHUNK, Cost, cost};
 pub use forward::{Model, Outcome, Progress, Rows, Slot};
-pub use head::LinearHead;
+pub use head::{Head, LinearHead};
 pub use qwen3::Qwen3;
 
 use crate::checkpoint::architecture::Architecture;
@@ -47,7 +47,7 @@ pub fn load(
     cpu: Cpu,
     checkpoint: &Checkpoint,
     packed: Packed,
-    head: LinearHead,
+    head: Head,
     max_model_len: usize,
 ) -> Result<Box<dyn Model>> {
     match checkpoint.architecture() {

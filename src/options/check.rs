@@ -2,6 +2,7 @@
 //!
 //! Called by `options::parse`.
 
+use super::embedding::{EmbeddingArgs, NamedPrompts};
 use super::engine::{self, AnswerCacheArgs, EngineArgs, EngineOptions};
 use super::environment::Environment;
 use super::log::{self, LogFormatArgs, LogOptions};
@@ -18,6 +19,8 @@ pub struct CheckOptions {
     pub chat_template: Option<String>,
     /// The instruction of texts that bring none; `None` is the model card's.
     pub instruction: Option<String>,
+    /// What stands before the texts of an embedding model.
+    pub named_prompts: NamedPrompts,
     /// What is logged.
     pub log: LogOptions,
     /// Whether the report is JSON.
@@ -32,6 +35,8 @@ pub struct CheckArgs {
     pub json: bool,
     #[command(flatten)]
     pub scoring: ScoringArgs,
+    #[command(flatten)]
+    pub embedding: EmbeddingArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -53,14 +58,14 @@ pub fn command() -> Command {
 
 /// The options of `check`.
 pub fn options(args: CheckArgs, env: Environment) -> Result<CheckOptions, String> {
-    let CheckArgs { json, scoring, model, engine, answers, log } = args;
+    let CheckArgs { json, scoring, embedding, model, engine, answers, log } = args;
     model.needed_by("check")?;
     let mut notices = Vec::new();
     // It is not heard here, but a mistake in it is one.
     scoring.pooling(&mut notices)?;
     let chat_template = scoring.template()?;
-    let instruction = scoring.instruction(env);
+    let (instruction, named_prompts) = (scoring.instruction(env), embedding.prompts(env));
     let engine = engine::options(model, engine, answers.bytes(env)?, env, &mut notices)?;
     let log = log::options(log, env, notices);
-    Ok(CheckOptions { engine, chat_template, instruction, log, json })
+    Ok(CheckOptions { engine, chat_template, instruction, named_prompts, log, json })
 }

@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, Command};
 pub fn command() -> Command {
     Command::new("ironrank")
         .version(crate::version())
-        .about("Serves Qwen3 rerankers on ordinary CPUs, behind vLLM's score and rerank API")
+        .about("Serves Qwen3 rerankers and embedding models on ordinary CPUs, behind vLLM's API")
         .after_help("`ironrank MODEL --flags` is `ironrank serve MODEL --flags`.")
         .arg_required_else_help(true)
         .subcommand_required(true)

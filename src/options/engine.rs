@@ -7,6 +7,7 @@ use super::environment::Environment;
 use super::model::{LoadFormat, ModelArgs};
 use super::values::{self, OrNone};
 use crate::precision::Asked;
+use crate::task::Task;
 use clap::Args;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub struct EngineOptions {
     pub tokenizer: Option<PathBuf>,
     /// Where the weights come from.
     pub load_format: LoadFormat,
+    /// What the model is for; `None` is what its files say.
+    pub task: Option<Task>,
     /// Replacements for keys of the model's `config.json`.
     pub hf_overrides: Map<String, Value>,
     /// How exactly the model is computed.
@@ -153,7 +156,7 @@ pub fn options(
     notices: &mut Vec<String>,
 ) -> Result<EngineOptions, String> {
     let (dir, load_format) = model.source(notices)?;
-    let (hf_overrides, precision) = (model.overrides(env)?, model.precision());
+    let (task, hf_overrides, precision) = (model.task()?, model.overrides(env)?, model.precision());
     let (cores, bound) = match env.get("VLLM_CPU_OMP_THREADS_BIND") {
         None => (None, true),
         Some(text) => match binding::read(&text)? {
@@ -182,6 +185,7 @@ pub fn options(
         model: dir,
         tokenizer: model.tokenizer.and_then(|dir| dir.0),
         load_format,
+        task,
         hf_overrides,
         precision,
         max_model_len: model.max_model_len.and_then(|len| len.0),

@@ -5,11 +5,11 @@
 //! anything is loaded. The way is: arguments -> `launcher` (what stands before them) -> `spelling` (one spelling for each
 //! flag, `config_file` included) -> `command` (clap, with the flags of each command and those that are `ignored`; a
 //! flag's value leaves clap with its type, by `values` and `json`) -> the options of the command, in a file of its name,
-//! out of the groups that commands share: `model` and `engine`, `scoring`, `log`, and `server`'s with `listen` and `tls`.
+//! out of the groups that commands share: `model` and `engine`, `scoring`, `embedding`, `log`, and `server`'s with `listen` and `tls`.
 //! A flag wins over a variable, a variable over a default; an empty value and vLLM's `None` are no value.
 //! The environment comes in as a function, so that tests need not change it; of files, only those are read that a flag
 //! names and that are options themselves (`--config`, `--chat-template`), and the token of the hub. Called by `main`;
-//! imports `file` and `precision` alone.
+//! imports `file`, `precision` and `task` alone.
 
 mod bench;
 mod binding;
@@ -19,6 +19,7 @@ mod command;
 mod compare;
 mod config_file;
 mod download;
+mod embedding;
 mod engine;
 mod environment;
 mod health;
@@ -44,6 +45,7 @@ pub use cache::{CacheOptions, Prune};
 pub use check::CheckOptions;
 pub use compare::{CompareOptions, Compared};
 pub use download::{DEFAULT_ENDPOINT, DEFAULT_PATIENCE, DownloadOptions, Patience, Token};
+pub use embedding::NamedPrompts;
 pub use engine::{BUILTIN_MODEL_NAME, EngineOptions};
 pub use health::HealthOptions;
 pub use keys::ApiKeys;

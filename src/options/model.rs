@@ -7,6 +7,7 @@ use super::environment::Environment;
 use super::json;
 use super::values::{self, OrNone};
 use crate::precision::{Asked, Dtype};
+use crate::task::Task;
 use clap::Args;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -50,15 +51,17 @@ pub struct ModelArgs {
     /// [env: VLLM_HF_OVERRIDES, which vLLM ignores]
     #[arg(long, value_name = "JSON", value_parser = values::text)]
     pub hf_overrides: Option<OrNone<String>>,
-    /// score, classify or auto; vLLM removed this flag, here it still works
+    /// score, classify or rerank: the model is a reranker; embed or embedding: it is an embedding model; auto is what its
+    /// files say. vLLM removed this flag, here it still works [default: auto]
     #[arg(long, value_parser = task)]
-    pub task: Option<Reranking>,
+    pub task: Option<OrNone<Task>>,
     /// auto or pooling
     #[arg(long, value_parser = runner)]
-    pub runner: Option<Reranking>,
-    /// auto, none or classify
+    pub runner: Option<Pooling>,
+    /// classify: the model is a reranker; embed: it is an embedding model; auto and none are what its files say
+    /// [default: auto]
     #[arg(long, value_parser = convert)]
-    pub convert: Option<Reranking>,
+    pub convert: Option<OrNone<Task>>,
     /// Accepted; no code of a model is ever run
     #[arg(long)]
     pub trust_remote_code: bool,
@@ -70,9 +73,9 @@ pub struct ModelArgs {
     pub hf_config_path: Option<OrNone<String>>,
 }
 
-/// All that `--task`, `--runner` and `--convert` may ask for.
+/// All that `--runner` may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reranking;
+pub struct Pooling;
 
 /// All that `--quantization` may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +126,17 @@ impl ModelArgs {
             }
         };
         Ok((dir.map(PathBuf::from), load_format))
+    }
+
+    /// What it is for, if that is said.
+    pub fn task(&self) -> Result<Option<Task>, String> {
+        let [task, convert] = [self.task, self.convert].map(|asked| asked.and_then(|asked| asked.0));
+        match (task, convert) {
+            (Some(task), Some(convert)) if task != convert => {
+                Err(format!("--task asks for {task}, but --convert for {convert}: leave one of them out."))
+            }
+            (task, convert) => Ok(task.or(convert)),
+        }
     }
 
     /// How exactly it is computed.
@@ -190,22 +204,33 @@ fn quantization(text: &str) -> Result<OrNone<Int8>, String> {
     }
 }
 
-/// `--task`: what reranks is accepted, anything else would be a misunderstanding.
-fn task(text: &str) -> Result<Reranking, String> {
-    reranking(text, &["auto", "score", "classify", "rerank"])
+const TASKS: &str = "this server reranks and embeds";
+
+/// `--task`, with the names that vLLM has had.
+fn task(text: &str) -> Result<OrNone<Task>, String> {
+    let choices = [
+        ("auto", OrNone(None)),
+        ("score", OrNone(Some(Task::Rerank))),
+        ("classify", OrNone(Some(Task::Rerank))),
+        ("rerank", OrNone(Some(Task::Rerank))),
+        ("embed", OrNone(Some(Task::Embed))),
+        ("embedding", OrNone(Some(Task::Embed))),
+    ];
+    values::one_of(text, &choices, TASKS)
 }
 
 /// `--runner`.
-fn runner(text: &str) -> Result<Reranking, String> {
-    reranking(text, &["auto", "pooling"])
+fn runner(text: &str) -> Result<Pooling, String> {
+    values::one_of(text, &[("auto", Pooling), ("pooling", Pooling)], TASKS)
 }
 
 /// `--convert`.
-fn convert(text: &str) -> Result<Reranking, String> {
-    reranking(text, &["auto", "none", "classify"])
-}
-
-fn reranking(text: &str, names: &[&str]) -> Result<Reranking, String> {
-    let choices: Vec<(&str, Reranking)> = names.iter().map(|&name| (name, Reranking)).collect();
-    values::one_of(text, &choices, "this server only reranks")
+fn convert(text: &str) -> Result<OrNone<Task>, String> {
+    let choices = [
+        ("auto", OrNone(None)),
+        ("none", OrNone(None)),
+        ("classify", OrNone(Some(Task::Rerank))),
+        ("embed", OrNone(Some(Task::Embed))),
+    ];
+    values::one_of(text, &choices, TASKS)
 }

@@ -3,6 +3,7 @@
 //! Invariant: what is learned of the model when it is loaded is no option and not in here. Called by the options of
 //! `serve`.
 
+use super::embedding::{EmbeddingArgs, NamedPrompts};
 use super::engine::BUILTIN_MODEL_NAME;
 use super::environment::Environment;
 use super::json::{self, StringList};
@@ -33,10 +34,12 @@ pub const DEFAULT_RECEIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 
 /// Variables that `/server_info` may tell: a list of those without secrets, for one with a secret is easily forgotten.
-const TOLD: [&str; 10] = [
+const TOLD: [&str; 12] = [
     "IRONRANK_ANSWER_CACHE_MIB",
+    "IRONRANK_DOCUMENT_PROMPT",
     "IRONRANK_INSTRUCTION",
     "IRONRANK_ISA",
+    "IRONRANK_QUERY_PROMPT",
     "RUST_LOG",
     "VLLM_CPU_OMP_THREADS_BIND",
     "VLLM_HF_OVERRIDES",
@@ -71,6 +74,8 @@ pub struct ServerOptions {
     pub chat_template: Option<String>,
     /// The instruction of requests that bring none; `None` is the model card's.
     pub instruction: Option<String>,
+    /// What stands before the texts of an embedding model.
+    pub named_prompts: NamedPrompts,
     /// What becomes of a pair that is too long.
     pub overflow: Overflow,
     /// How a logit becomes a score.
@@ -121,6 +126,7 @@ impl Default for ServerOptions {
             tls: None,
             chat_template: None,
             instruction: None,
+            named_prompts: NamedPrompts::default(),
             overflow: Overflow::DEFAULT,
             pooling: Pooling::DEFAULT,
             log_requests: false,
@@ -234,6 +240,7 @@ pub struct ServerArgs {
 pub fn options(
     args: ServerArgs,
     scoring: ScoringArgs,
+    embedding: EmbeddingArgs,
     tls: TlsArgs,
     model_name: impl FnOnce() -> String,
     env: Environment,
@@ -278,6 +285,7 @@ pub fn options(
         pooling: scoring.pooling(notices)?,
         chat_template: scoring.template()?,
         instruction: scoring.instruction(env),
+        named_prompts: embedding.prompts(env),
         overflow: scoring.overflow.unwrap_or(default.overflow),
         request_id_headers: args.enable_request_id_headers,
         docs: !args.disable_fastapi_docs,

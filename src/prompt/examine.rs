@@ -16,7 +16,7 @@ impl PromptEncoder {
         let usual = self.instructed(&usual);
         let notices = self.template.as_ref().map_or(Ok(Vec::new()), |template| shown(template, &usual))?;
         let limit = Limit { tokens: usize::MAX, truncate: false, query_too: false, requested: false };
-        let max = self.max_model_len;
+        let max = self.vocabulary.max_model_len;
         // A template may refuse empty texts; requests will tell then.
         let least = self.for_query_within(limit, "", &usual).prompt("").ok();
         match least.map(|(prompt, _)| prompt.len()).filter(|&tokens| tokens > max) {

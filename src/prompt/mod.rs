@@ -17,8 +17,10 @@ mod query;
 mod raw;
 mod template;
 mod templated;
+mod texts;
 mod token_ids;
 mod tokenizer;
+mod vocabulary;
 
 pub use described::described;
 pub use encoder::PromptEncoder;
@@ -27,5 +29,7 @@ pub use options::{PromptOptions, TruncationSide};
 pub use query::{Encoded, ForQuery};
 pub use raw::Message;
 pub use template::{Renderer, Template};
+pub use texts::{Behind, TextEncoder, TextOptions};
 pub use token_ids::Prompt;
 pub use tokenizer::tokenizer_json;
+pub use vocabulary::Vocabulary;

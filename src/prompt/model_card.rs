@@ -105,7 +105,7 @@ impl PromptEncoder {
     /// All before the document in the model card's prompt.
     fn wrapped_head(&self, query: &str, options: &PromptOptions, limit: Limit) -> Result<Head> {
         let instruction = options.instruction.as_deref().filter(|i| !i.is_empty()).unwrap_or(INSTRUCTION);
-        let query = self.plain.cut(query, options.max_tokens_per_query)?;
+        let query = self.vocabulary.plain.cut(query, options.max_tokens_per_query)?;
         let text = |query: &str| format!("<Instruct>: {instruction}\n{QUERY_MARK}{query}\n{DOCUMENT_MARK}");
         self.fitting_head(self.prefix.clone(), query, text, limit)
     }
@@ -127,7 +127,7 @@ impl PromptEncoder {
             None => {
                 let head = once(&mut heads.unmarked, || {
                     let head = self.head(self.start(pair.start, limit)?, pair.content.to_owned(), limit)?;
-                    head.ok_or_else(|| self.no_room(limit))
+                    head.ok_or_else(|| self.vocabulary.no_room(limit))
                 })?;
                 self.behind(head, "", pair.document, options, limit)
             }
@@ -139,11 +139,11 @@ impl PromptEncoder {
         let start = self.start(pair.start, limit)?;
         let Some((before, rest)) = pair.content.split_once(QUERY_MARK) else {
             let head = self.head(start, format!("{}{DOCUMENT_MARK}", pair.content), limit)?;
-            return head.ok_or_else(|| self.no_room(limit));
+            return head.ok_or_else(|| self.vocabulary.no_room(limit));
         };
         let query = rest.strip_suffix('\n').unwrap_or(rest);
         let end = &rest[query.len()..];
-        let query = self.plain.cut(query, options.max_tokens_per_query)?;
+        let query = self.vocabulary.plain.cut(query, options.max_tokens_per_query)?;
         let text = |query: &str| format!("{before}{QUERY_MARK}{query}{end}{DOCUMENT_MARK}");
         self.fitting_head(start, query, text, limit)
     }
@@ -152,7 +152,7 @@ impl PromptEncoder {
         if text == PREFIX {
             return Ok(self.prefix.clone());
         }
-        Ok(self.encode_parsed(text, limit.tokens)?.into())
+        Ok(self.vocabulary.tokens(text, limit.tokens)?.into())
     }
 
     /// The head that `text` makes of `query`, which is shortened where that is asked for and nothing else helps.
@@ -170,10 +170,10 @@ impl PromptEncoder {
             true => self.head(start.clone(), text(""), limit)?,
             false => None,
         };
-        let empty = empty.ok_or_else(|| self.no_room(limit))?;
+        let empty = empty.ok_or_else(|| self.vocabulary.no_room(limit))?;
         let mut tokens = self.room(&empty.start, limit) - empty.len();
         while tokens > 0 {
-            if let Some(head) = self.head(start.clone(), text(self.plain.cut(query, tokens)?), limit)? {
+            if let Some(head) = self.head(start.clone(), text(self.vocabulary.plain.cut(query, tokens)?), limit)? {
                 return Ok(Head { cut: true, ..head });
             }
             tokens -= 1;
@@ -184,10 +184,10 @@ impl PromptEncoder {
     /// Encodes what precedes the document, unless it leaves no room for at least one token after it.
     fn head(&self, start: Arc<[u32]>, text: String, limit: Limit) -> Result<Option<Head>> {
         let room = self.room(&start, limit);
-        if self.plain.surely_exceeds(&text, room) {
+        if self.vocabulary.plain.surely_exceeds(&text, room) {
             return Ok(None);
         }
-        let ids = self.plain.encode(&text, room)?;
+        let ids = self.vocabulary.plain.encode(&text, room)?;
         Ok((ids.len() < room).then(|| {
             let ids = [&*start, &ids].concat().into();
             Head { beginning: (0, start.clone()), start, text, ids, cut: false }
@@ -208,35 +208,35 @@ impl PromptEncoder {
         options: &PromptOptions,
         limit: Limit,
     ) -> Result<(Prompt, bool)> {
-        let document = self.plain.cut(document, options.max_tokens_per_doc)?;
+        let document = self.vocabulary.plain.cut(document, options.max_tokens_per_doc)?;
         // `head` made sure that the template fits and that `room` holds the head and one token.
         let room = self.room(&head.start, limit);
-        if !limit.truncate && self.plain.surely_exceeds(document, room) {
-            return Err(self.no_room(limit));
+        if !limit.truncate && self.vocabulary.plain.surely_exceeds(document, room) {
+            return Err(self.vocabulary.no_room(limit));
         }
         let side = options.truncation_side;
         let from_left = limit.truncate && side == TruncationSide::Left;
         // A head that ends in `>:` and a rest that starts with a space may be encoded apart: see `separable`.
-        let apart = border == " " && self.plain.separable();
+        let apart = border == " " && self.vocabulary.plain.separable();
         let (shared, rest) = if apart {
             // The end of a document is only known once all of it is encoded, but not what is cut off before that.
-            let end = if from_left { self.plain.end(document, room - head.len()) } else { document };
+            let end = if from_left { self.vocabulary.plain.end(document, room - head.len()) } else { document };
             let border = if end.len() == document.len() { border } else { "" };
             (head.ids.clone(), [border, end].concat())
         } else {
             let mut text = [&head.text, border, document].concat();
-            let at = self.plain.last_border(&text, 0, head.text.len()).unwrap_or(0);
+            let at = self.vocabulary.plain.last_border(&text, 0, head.text.len()).unwrap_or(0);
             if head.beginning.0 != at {
-                let ids = self.plain.encode(&text[..at], room)?;
+                let ids = self.vocabulary.plain.encode(&text[..at], room)?;
                 head.beginning = (at, [&*head.start, &ids].concat().into());
             }
             text.drain(..at);
             (head.beginning.1.clone(), text)
         };
         let known = shared.len() - head.start.len();
-        let rest = self.plain.encode(&rest, if from_left { usize::MAX } else { room - known })?;
+        let rest = self.vocabulary.plain.encode(&rest, if from_left { usize::MAX } else { room - known })?;
         if known + rest.len() > room && !limit.truncate {
-            return Err(self.no_room(limit));
+            return Err(self.vocabulary.no_room(limit));
         }
         // Where head and document were encoded as one, the head's tokens stay as well, whichever side is cut.
         let (first, tail) = rest.split_at(rest.len().min(head.len().saturating_sub(known)));

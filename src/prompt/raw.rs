@@ -1,11 +1,12 @@
-//! Prompts that the client wrote itself: raw text, token ids, messages with roles; and tokens back to text.
+//! Prompts that the client wrote itself: raw text, token ids, messages with roles.
 //!
-//! Invariants: raw text is the one place where control tokens of a client count, because a client that writes the whole
-//! prompt needs them; no id leaves here that the model has no embedding for. Called by the server.
+//! Invariant: raw text is the one place where control tokens of a client count, because a client that writes the whole
+//! prompt needs them. Called by the server.
 
 use super::encoder::PromptEncoder;
 use super::options::{Limit, PromptOptions, TruncationSide};
 use super::token_ids::Prompt;
+use super::vocabulary::Vocabulary;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What vLLM says to messages that its server has no template for.
@@ -35,40 +36,27 @@ impl Message {
 impl PromptEncoder {
     /// The prompt that consists of `text` alone; of the options, those of the whole prompt count.
     pub fn raw(&self, text: &str, options: &PromptOptions) -> Result<Prompt> {
+        let Vocabulary { plain, .. } = &self.vocabulary;
         let limit = self.raw_limit(options)?;
-        if !limit.truncate && self.plain.surely_exceeds(text, limit.tokens) {
-            return Err(self.no_room(limit));
+        if !limit.truncate && plain.surely_exceeds(text, limit.tokens) {
+            return Err(self.vocabulary.no_room(limit));
         }
         let ids = match limit.truncate && options.truncation_side == TruncationSide::Left {
-            true => self.encode_parsed(self.plain.end(text, limit.tokens), usize::MAX)?,
-            false => self.encode_parsed(text, limit.tokens)?,
+            true => self.vocabulary.tokens(plain.end(text, limit.tokens), usize::MAX)?,
+            false => self.vocabulary.tokens(text, limit.tokens)?,
         };
-        self.whole(&ids, options.truncation_side, limit)
+        Ok(self.vocabulary.prompt_of(&ids, options.truncation_side, limit)?.0)
     }
 
     /// The prompt that consists of these tokens.
     pub fn raw_ids(&self, ids: &[u32], options: &PromptOptions) -> Result<Prompt> {
-        if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size()) {
-            let sentence = format!("Token id {id} is out of vocabulary");
-            return Err(Error::new(ErrorKind::InvalidRequest, sentence));
-        }
-        self.whole(ids, options.truncation_side, self.raw_limit(options)?)
+        Ok(self.vocabulary.prompt_of(ids, options.truncation_side, self.raw_limit(options)?)?.0)
     }
 
     /// A prompt that has no document to shorten is only cut where the request says so.
     fn raw_limit(&self, options: &PromptOptions) -> Result<Limit> {
         let limit = self.limit(options)?;
         Ok(Limit { truncate: limit.requested, ..limit })
-    }
-
-    fn whole(&self, ids: &[u32], side: TruncationSide, limit: Limit) -> Result<Prompt> {
-        if ids.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidRequest, "The decoder prompt cannot be empty"));
-        }
-        if ids.len() > limit.tokens && !limit.truncate {
-            return Err(self.no_room(limit));
-        }
-        Ok(side.keep(ids, limit.tokens).to_vec().into())
     }
 
     /// The prompt of a query and a document that come as messages; a message of the system is the instruction, unless
@@ -98,30 +86,5 @@ impl PromptEncoder {
         }
         let [query, document] = Message::pair(messages);
         self.for_query_within(limit, query, &options).prompt(document)
-    }
-
-    /// The tokens of `text`, control tokens parsed, if they are at most `limit`; else at least the first `limit + 1`.
-    pub fn tokens(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
-        self.encode_parsed(text, limit)
-    }
-
-    /// The text of `ids`; ids that the vocabulary lacks are nothing.
-    pub fn text(&self, ids: &[u32]) -> Result<String> {
-        self.plain.tokenizer().decode(ids, false).map_err(|err| {
-            Error::new(
-                ErrorKind::Internal,
-                format!("The tokens cannot be decoded: {}.", err.to_string().replace('\n', " ")),
-            )
-        })
-    }
-
-    /// Bytes that the vocabulary's entries of `ids` have together.
-    pub fn text_bytes(&self, ids: &[u32]) -> usize {
-        ids.iter().map(|id| self.plain.tokenizer().id_to_token(*id).map_or(0, |token| token.len())).sum()
-    }
-
-    /// The vocabulary's entries of `ids`, which write each byte as a character.
-    pub fn token_strings(&self, ids: &[u32]) -> Vec<String> {
-        ids.iter().map(|id| self.plain.tokenizer().id_to_token(*id).unwrap_or_default()).collect()
     }
 }

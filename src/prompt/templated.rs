@@ -12,7 +12,8 @@ use super::encoder::PromptEncoder;
 use super::options::{Limit, PromptOptions, TruncationSide};
 use super::template::{Renderer, Template};
 use super::token_ids::Prompt;
-use crate::error::{Error, ErrorKind, Result};
+use super::vocabulary::empty;
+use crate::error::Result;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ impl<'e> Templated<'e> {
         options: &PromptOptions,
         limit: Limit,
     ) -> Result<Self> {
-        let query = encoder.plain.cut(query, options.max_tokens_per_query)?;
+        let query = encoder.vocabulary.plain.cut(query, options.max_tokens_per_query)?;
         let kwargs = options.template_kwargs.clone();
         let guards = ControlTokens::guards_for(&[template.source(), query, &Value::Object(kwargs.clone()).to_string()]);
         let mut new = Self {
@@ -63,7 +64,7 @@ impl<'e> Templated<'e> {
         };
         if limit.query_too && new.whole(query, "")?.len() > limit.tokens {
             let shortened = new.shorten(query, TruncationSide::Right, |new, query| new.whole(query, ""))?;
-            new.query = shortened.ok_or_else(|| encoder.no_room(limit))?.0;
+            new.query = shortened.ok_or_else(|| encoder.vocabulary.no_room(limit))?.0;
             new.query_cut = true;
         }
         new.empty = new.render(new.query, "").ok();
@@ -72,11 +73,11 @@ impl<'e> Templated<'e> {
 
     /// The prompt of a document, and whether something was shortened for it.
     pub fn prompt(&mut self, document: &str) -> Result<(Prompt, bool)> {
-        let document = self.encoder.plain.cut(document, self.max_tokens_per_doc)?;
+        let document = self.encoder.vocabulary.plain.cut(document, self.max_tokens_per_doc)?;
         let rendered = self.render(self.query, document)?;
         let prompt = self.encode(&rendered)?;
         if prompt.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidRequest, "The decoder prompt cannot be empty"));
+            return Err(empty());
         }
         if prompt.len() <= self.limit.tokens {
             return Ok((prompt, self.query_cut));
@@ -86,7 +87,7 @@ impl<'e> Templated<'e> {
             true => self.shorten(document, side, |this, document| this.whole(query, document))?,
             false => None,
         };
-        let (_, token_ids) = fitting.ok_or_else(|| self.encoder.no_room(self.limit))?;
+        let (_, token_ids) = fitting.ok_or_else(|| self.encoder.vocabulary.no_room(self.limit))?;
         let prompt = match token_ids.strip_prefix(&*self.head.1) {
             Some(tail) => Prompt::new(self.head.1.clone(), tail),
             None => token_ids.into(),
@@ -102,7 +103,7 @@ impl<'e> Templated<'e> {
         side: TruncationSide,
         prompt: impl Fn(&mut Self, &str) -> Result<Vec<u32>>,
     ) -> Result<Option<(&'t str, Vec<u32>)>> {
-        let plain = &self.encoder.plain;
+        let plain = &self.encoder.vocabulary.plain;
         let part = |text: &'t str, tokens| match side {
             TruncationSide::Right => plain.cut(text, tokens),
             TruncationSide::Left => plain.cut_left(text, tokens),
@@ -126,7 +127,7 @@ impl<'e> Templated<'e> {
 
     fn render(&mut self, query: &str, document: &str) -> Result<Marked> {
         let guard = ControlTokens::guard_for(&self.guards, document)?;
-        let control = &self.encoder.control;
+        let control = &self.encoder.vocabulary.control;
         let most = self.most_tokens();
         if self.renderer.as_ref().is_none_or(|(of, _)| *of != guard) {
             let guarded = |text: &str| control.guard(text, guard).into_owned();
@@ -136,14 +137,14 @@ impl<'e> Templated<'e> {
         let (_, renderer) = self.renderer.as_mut().expect("it has just been made");
         let rendered = renderer.render(&control.guard(query, guard), &control.guard(document, guard))?;
         // What is behind that no count of tokens asks for.
-        Ok(control.parse(self.encoder.plain.start(&rendered, most), guard))
+        Ok(control.parse(self.encoder.vocabulary.plain.start(&rendered, most), guard))
     }
 
     /// All tokens of a prompt; or so many that a text of as many as the limit could be left out and the rest still would
     /// not fit.
     fn whole(&mut self, query: &str, document: &str) -> Result<Vec<u32>> {
         let rendered = self.render(query, document)?;
-        self.encoder.encode_marked(&rendered, 0..rendered.text.len(), self.most_tokens())
+        self.encoder.vocabulary.encode_marked(&rendered, 0..rendered.text.len(), self.most_tokens())
     }
 
     fn most_tokens(&self) -> usize {
@@ -152,17 +153,20 @@ impl<'e> Templated<'e> {
 
     /// The tokens of a prompt, or at least one more than the limit of them.
     fn encode(&mut self, rendered: &Marked) -> Result<Prompt> {
-        let plain = &self.encoder.plain;
+        let plain = &self.encoder.vocabulary.plain;
         let at = self.empty.as_ref().map_or(0, |empty| {
             let common = rendered.common(empty);
             let section = rendered.section_before(common);
             plain.last_border(&rendered.text, section, common).unwrap_or(section)
         });
         if self.head.0 != at {
-            self.head = (at, self.encoder.encode_marked(rendered, 0..at, self.limit.tokens)?.into());
+            self.head = (at, self.encoder.vocabulary.encode_marked(rendered, 0..at, self.limit.tokens)?.into());
         }
         let rest = self.limit.tokens.saturating_sub(self.head.1.len());
-        Ok(Prompt::new(self.head.1.clone(), self.encoder.encode_marked(rendered, at..rendered.text.len(), rest)?))
+        Ok(Prompt::new(
+            self.head.1.clone(),
+            self.encoder.vocabulary.encode_marked(rendered, at..rendered.text.len(), rest)?,
+        ))
     }
 }
 

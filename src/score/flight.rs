@@ -182,6 +182,10 @@ mod tests {
         fn remaining(&self, _: Slot) -> usize {
             0
         }
+
+        fn width(&self) -> usize {
+            1
+        }
     }
 
     #[tokio::test]

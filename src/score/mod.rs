@@ -30,7 +30,8 @@ use crate::options::{EngineOptions, Overflow, ScoreOptions};
 use crate::prompt::{PromptEncoder, PromptOptions, Template, tokenizer_json};
 use crate::rerank;
 use crate::signals::{Signals, Stop};
-use crate::startup::{self, Loaded, Prompts};
+use crate::startup::{self, Loaded, Prompts, Reranker};
+use crate::task::Task;
 use crate::threads;
 use flight::{Flight, Landed};
 use output::{Begun, Output};
@@ -108,11 +109,16 @@ impl<'a> Scorer<'a> {
     /// Loads the model.
     pub fn load(options: &'a ScoreOptions) -> Result<Self> {
         let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
-        let prompts = Prompts { template, instruction: options.instruction.clone() };
-        let loaded = startup::load(&options.engine, prompts, QueueLimits::default())?;
-        let job = job(options, &loaded, &tokenizer(&options.engine)?);
-        let activation = options.pooling.use_activation.then_some(loaded.activation);
-        Ok(Self { options, engine: loaded.engine, encoder: Arc::new(loaded.encoder), activation, job })
+        let prompts = Prompts { template, instruction: options.instruction.clone(), ..Prompts::default() };
+        let loaded = startup::load(&options.engine, prompts, QueueLimits::default(), Some(Task::Rerank))?;
+        let tokenizer = tokenizer(&options.engine)?;
+        let mut job = job(options, &loaded, &tokenizer);
+        let Reranker { encoder, activation } = loaded.serves.reranker(&options.engine.model_name())?;
+        if activation != Activation::Sigmoid {
+            job.insert("activation".to_owned(), activation.to_string().into());
+        }
+        let activation = options.pooling.use_activation.then_some(activation);
+        Ok(Self { options, engine: loaded.engine, encoder, activation, job })
     }
 
     /// Scores the rows of `files` that are not done yet. After `stop` only the batch that runs is finished.
@@ -268,9 +274,5 @@ fn job(options: &ScoreOptions, loaded: &Loaded, tokenizer: &str) -> Job {
         // So that what another run set aside is not taken for what this one did, and cut.
         "rejected": rejected(options),
     });
-    let mut job = job.as_object().cloned().unwrap_or_default();
-    if loaded.activation != Activation::Sigmoid {
-        job.insert("activation".to_owned(), loaded.activation.to_string().into());
-    }
-    job
+    job.as_object().cloned().unwrap_or_default()
 }

@@ -79,6 +79,10 @@ impl Model for Held {
         self.slots[slot as usize].as_ref().map_or(0, |(_, left)| *left)
     }
 
+    fn width(&self) -> usize {
+        1
+    }
+
     fn kv_bytes(&self) -> usize {
         1
     }

@@ -58,7 +58,7 @@ fn a_prompt_of_the_users_own_form_between_start_and_end_is_kept_as_it_is() {
 
 #[test]
 fn half_a_template_is_wrapped_as_plain_text() {
-    let start = ENCODER.token_id("<|im_start|>").unwrap();
+    let start = ENCODER.vocabulary().token_id("<|im_start|>").unwrap();
     for (query, document) in [(PREFIX, "text"), ("text", SUFFIX), (SUFFIX, PREFIX)] {
         let ids = plain(query, document);
         assert_eq!(ids.iter().filter(|&&id| id == start).count(), 3);
@@ -73,10 +73,10 @@ fn an_empty_instruction_is_the_model_cards() {
 
 #[test]
 fn yes_and_no_have_the_ids_of_the_vocabulary() {
-    assert_eq!(ENCODER.token_id("yes"), Some(9693));
-    assert_eq!(ENCODER.token_id("no"), Some(2152));
-    assert_eq!(ENCODER.token_id("no such token"), None);
-    assert_eq!(ENCODER.vocab_size(), 151_669);
+    assert_eq!(ENCODER.vocabulary().token_id("yes"), Some(9693));
+    assert_eq!(ENCODER.vocabulary().token_id("no"), Some(2152));
+    assert_eq!(ENCODER.vocabulary().token_id("no such token"), None);
+    assert_eq!(ENCODER.vocabulary().size(), 151_669);
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn vllms_template_gives_the_tokens_of_the_rendered_text() {
 
 #[test]
 fn control_tokens_in_texts_stay_text_whatever_a_template_does_with_them() {
-    let end = ENCODER.token_id("<|im_end|>").unwrap();
+    let end = ENCODER.vocabulary().token_id("<|im_end|>").unwrap();
     let count = |ids: &[u32]| ids.iter().filter(|&&id| id == end).count();
     let kwargs = [("topic".to_owned(), serde_json::json!("<|im_end|>"))].into_iter().collect();
     let options = PromptOptions { template_kwargs: kwargs, ..Default::default() };
@@ -279,7 +279,7 @@ fn a_formatted_pair_may_have_a_system_message_of_its_own() {
     let expected = PARSING.encode_fast(text, false).unwrap().get_ids().to_vec();
     assert_eq!(plain(&format!("{system}{content}"), &document), expected);
     // Control tokens anywhere else are the user's.
-    let start = ENCODER.token_id("<|im_start|>").unwrap();
+    let start = ENCODER.vocabulary().token_id("<|im_start|>").unwrap();
     let ids = plain(&format!("{system}{content}<|im_start|>"), &document);
     assert_eq!(ids.iter().filter(|&&id| id == start).count(), 3);
     for half in ["<|im_start|>system\nBe <|im_end|> strict.<|im_end|>\n<|im_start|>user\n", "<|im_start|>system\nBe"] {
@@ -434,11 +434,11 @@ fn the_end_of_a_long_text_has_the_tokens_that_the_whole_ends_with() {
         truncation_side: TruncationSide::Left,
         ..PromptOptions::default()
     };
-    let all = ENCODER.tokens(&text, usize::MAX).unwrap();
+    let all = ENCODER.vocabulary().tokens(&text, usize::MAX).unwrap();
     for tokens in [1, 100, 500] {
         assert_eq!(*ENCODER.raw(&text, &left(tokens)).unwrap().token_ids(), all[all.len() - tokens..]);
     }
-    let suffix = ENCODER.tokens(SUFFIX, usize::MAX).unwrap().len();
+    let suffix = ENCODER.vocabulary().tokens(SUFFIX, usize::MAX).unwrap().len();
     let prompt = ENCODER.encode("q", &text, &left(500)).unwrap();
     let (ids, kept) = (prompt.token_ids(), prompt.own() - suffix);
     assert_eq!(ids.len(), 500);

@@ -8,6 +8,7 @@
 mod part;
 mod qwen3;
 
+pub(super) use part::Class;
 pub use part::{Matrix, Order, Part, layer_tensor};
 
 use super::config::{Config, Keys};
@@ -25,19 +26,18 @@ pub enum Architecture {
 const ALL: [Architecture; 1] = [Architecture::Qwen3];
 
 impl Architecture {
-    /// What `config.json` says, and whether it is the class of a converted model.
-    pub(super) fn of(keys: &Keys) -> Result<(Self, bool)> {
+    /// What `config.json` says.
+    pub(super) fn of(keys: &Keys) -> Result<(Self, Class)> {
         let name = match keys.get("architectures").and_then(Value::as_array).map(Vec::as_slice) {
             Some([Value::String(name)]) => Some(name),
             _ => None,
         };
-        let is = |class: &str| name.is_some_and(|name| name == class);
-        let found = ALL.into_iter().find(|it| is(it.classes().causal) || is(it.classes().classification));
-        let Some(found) = found else { return Err(keys.refuse("architectures", &supported())) };
-        let Classes { classification, model_type, .. } = found.classes();
+        let found = ALL.into_iter().find_map(|it| Some((it, it.classes().find(name?)?)));
+        let Some((found, class)) = found else { return Err(keys.refuse("architectures", &supported())) };
+        let Classes { model_type, .. } = found.classes();
         match keys.get("model_type").is_some_and(|it| it != model_type) {
             true => Err(keys.refuse("model_type", &format!("{model_type:?}"))),
-            false => Ok((found, is(classification))),
+            false => Ok((found, class)),
         }
     }
 
@@ -64,8 +64,8 @@ impl Architecture {
 
 /// The classes that there are, as errors say them.
 fn supported() -> String {
-    let both = |Classes { causal, classification, .. }: Classes| {
-        format!("[{causal:?}] (the original reranker) or [{classification:?}]")
+    let all = |Classes { causal, classification, body, .. }: Classes| {
+        format!("[{causal:?}] (the original reranker), [{classification:?}] or [{body:?}] (an embedding model)")
     };
-    ALL.map(|it| both(it.classes())).join(" or ")
+    ALL.map(|it| all(it.classes())).join(" or ")
 }

@@ -6,12 +6,34 @@
 /// The classes of an architecture in Hugging Face's library.
 #[derive(Debug, Clone, Copy)]
 pub struct Classes {
-    /// With an output matrix: an original reranker.
+    /// See [`Class::Causal`].
     pub causal: &'static str,
-    /// With a score head: a converted one.
+    /// See [`Class::Classification`].
     pub classification: &'static str,
+    /// See [`Class::Body`].
+    pub body: &'static str,
     /// Their `model_type`.
     pub model_type: &'static str,
+}
+
+/// What stands on a model's layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// An output matrix: an original reranker, or an embedding model that has no use for it.
+    Causal,
+    /// A score head: a converted reranker.
+    Classification,
+    /// Nothing: an embedding model.
+    Body,
+}
+
+impl Classes {
+    /// Which of them is called `name`.
+    pub fn find(&self, name: &str) -> Option<Class> {
+        let all =
+            [(self.causal, Class::Causal), (self.classification, Class::Classification), (self.body, Class::Body)];
+        all.into_iter().find(|(class, _)| *class == name).map(|(_, class)| class)
+    }
 }
 
 /// The shape of a tensor that the files have.

@@ -9,8 +9,12 @@ use crate::error::Result;
 use ironrank_kernels::NR;
 use serde_json::Value;
 
-pub const CLASSES: Classes =
-    Classes { causal: "Qwen3ForCausalLM", classification: "Qwen3ForSequenceClassification", model_type: "qwen3" };
+pub const CLASSES: Classes = Classes {
+    causal: "Qwen3ForCausalLM",
+    classification: "Qwen3ForSequenceClassification",
+    body: "Qwen3Model",
+    model_type: "qwen3",
+};
 
 /// As long as a head is wide.
 const HEAD_NORM: &str = "self_attn.q_norm.weight";

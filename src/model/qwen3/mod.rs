@@ -1,4 +1,4 @@
-//! Qwen3, dense: the forward pass of its rerankers.
+//! Qwen3, dense: the forward pass of its rerankers and embedding models.
 //!
 //! Layer by layer over the whole batch, so that only one layer's keys and values are in memory; within a layer chunk
 //! by chunk, so that the activations of a chunk stay in cache. The last layer makes keys and values of all tokens, and
@@ -8,7 +8,7 @@ mod weights;
 
 use super::cost::CHUNK;
 use super::forward::{Model, Outcome, Progress, Rows, Slot};
-use super::head::LinearHead;
+use super::head::{Head, LinearHead};
 use super::workspace::{LayerBuffers, Widths, Workspace};
 use crate::batch::{Batch, Chunk};
 use crate::checkpoint::Checkpoint;
@@ -22,7 +22,7 @@ use weights::{Layer, ModelWeights};
 /// Chunks are whole numbers of these rows: a task of attention, and whole register tiles of every ISA.
 const CHUNK_STEP: usize = 48;
 
-/// A Qwen3 reranker.
+/// A Qwen3 with a head.
 pub struct Qwen3 {
     cpu: Cpu,
     weights: ModelWeights,
@@ -48,13 +48,7 @@ struct Pass {
 
 impl Qwen3 {
     /// See [`super::load`].
-    pub fn load(
-        cpu: Cpu,
-        checkpoint: &Checkpoint,
-        packed: Packed,
-        head: LinearHead,
-        max_model_len: usize,
-    ) -> Result<Self> {
+    pub fn load(cpu: Cpu, checkpoint: &Checkpoint, packed: Packed, head: Head, max_model_len: usize) -> Result<Self> {
         let weights = cpu.spread(|| ModelWeights::load(checkpoint, packed, head, max_model_len))?;
         let workspace = || Workspace::new(cpu.isa(), weights.storage(), weights.widths, CHUNK);
         let slot = || SlotState { workspace: workspace(), pass: None };
@@ -155,6 +149,13 @@ impl Model for Qwen3 {
         })
     }
 
+    fn width(&self) -> usize {
+        match self.weights.head {
+            Head::Margin(_) => 1,
+            Head::State => self.weights.widths.hidden,
+        }
+    }
+
     fn check(&self) -> Result<()> {
         self.weights.packed.check()
     }
@@ -229,7 +230,7 @@ impl ModelWeights {
         }
     }
 
-    /// Takes the last tokens through the rest of the last layer and to their margins; also the work in FLOP.
+    /// Takes the last tokens through the rest of the last layer and to their rows; also the work in FLOP.
     fn finish(&self, cpu: &Cpu, ws: &mut Workspace, batch: &Batch) -> (Rows, u64) {
         let Widths { hidden, .. } = self.widths;
         let last = batch.last_tokens();
@@ -245,9 +246,16 @@ impl ModelWeights {
             layer.project(cpu, ws, x, 0..self.widths.queries(), self);
             layer.attend(cpu, ws, x, &runs, self.widths.queries(), self);
         }
-        let margins: Vec<f32> = (0..last.rows.len()).map(|i| self.margin(cpu, self.row(x, i))).collect();
+        let states: Vec<Vec<f32>> = (0..last.rows.len()).map(|i| self.final_norm(cpu, self.row(x, i))).collect();
         let flop = last.rows.len() as u64 * self.cost.rest + attended_keys(&last.runs) * self.cost.attention;
-        (Rows { width: 1, values: last.of_sequence.into_iter().map(|i| margins[i]).collect() }, flop)
+        let states = last.of_sequence.into_iter().map(|i| &states[i]);
+        let rows = match &self.head {
+            Head::Margin(LinearHead { weights, bias }) => {
+                Rows { width: 1, values: states.map(|state| cpu.dot(state, weights) + bias).collect() }
+            }
+            Head::State => Rows { width: hidden, values: states.flatten().copied().collect() },
+        };
+        (rows, flop)
     }
 
     fn row<'a>(&self, rows: &'a [f32], row: usize) -> &'a [f32] {
@@ -266,10 +274,6 @@ impl ModelWeights {
         let mut normed = vec![0.0; x.len()];
         cpu.rms_norm_vector(x, self.rms_norm(&self.norm), &mut normed);
         normed
-    }
-
-    fn margin(&self, cpu: &Cpu, x: &[f32]) -> f32 {
-        cpu.dot(&self.final_norm(cpu, x), &self.head) + self.bias
     }
 }
 

@@ -1,9 +1,9 @@
-//! The weights of a Qwen3 reranker: the checkpoint's tensors, packed for the kernels.
+//! The weights of a Qwen3: the checkpoint's tensors, packed for the kernels.
 //!
 //! Invariant: every shape is the one that the configuration gives. Made once, at start; read by [`super`] alone.
 
 use super::super::cost::{Cost, cost};
-use super::super::head::LinearHead;
+use super::super::head::Head;
 use super::super::workspace::Widths;
 use crate::checkpoint::architecture::{Part, layer_tensor};
 use crate::checkpoint::packed::Packed;
@@ -21,9 +21,7 @@ pub struct ModelWeights {
     pub layers: Vec<Layer>,
     /// (hidden)
     pub norm: Vec<f32>,
-    /// (hidden): the weights of the [`LinearHead`]
-    pub head: Vec<f32>,
-    pub bias: f32,
+    pub head: Head,
 }
 
 /// What a layer of the checkpoint's table becomes.
@@ -48,12 +46,7 @@ pub struct Layer {
 
 impl ModelWeights {
     /// Reads what is small; `packed` has the matrices.
-    pub fn load(
-        checkpoint: &Checkpoint,
-        mut packed: Packed,
-        LinearHead { weights: head, bias }: LinearHead,
-        max_model_len: usize,
-    ) -> Result<Self> {
+    pub fn load(checkpoint: &Checkpoint, mut packed: Packed, head: Head, max_model_len: usize) -> Result<Self> {
         let config = checkpoint.config();
         let widths = Widths::of(config);
         let (parts, mut matrices) = (checkpoint.layer(), std::mem::take(&mut packed.matrices).into_iter());
@@ -71,7 +64,6 @@ impl ModelWeights {
             layers,
             norm,
             head,
-            bias,
         })
     }
 

@@ -8,7 +8,7 @@ fn help_is_short_and_grouped_and_ends_with_code_0() {
         assert!(matches!(run(line, &[]), Command::Say { code: 0, .. }), "{line}");
     }
     let Command::Say { text, .. } = run("serve --help", &[]) else { panic!("no help") };
-    for heading in ["Model:", "Scores:", "Server:", "TLS:", "Log:", "Speed:"] {
+    for heading in ["Model:", "Scores:", "Embeddings:", "Server:", "TLS:", "Log:", "Speed:"] {
         assert!(text.contains(&format!("\n{heading}\n")), "{heading} is missing in {text}");
     }
     assert!(!text.contains("gpu"), "what means nothing is not listed");

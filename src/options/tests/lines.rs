@@ -3,6 +3,7 @@
 use super::*;
 use crate::options::listen::{DEFAULT_HOST, DEFAULT_PORT};
 use crate::precision::{Asked, Dtype};
+use crate::task::Task;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,8 +27,14 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     ("serve m --tokenizer None", &[], |_| {}),
     ("serve m --trust-remote-code", &["no code of a model is ever run"], |_| {}),
     ("serve m --trust-remote-code --no-trust-remote-code", &[], |_| {}),
-    ("serve m --runner pooling --convert classify --task classify", &[], |_| {}),
-    ("serve m --task score", &[], |_| {}),
+    ("serve m --runner pooling --convert none --task auto", &[], |_| {}),
+    ("serve m --runner pooling --convert classify --task classify", &[], |o| o.engine.task = Some(Task::Rerank)),
+    ("serve m --task score", &[], |o| o.engine.task = Some(Task::Rerank)),
+    ("serve m --task embedding", &[], |o| o.engine.task = Some(Task::Embed)),
+    ("serve m --convert embed", &[], |o| o.engine.task = Some(Task::Embed)),
+    ("serve m --query-prompt=Find:\\n --document-prompt=", &[], |o| {
+        o.server.named_prompts = NamedPrompts { query: Some("Find:\n".to_owned()), document: Some(String::new()) };
+    }),
     ("serve m --dtype float32", &[], |_| {}),
     ("serve m --dtype auto", &[], |_| {}),
     ("serve m --dtype bfloat16", &[], |o| o.engine.precision.dtype = Dtype::Bfloat16),
@@ -194,9 +201,10 @@ const BAD: &[(&str, &str)] = &[
     ("serve m --threads 1m", "the most is 4096"),
     ("serve m --numa 2", "use one of auto, off"),
     ("serve m --dtype fp32", "float32"),
-    ("serve m --task embed", "only reranks"),
-    ("serve m --runner generate", "only reranks"),
-    ("serve m --convert embed", "only reranks"),
+    ("serve m --task generate", "reranks and embeds"),
+    ("serve m --runner generate", "reranks and embeds"),
+    ("serve m --convert reward", "reranks and embeds"),
+    ("serve m --task score --convert embed", "--task asks for a reranker, but --convert for an embedding model"),
     ("serve m --quantization fp8", "use int8, or leave the flag out"),
     ("serve m --hf-config-path other", "config.json is read from the model directory"),
     ("serve m --load-format gguf", "safetensors"),

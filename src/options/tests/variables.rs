@@ -20,6 +20,13 @@ fn variables_say_what_flags_do_not() {
             o.server.instruction = Some("Find!".to_owned());
         }),
         (&[("IRONRANK_INSTRUCTION", " ")], "m --instruction=", &[], |_| {}),
+        (&[("IRONRANK_QUERY_PROMPT", "Find:"), ("IRONRANK_DOCUMENT_PROMPT", "text: ")], "m", &[], |o| {
+            o.server.named_prompts =
+                NamedPrompts { query: Some("Find:".to_owned()), document: Some("text: ".to_owned()) };
+        }),
+        (&[("IRONRANK_QUERY_PROMPT", "Find:")], "m --query-prompt=", &[], |o| {
+            o.server.named_prompts.query = Some(String::new());
+        }),
         (&[("VLLM_HF_OVERRIDES", OVERRIDES)], "m", &[], |o| {
             overrides(
                 o,

@@ -89,7 +89,7 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     };
     check_model(state, model.as_deref())?;
     let tokens = match subject {
-        Subject::Prompt(text) => state.encoder.tokens(&text, MOST_TOKENS)?,
+        Subject::Prompt(text) => state.encoder.vocabulary().tokens(&text, MOST_TOKENS)?,
         Subject::Messages(messages) => {
             let options = PromptOptions { instruction, template_kwargs, ..PromptOptions::default() };
             let [query, document] = Message::pair(&messages);
@@ -107,7 +107,7 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     Ok(TokenizeResponse {
         count: tokens.len(),
         max_model_len: state.served.max_model_len,
-        token_strs: with_strings.then(|| state.encoder.token_strings(&tokens)),
+        token_strs: with_strings.then(|| state.encoder.vocabulary().token_strings(&tokens)),
         tokens,
     })
 }
@@ -147,8 +147,8 @@ fn text(state: &State, request: &Body) -> Result<DetokenizeResponse, ApiError> {
         return Err(fields::refuse(fields.into_issues()));
     };
     check_model(state, model.as_deref())?;
-    request.share.grow(6 * state.encoder.text_bytes(&ids) + 2 * TOKEN * ids.len())?;
-    Ok(DetokenizeResponse { prompt: state.encoder.text(&ids)? })
+    request.share.grow(6 * state.encoder.vocabulary().text_bytes(&ids) + 2 * TOKEN * ids.len())?;
+    Ok(DetokenizeResponse { prompt: state.encoder.vocabulary().text(&ids)? })
 }
 
 /// Refuses a model that is not served; here vLLM names the parameter, which it does not on the scoring routes.

@@ -4,6 +4,7 @@ use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::error::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub const WEIGHTS: &str = "model.safetensors";
 pub const INDEX: &str = "model.safetensors.index.json";
@@ -131,15 +132,20 @@ pub fn edit_header(files: &mut Files, name: &str, edit: impl FnOnce(String) -> S
     files.insert(name.into(), file);
 }
 
-/// Writes the files and opens them; a name that ends in a slash is a directory.
-pub fn open(files: &Files, overrides: &Overrides) -> Result<(Checkpoint, tempfile::TempDir), Error> {
-    let dir = tempfile::tempdir().unwrap();
+/// Writes the files into a directory; a name that ends in a slash is one in it.
+pub fn write(dir: &Path, files: &Files) {
     for (name, bytes) in files {
         match name.strip_suffix('/') {
-            Some(name) => std::fs::create_dir(dir.path().join(name)).unwrap(),
-            None => std::fs::write(dir.path().join(name), bytes).unwrap(),
+            Some(name) => std::fs::create_dir(dir.join(name)).unwrap(),
+            None => std::fs::write(dir.join(name), bytes).unwrap(),
         }
     }
+}
+
+/// Writes the files and opens them.
+pub fn open(files: &Files, overrides: &Overrides) -> Result<(Checkpoint, tempfile::TempDir), Error> {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), files);
     Checkpoint::open(dir.path(), overrides).map(|checkpoint| (checkpoint, dir))
 }
 

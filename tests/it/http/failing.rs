@@ -53,6 +53,10 @@ impl Model for Failing {
         1
     }
 
+    fn width(&self) -> usize {
+        1
+    }
+
     fn check(&self) -> Result<()> {
         Err(Error::new(ErrorKind::Checkpoint, "The weights were changed while they were in use."))
     }

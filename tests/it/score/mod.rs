@@ -118,12 +118,13 @@ fn rows_come_in_order_with_their_ids_and_the_bits_that_the_engine_gives() {
     let outcome = score(&place.options(&["--max-num-batched-tokens", "300"])).expect("it ends well");
     assert_eq!((outcome.scored, outcome.rejected, outcome.stopped), (54, 6, None));
 
-    let loaded =
-        startup::load(&place.options(&[]).engine, Prompts::default(), QueueLimits::default()).expect("the model loads");
+    let loaded = startup::load(&place.options(&[]).engine, Prompts::default(), QueueLimits::default(), None)
+        .expect("the model loads");
+    let encoder = loaded.serves.reranker("the model").expect("a reranker").encoder;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");
     let alone = |query: &str, document: &str, instruction: Option<&str>| {
         let options = PromptOptions { instruction: instruction.map(str::to_owned), ..PromptOptions::default() };
-        let prompt = loaded.encoder.encode(query, document, &options).expect("the pair fits");
+        let prompt = encoder.encode(query, document, &options).expect("the pair fits");
         let answers = runtime.block_on(loaded.engine.answers(vec![prompt], 0)).expect("the engine answers");
         // Read back as the output is: its digits are compared.
         let score = json!(f64::from(Activation::Sigmoid.of(rerank::margin(&answers[0])))).to_string();

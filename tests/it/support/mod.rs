@@ -9,7 +9,7 @@ pub use calm::write_calm_checkpoint;
 
 use flate2::read::GzDecoder;
 use ironrank::checkpoint::{Checkpoint, Overrides};
-use ironrank::model::LinearHead;
+use ironrank::model::{Head, LinearHead};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,8 +49,8 @@ const YES: u32 = 9693;
 const NO: u32 = 2152;
 
 /// The head of an original reranker, found without a tokenizer.
-pub fn head(checkpoint: &Checkpoint) -> LinearHead {
-    LinearHead::of_tokens(checkpoint, YES, Some(NO)).expect("the checkpoint has an output matrix")
+pub fn head(checkpoint: &Checkpoint) -> Head {
+    Head::Margin(LinearHead::of_tokens(checkpoint, YES, Some(NO)).expect("the checkpoint has an output matrix"))
 }
 
 /// The bytes of the `tokenizer.json` that the binary carries.

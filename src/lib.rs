@@ -22,6 +22,7 @@
 //! - [`memory`]: whether a model fits this machine, said before it is loaded.
 //! - [`survey`]: a look at a model before anything of it is loaded.
 //! - [`startup`]: from options to a model that is ready to score.
+//! - [`corpus`]: a file of rows through the engine, without a server.
 //! - [`mod@score`]: the pairs of a file, scored without a server.
 //! - [`serve`]: the life of a server as a command: place, model, answers, stop.
 //! - [`server`]: HTTP; requests and answers field for field.
@@ -51,6 +52,7 @@ pub mod cache;
 pub mod check;
 pub mod checkpoint;
 pub mod compare;
+pub mod corpus;
 pub mod download;
 pub mod embed;
 pub mod engine;

@@ -10,6 +10,7 @@ use ironrank::bench;
 use ironrank::cache;
 use ironrank::check;
 use ironrank::compare;
+use ironrank::corpus::Outcome;
 use ironrank::download;
 use ironrank::error::{ErrorKind, Result};
 use ironrank::health;
@@ -18,7 +19,7 @@ use ironrank::options::{
     self, BenchOptions, CacheOptions, CheckOptions, Command, CompareOptions, DownloadOptions, HealthOptions,
     LogOptions, ScoreOptions,
 };
-use ironrank::score::{self, Outcome};
+use ironrank::score;
 use ironrank::serve;
 use ironrank::signals::Signals;
 use std::process::ExitCode;

@@ -3,11 +3,9 @@
 //! Invariant: nothing is left out; a row that cannot be read is an error, as is an input with more pairs than are asked
 //! for. Called by `compare`.
 
-use super::input::{self, Input};
-use super::lines::{Kind, Lines};
-use super::row::Row;
+use super::row::{Row, form};
+use crate::corpus::{self, Input};
 use crate::error::{Error, ErrorKind, Result};
-use std::io;
 use std::path::Path;
 
 /// A pair, and what its row says of it.
@@ -29,31 +27,23 @@ pub(crate) struct Pairs {
 impl Pairs {
     /// Those of a file, or of standard input.
     pub fn open(path: Option<&Path>, most: usize) -> Result<Self> {
-        Self::read(input::open(path)?, most)
+        Self::read(Input::open(path, &form())?, most)
     }
 
     /// Those of rows that the program carries.
     pub fn of(name: &str, rows: &'static str) -> Result<Self> {
-        let reader = Box::new(io::Cursor::new(rows));
-        Self::read(Input { reader, table: None, name: name.to_owned(), bytes: None }, usize::MAX)
+        Self::read(Input::of(name, rows), usize::MAX)
     }
 
     fn read(input: Input, most: usize) -> Result<Self> {
-        let Input { reader, table, name, .. } = input;
-        let mut lines = Lines::new(reader, table);
+        let name = input.name.clone();
         let mut pairs = Vec::new();
-        while let Some(kind) =
-            lines.next().map_err(|err| Error::new(ErrorKind::Machine, format!("Cannot read {name}: {err}.")))?
-        {
-            if kind == Kind::NoRow {
-                continue;
-            }
-            let (line, text) = (lines.first, std::mem::take(&mut lines.text));
+        corpus::each(input, |line, object| {
             let refuse = |reason| {
                 let sentence = format!("Line {line} of {name} cannot be scored. {reason}");
                 Error::new(ErrorKind::Options, sentence)
             };
-            let object = lines.object(&text, kind).map_err(refuse)?;
+            let object = object.map_err(refuse)?;
             let row = Row::parse(&object).map_err(refuse)?;
             let instruction = row.instruction().map(str::to_owned);
             pairs.extend(row.pairs().map_err(refuse)?.into_iter().map(|(query, document)| Pair {
@@ -70,7 +60,8 @@ impl Pairs {
                     ),
                 ));
             }
-        }
+            Ok(())
+        })?;
         match pairs.is_empty() {
             true => Err(Error::new(ErrorKind::Options, format!("{name} has no pairs of a query and a document."))),
             false => Ok(Self { name, pairs }),

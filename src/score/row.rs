@@ -1,12 +1,12 @@
 //! A row: what a line of the input says, or the object of a table's record, and the line that answers it.
 //!
-//! Invariant: an `id` is carried through as it was written, digit for digit; fields that are not known are passed over.
-//! Read by [`super::source`], written by [`super::output`].
+//! Invariant: fields that are not known are passed over. Called by [`super`] and [`super::pairs`].
 
-use super::texts::Texts;
+use crate::corpus::{Asked, Form, Texts, id, parse};
 use crate::prompt::{Encoded, PromptEncoder, PromptOptions};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::marker::PhantomData;
 
 /// What a line says.
 #[derive(Deserialize)]
@@ -18,25 +18,26 @@ pub(super) struct Row<'a> {
     documents: Option<Texts>,
     #[serde(alias = "instruct")]
     instruction: Option<String>,
-    #[serde(borrow, default, deserialize_with = "even_null")]
+    #[serde(borrow, default, deserialize_with = "id")]
     id: Option<&'a RawValue>,
 }
 
-/// `null` is an id as any other.
-fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-/// The prompts of a row, and what its answer will need.
-pub(super) struct Asked {
-    pub encoded: Encoded,
-    pub id: Option<Box<RawValue>>,
-    /// Whether it has a list of documents.
-    pub many: bool,
+/// What rows are, and are called.
+pub(super) fn form() -> Form {
+    Form {
+        example: "{\"query\": \"...\", \"document\": \"...\"}".to_owned(),
+        of_arrays: "{query: .[0], document: .[1]}".to_owned(),
+        columns: "query and document".to_owned(),
+        header: "query and document (or text_1 and text_2), each once, and perhaps id and instruction".to_owned(),
+        fits: Box::new(|row| Row::parse(row).is_ok_and(|row| row.documents().is_ok())),
+        done: "scored",
+        texts: "documents",
+        prompts: "pairs",
+    }
 }
 
 /// The prompts that a line asks for; an error is the reason why it is rejected.
-pub(super) fn read(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions) -> Result<Asked, String> {
+pub(super) fn ask(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions) -> Result<Asked, String> {
     let row = Row::parse(line)?;
     let options = match row.instruction() {
         Some(instruction) => &options.clone().instructed(instruction),
@@ -58,31 +59,9 @@ pub(super) fn read(line: &[u8], encoder: &PromptEncoder, options: &PromptOptions
     Ok(Asked { encoded, id: row.id.map(ToOwned::to_owned), many })
 }
 
-/// Whether a line has what makes pairs, each once.
-pub(super) fn has_pair(line: &[u8]) -> bool {
-    Row::parse(line).is_ok_and(|row| row.documents().is_ok())
-}
-
-/// The text of a row.
-pub(super) fn utf8(row: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(row).map_err(|err| format!("It is not valid UTF-8 (byte {}).", err.valid_up_to() + 1))
-}
-
 impl<'a> Row<'a> {
     pub fn parse(line: &'a [u8]) -> Result<Self, String> {
-        let text = utf8(line)?;
-        if !text.trim_start().starts_with('{') {
-            return Err("It is not a JSON object.".to_owned());
-        }
-        serde_json::from_str(text).map_err(|err| {
-            // "Line 1" would be read as one of the file.
-            let (place, sentence) = (format!(" at line {} column {}", err.line(), err.column()), err.to_string());
-            match sentence.strip_suffix(&place) {
-                Some(what) if err.is_data() => format!("It is not a row: {what} (byte {}).", err.column()),
-                Some(what) => format!("It is not JSON: {what} (byte {}).", err.column()),
-                None => format!("It is not JSON: {sentence}."),
-            }
-        })
+        parse(line, PhantomData)
     }
 
     /// Its queries and documents, each with its own.
@@ -129,15 +108,6 @@ pub(super) struct ScoredRow<'a> {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
-}
-
-/// A row that cannot be scored, as it is set aside.
-#[derive(Serialize)]
-pub(super) struct RejectedRow<'a> {
-    pub line: u64,
-    pub reason: &'a str,
-    /// As it stands in the input; what is not UTF-8 in it is replaced.
-    pub row: &'a str,
 }
 
 #[cfg(test)]

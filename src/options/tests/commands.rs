@@ -37,12 +37,15 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
         other => panic!("'{line}' gave {other:?}"),
     };
     let plain = score("score --load-format dummy --input - --output -");
-    assert_eq!((&plain.input, &plain.output, &plain.rejected), (&None, &None, &None));
-    assert_eq!((plain.shard, plain.overflow, plain.instruction), (Shard::WHOLE, Overflow::Error, None));
+    assert_eq!((&plain.corpus.input, &plain.corpus.output, &plain.corpus.rejected), (&None, &None, &None));
+    assert_eq!((plain.corpus.shard, plain.overflow, plain.instruction), (Shard::WHOLE, Overflow::Error, None));
     assert_eq!(plain.engine, options("serve", &[]).engine);
     let full = score("score /m --input a --output b --shard 2/4 --overflow truncate --isa sse2 --answer-cache-mib 2");
-    assert_eq!((full.input, full.output), (Some("a".into()), Some("b".into())));
-    assert_eq!((full.rejected, full.shard), (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 }));
+    assert_eq!((full.corpus.input, full.corpus.output), (Some("a".into()), Some("b".into())));
+    assert_eq!(
+        (full.corpus.rejected, full.corpus.shard),
+        (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 })
+    );
     assert_eq!(full.engine, options("serve /m --isa sse2 --answer-cache-mib 2", &[]).engine);
     assert_eq!(score("score m --input - --output - --instruction Find!").instruction.as_deref(), Some("Find!"));
     for line in [

@@ -4,7 +4,7 @@ use super::tables::mixed_table;
 use super::{Place, go_on, is_there, json_lines, mixed_rows, score};
 use crate::support;
 use ironrank::error::ErrorKind;
-use ironrank::score::{Files, Scorer};
+use ironrank::score::Scorer;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn files_that_end_anywhere_are_continued_to_the_same_bytes() {
                     fs::write(place.path("scores.jsonl"), &scores[..cut]).expect("written");
                     fs::write(place.path("scores.jsonl.rejected.jsonl"), &rejected[..kept]).expect("written");
                     let outcome = go_on(&scorer, &options).expect("it ends well");
-                    assert_eq!((outcome.scored, outcome.rejected), ((rows.len() - i) as u64, aside.len() as u64));
+                    assert_eq!((outcome.done, outcome.rejected), ((rows.len() - i) as u64, aside.len() as u64));
                     assert_eq!(place.results(), (scores.clone(), rejected.clone()), "cut at {cut} and {kept}");
                 }
             }
@@ -52,7 +52,7 @@ fn an_input_that_grew_is_continued_and_one_that_changed_is_refused() {
 
     let write = |text: &str| fs::write(place.path("pairs.jsonl"), text).expect("written");
     write(&mixed_rows(50));
-    assert_eq!(go_on(&scorer, &options).expect("it ends well").scored, 9);
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").done, 9);
     let after = place.results();
     assert!(after.0.starts_with(&before.0) && after.0.len() > before.0.len());
 
@@ -78,7 +78,7 @@ fn an_input_that_grew_is_continued_and_one_that_changed_is_refused() {
     write(&mixed_rows(50));
     go_on(&scorer, &options).expect("it ends well");
     assert_eq!(place.results(), after);
-    assert_eq!(go_on(&scorer, &options).expect("it ends well").scored, 0);
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").done, 0);
     assert_eq!(place.results(), after);
 }
 
@@ -111,7 +111,7 @@ fn other_options_are_refused_by_name() {
     }
     // What changes no score may differ.
     let same = ["--max-num-batched-tokens", "100", "--prefix-cache-mib", "0"];
-    assert_eq!(score(&place.options(&same)).expect("it ends well").scored, 0);
+    assert_eq!(score(&place.options(&same)).expect("it ends well").done, 0);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn an_output_begun_before_records_named_the_instruction_set_takes_that_of_its_ne
     assert_eq!(old["job"].as_object_mut().expect("an object").remove("isa"), Some(json!("portable")));
     fs::write(&record, old.to_string()).expect("written");
     fs::write(place.path("pairs.jsonl"), mixed_rows(20)).expect("written");
-    assert!(score(&place.options(&[])).expect("it ends well").scored > 0);
+    assert!(score(&place.options(&[])).expect("it ends well").done > 0);
     let err = score(&place.options(&["--isa", "portable"])).expect_err("another instruction set").to_string();
     assert!(err.contains("was begun with isa"), "{err}");
 }
@@ -139,13 +139,13 @@ fn an_output_begun_before_records_named_the_precision_has_exact_scores() {
     fs::write(place.path("pairs.jsonl"), mixed_rows(20)).expect("written");
     let err = score(&place.options(&["--quantization", "int8"])).expect_err("another precision").to_string();
     assert!(err.contains("was begun with precision \"exact\""), "{err}");
-    assert!(score(&place.options(&[])).expect("it ends well").scored > 0);
+    assert!(score(&place.options(&[])).expect("it ends well").done > 0);
 }
 
 #[test]
 fn files_of_others_are_left_as_they_are() {
     let refused = |place: &Place, more: &[&str], words: &[&str]| {
-        let err = Files::open(&place.options(more)).map(|_| ()).expect_err("refused").to_string();
+        let err = ironrank::score::open(&place.options(more)).map(|_| ()).expect_err("refused").to_string();
         assert!(words.iter().all(|word| err.contains(word)), "{err}");
     };
     let place = Place::with("");
@@ -185,7 +185,7 @@ fn rejected_rows_may_go_where_nothing_is_kept() {
     let options = place.options(&["--rejected", "/dev/null"]);
     let scorer = Scorer::load(&options).expect("the model loads");
     assert_eq!(go_on(&scorer, &options).expect("it ends well").rejected, 2);
-    assert_eq!(go_on(&scorer, &options).expect("it ends well").scored, 0);
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").done, 0);
 
     let (scores, pipe) = (place.path("other.jsonl").display().to_string(), place.path("pipe"));
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
@@ -220,7 +220,7 @@ fn rejected_rows_of_another_output_are_not_cut() {
 fn two_processes_do_not_write_one_file() {
     let place = Place::with(mixed_rows(10));
     let options = place.options(&[]);
-    let _first = Files::open(&options).expect("nobody else has them");
-    let err = Files::open(&options).map(|_| ()).expect_err("somebody else has them");
+    let _first = ironrank::score::open(&options).expect("nobody else has them");
+    let err = ironrank::score::open(&options).map(|_| ()).expect_err("somebody else has them");
     assert!(err.to_string().contains("Another process is writing"), "{err}");
 }

@@ -8,12 +8,13 @@ mod tables;
 
 use crate::support;
 use ironrank::checkpoint::Activation;
+use ironrank::corpus::Outcome;
 use ironrank::engine::QueueLimits;
 use ironrank::error::Error;
 use ironrank::options::{self, Command, ScoreOptions};
 use ironrank::prompt::PromptOptions;
 use ironrank::rerank;
-use ironrank::score::{Files, Outcome, Scorer};
+use ironrank::score::Scorer;
 use ironrank::startup::{self, Prompts};
 use serde_json::{Value, json};
 use std::future::pending;
@@ -87,7 +88,7 @@ pub fn score(options: &ScoreOptions) -> Result<Outcome, Error> {
 /// The same with a model that is there.
 pub fn go_on(scorer: &Scorer<'_>, options: &ScoreOptions) -> Result<Outcome, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
-    let files = Files::open(options)?;
+    let files = ironrank::score::open(options)?;
     runtime.block_on(scorer.score(files, pending()))
 }
 
@@ -116,7 +117,7 @@ fn rows_come_in_order_with_their_ids_and_the_bits_that_the_engine_gives() {
     let input = mixed_rows(60);
     let place = Place::with(&input);
     let outcome = score(&place.options(&["--max-num-batched-tokens", "300"])).expect("it ends well");
-    assert_eq!((outcome.scored, outcome.rejected, outcome.stopped), (54, 6, None));
+    assert_eq!((outcome.done, outcome.rejected, outcome.stopped), (54, 6, None));
 
     let loaded = startup::load(&place.options(&[]).engine, Prompts::default(), QueueLimits::default(), None)
         .expect("the model loads");
@@ -160,7 +161,7 @@ fn the_shards_of_a_file_are_the_whole_of_it_and_share_nothing() {
         for shard in ["1/3", "2/3", "3/3"] {
             let output = place.path(&format!("part-{}.jsonl", &shard[..1])).display().to_string();
             let outcome = score(&place.options(&["--shard", shard, "--output", &output])).expect("it ends well");
-            assert!((10..=14).contains(&outcome.scored), "{outcome:?}");
+            assert!((10..=14).contains(&outcome.done), "{outcome:?}");
             lines.extend(json_lines(&std::fs::read(&output).expect("the part is there")));
             bad.extend(json_lines(&std::fs::read(format!("{output}.rejected.jsonl")).expect("the part is there")));
         }
@@ -189,7 +190,7 @@ fn bad_rows_are_set_aside_with_their_line_and_reason_and_the_rest_goes_on() {
     let input: Vec<u8> = bad.iter().flat_map(|(row, _)| [*row, &good[..]].concat()).collect();
     let place = Place::with(input);
     let outcome = score(&place.options(&[])).expect("it ends well");
-    assert_eq!((outcome.scored, outcome.rejected), (9, 9));
+    assert_eq!((outcome.done, outcome.rejected), (9, 9));
     let (scores, rejected) = place.results();
     for (i, row) in json_lines(&scores).iter().enumerate() {
         assert_eq!((row["line"].as_u64(), row.get("id")), (Some(3 * i as u64 + 2), Some(&Value::Null)), "{row}");
@@ -260,7 +261,7 @@ fn a_row_in_the_words_of_any_of_the_servers_routes_has_the_same_scores() {
     let all = plain.iter().chain(rows.iter().map(|(row, _)| row)).chain(bad.iter().map(|(row, _)| row));
     let place = Place::with(all.map(|row| format!("\u{feff}{row}\r\n")).collect::<String>());
     let outcome = score(&place.options(&[])).expect("it ends well");
-    assert_eq!((outcome.scored, outcome.rejected), (11, 3));
+    assert_eq!((outcome.done, outcome.rejected), (11, 3));
     let written = json_lines(&place.read("scores.jsonl"));
     let scores: Vec<Vec<Value>> = written
         .iter()
@@ -296,7 +297,7 @@ fn rows_that_are_compressed_are_scored_as_they_are_and_gone_on_with() {
     go_on(&scorer, &scorer_options).expect("it ends well");
     // Packed anew, with more rows: what is done is passed over.
     std::fs::write(place.path("pairs.jsonl"), packed(&input)).expect("written");
-    assert_eq!(go_on(&scorer, &scorer_options).expect("it ends well").scored, 18);
+    assert_eq!(go_on(&scorer, &scorer_options).expect("it ends well").done, 18);
     assert_eq!(place.results(), plain.results());
     let cut = packed(&input);
     let place = Place::with(&cut[..cut.len() - 20]);
@@ -314,7 +315,7 @@ fn an_input_without_rows_is_refused_before_a_model_is_looked_for() {
         let place = Place::with(bytes);
         let mut options = place.options(&[]);
         options.engine.model = Some("/nowhere".into());
-        let err = Files::open(&options).map(|_| ()).expect_err("no rows");
+        let err = ironrank::score::open(&options).map(|_| ()).expect_err("no rows");
         assert!(err.to_string().contains(words), "{err}");
         assert!(!is_there(&place.path("scores.jsonl")), "nothing is made");
     }

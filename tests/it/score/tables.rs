@@ -68,7 +68,7 @@ fn a_table_has_the_scores_of_the_same_rows_in_json() {
     ] {
         let place = Place::with(&input);
         let outcome = go_on(&scorer, &place.options(&[])).expect("it ends well");
-        assert_eq!((outcome.scored, outcome.rejected), (ROWS.len() as u64, 0));
+        assert_eq!((outcome.done, outcome.rejected), (ROWS.len() as u64, 0));
         assert_eq!(scored(&place), expected, "{}", String::from_utf8_lossy(&input));
     }
 }
@@ -99,7 +99,7 @@ fn records_that_fit_no_header_are_set_aside_with_the_line_in_which_they_begin() 
     input.extend(b"d,\"q\nd,q\n");
     let place = Place::with(&input);
     let outcome = score(&place.options(&[])).expect("it ends well");
-    assert_eq!((outcome.scored, outcome.rejected), (7, 8));
+    assert_eq!((outcome.done, outcome.rejected), (7, 8));
     let (scores, rejected) = place.results();
     let numbers = |rows: &[Value]| rows.iter().filter_map(|row| row["line"].as_u64()).collect::<Vec<_>>();
     let (scores, rejected) = (json_lines(&scores), json_lines(&rejected));
@@ -136,7 +136,7 @@ fn a_table_that_grew_is_continued_and_one_that_changed_is_refused() {
     }
     // Also packed: the rows are the same.
     write(&packed(&whole));
-    assert_eq!(go_on(&scorer, &options).expect("it ends well").scored, 18);
+    assert_eq!(go_on(&scorer, &options).expect("it ends well").done, 18);
     let at_once = Place::with(whole);
     go_on(&scorer, &at_once.options(&[])).expect("it ends well");
     assert_eq!(place.results(), at_once.results());

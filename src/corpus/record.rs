@@ -4,27 +4,20 @@
 //! that changed is found out before anything is written behind the rows of another. It is replaced as a whole, never
 //! changed in place. Kept by [`super::output`].
 
+use super::job::{ISA, Job, PRECISION};
 use super::lines::Mark;
+use super::sheet::cannot_write;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{Fault, access};
+use crate::file::Fault;
 use crate::precision::Precision;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Changes when the same options no longer mean the same scores, or with the record itself.
+/// Changes when the same options no longer mean the same answers, or with the record itself.
 const VERSION: u32 = 2;
-
-/// What the rows of an output depend on: model, options, shard.
-pub(super) type Job = Map<String, Value>;
-
-/// The part of a job that names the instruction set, on which the last bits of scores depend; records of before lack it.
-pub(super) const ISA: &str = "isa";
-
-/// The part that names what matrices were multiplied as; records of before lack it, when that was exact.
-pub(super) const PRECISION: &str = "precision";
 
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -76,7 +69,7 @@ impl Record {
     }
 
     /// An error that names the first difference if the record is not of `job`. A record without an instruction set takes
-    /// that of `job`, which is written before rows follow, and one without a precision is of exact scores.
+    /// that of `job`, which is written before rows follow, and one without a precision is of exact ones.
     pub fn check(&mut self, job: &Job) -> Result<()> {
         if let (Some(isa), None) = (job.get(ISA), self.content.job.get(ISA)) {
             self.content.job.insert(ISA.to_owned(), isa.clone());
@@ -125,10 +118,4 @@ impl Record {
             .and_then(|()| fs::rename(&unfinished, &self.path))
             .map_err(|err| cannot_write(&self.path.display().to_string(), &err))
     }
-}
-
-/// The error of an output, or of what stands beside it.
-pub(super) fn cannot_write(name: &str, err: &io::Error) -> Error {
-    let why = access::explained(Path::new(name), err);
-    Error::new(ErrorKind::Machine, format!("Cannot write {name}: {why}."))
 }

@@ -5,15 +5,17 @@
 
 use super::input::Input;
 use super::lines::{Kind, Lines, Mark};
-use super::row::{self, Asked};
+use super::row::{Ask, Asked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Shard;
-use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
+use crate::prompt::Prompt;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::io;
 use tokio::sync::mpsc;
 
 /// Where in the input a row stands.
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The line in which it begins, counted from 1.
     pub line: u64,
     /// Bytes up to its end.
@@ -22,28 +24,40 @@ pub(super) struct Place {
     pub mark: Mark,
 }
 
-/// What comes of the input: the pairs of a row, then the row itself.
+/// What comes of the input: the prompts of a row, then the row itself.
 pub(super) enum Item {
-    Pair(Prompt),
+    Prompt(Prompt),
     Row { place: Place, id: Option<Box<RawValue>>, many: bool, truncated: usize },
     Rejected { place: Place, reason: String, row: String },
 }
 
-/// An open input.
-pub(super) struct Source(pub Input);
-
-/// A row that is to be scored.
+/// A row that is to be done.
 struct Wanted {
     text: Vec<u8>,
     kind: Kind,
     place: Place,
 }
 
+/// Hands every row of an input to `take`, with the line in which it begins: its object, or why there is none.
+pub(crate) fn each(
+    input: Input,
+    mut take: impl FnMut(u64, std::result::Result<Cow<'_, [u8]>, String>) -> Result<()>,
+) -> Result<()> {
+    let Input { reader, table, name, .. } = input;
+    let mut lines = Lines::new(reader, table);
+    while let Some(kind) = lines.next().map_err(|err| cannot_read(&name, &err))? {
+        if kind != Kind::NoRow {
+            let (line, text) = (lines.first, std::mem::take(&mut lines.text));
+            take(line, lines.object(&text, kind))?;
+        }
+    }
+    Ok(())
+}
+
 /// What is made of the input.
 pub(super) struct Reader {
-    pub source: Source,
-    pub encoder: std::sync::Arc<PromptEncoder>,
-    pub options: PromptOptions,
+    pub input: Input,
+    pub ask: Ask,
     pub shard: Shard,
     /// Rows up to the one that begins in this line are done.
     pub done: u64,
@@ -61,15 +75,14 @@ impl Reader {
     }
 
     fn send(self, items: &mpsc::Sender<Result<Item>>) -> Result<()> {
-        let Self { source, encoder, options, shard, done, known } = self;
-        let Input { reader, table, name, .. } = source.0;
+        let Self { input, ask, shard, done, known } = self;
+        let Input { reader, table, name, .. } = input;
         // Until the input has shown to be the one of before nothing may come of it: no more rows than were in flight.
         let mut wanted = Vec::new();
         let mut lines = Lines::new(reader, table);
-        let failed = |err| Error::new(ErrorKind::Machine, format!("Cannot read {name}: {err}."));
         loop {
             let before = lines.number;
-            let Some(kind) = lines.next().map_err(failed)? else { break };
+            let Some(kind) = lines.next().map_err(|err| cannot_read(&name, &err))? else { break };
             if before < known.lines && lines.number >= known.lines && lines.mark() != known {
                 return Err(changed(&name, &format!("its first {} lines are no longer those", known.lines)));
             }
@@ -80,7 +93,7 @@ impl Reader {
             if lines.number < known.lines {
                 continue;
             }
-            for item in wanted.drain(..).flat_map(|wanted| wanted.items(&mut lines, &encoder, &options)) {
+            for item in wanted.drain(..).flat_map(|wanted| wanted.items(&mut lines, &ask)) {
                 if items.blocking_send(Ok(item)).is_err() {
                     return Ok(());
                 }
@@ -94,16 +107,11 @@ impl Reader {
 }
 
 impl Wanted {
-    /// Its pairs and the row, or why there are none.
-    fn items(
-        self,
-        lines: &mut Lines,
-        encoder: &PromptEncoder,
-        options: &PromptOptions,
-    ) -> impl Iterator<Item = Item> + use<> {
+    /// Its prompts and the row, or why there are none.
+    fn items(self, lines: &mut Lines, ask: &Ask) -> impl Iterator<Item = Item> + use<> {
         let Self { text, kind, place } = self;
-        let asked = lines.object(&text, kind).and_then(|row| row::read(&row, encoder, options));
-        let (pairs, end) = match asked {
+        let asked = lines.object(&text, kind).and_then(|row| ask(&row));
+        let (prompts, end) = match asked {
             Ok(Asked { encoded, id, many }) => {
                 (encoded.prompts, Item::Row { place, id, many, truncated: encoded.shortened })
             }
@@ -112,8 +120,12 @@ impl Wanted {
                 (Vec::new(), Item::Rejected { place, reason, row })
             }
         };
-        pairs.into_iter().map(Item::Pair).chain([end])
+        prompts.into_iter().map(Item::Prompt).chain([end])
     }
+}
+
+fn cannot_read(name: &str, err: &io::Error) -> Error {
+    Error::new(ErrorKind::Machine, format!("Cannot read {name}: {err}."))
 }
 
 fn changed(name: &str, how: &str) -> Error {

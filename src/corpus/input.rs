@@ -1,9 +1,10 @@
-//! The input of `score`, opened: a file, a pipe or standard input, compressed with gzip or not.
+//! The input of a command, opened: a file, a pipe or standard input, compressed with gzip or not.
 //!
 //! Invariant: what holds neither rows as JSON objects, one a line, nor a table of them is known by its beginning and
 //! refused in one sentence before a model is loaded; a file with some bad lines is not, for those are set aside. Called
 //! by [`super`].
 
+use super::form::Form;
 use super::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{self, Fault};
@@ -21,52 +22,60 @@ const GZIP: &[u8] = b"\x1f\x8b";
 const PARQUET: &[u8] = b"PAR1";
 
 /// An input that may be read.
-pub(super) struct Input {
-    pub reader: Box<dyn BufRead + Send>,
+pub(crate) struct Input {
+    pub(super) reader: Box<dyn BufRead + Send>,
     /// `None` if its rows are JSON.
-    pub table: Option<Table>,
+    pub(super) table: Option<Table>,
     /// For people.
     pub name: String,
     /// Its size, if it is known.
-    pub bytes: Option<u64>,
+    pub(super) bytes: Option<u64>,
 }
 
-/// Opens a file, or standard input.
-pub(super) fn open(path: Option<&Path>) -> Result<Input> {
-    let Some(path) = path else {
-        return known("Standard input".to_owned(), Box::new(io::stdin()), None);
-    };
-    let name = path.display().to_string();
-    let refuse = |what: String| Error::new(ErrorKind::Machine, format!("{name} {what}."));
-    let open = || {
-        let file = File::open(path)?;
-        let facts = file.metadata()?;
-        Ok((file, facts))
-    };
-    let (file, facts) = open().map_err(|err| refuse(Fault::of(path, &err).to_string()))?;
-    if facts.is_dir() {
-        return Err(refuse("is a directory, expected a file".to_owned()));
+impl Input {
+    /// Rows that the program carries.
+    pub fn of(name: &str, rows: &'static str) -> Self {
+        Self { reader: Box::new(Cursor::new(rows)), table: None, name: name.to_owned(), bytes: None }
     }
-    known(name, Box::new(file), facts.is_file().then_some(facts.len()))
+
+    /// Opens a file, or standard input.
+    pub fn open(path: Option<&Path>, form: &Form) -> Result<Self> {
+        let Some(path) = path else {
+            return known("Standard input".to_owned(), Box::new(io::stdin()), None, form);
+        };
+        let name = path.display().to_string();
+        let refuse = |what: String| Error::new(ErrorKind::Machine, format!("{name} {what}."));
+        let open = || {
+            let file = File::open(path)?;
+            let facts = file.metadata()?;
+            Ok((file, facts))
+        };
+        let (file, facts) = open().map_err(|err| refuse(Fault::of(path, &err).to_string()))?;
+        if facts.is_dir() {
+            return Err(refuse("is a directory, expected a file".to_owned()));
+        }
+        known(name, Box::new(file), facts.is_file().then_some(facts.len()), form)
+    }
 }
 
 /// The rows of `input`, if its beginning is that of rows.
-fn known(name: String, input: Box<dyn Read + Send>, bytes: Option<u64>) -> Result<Input> {
+fn known(name: String, input: Box<dyn Read + Send>, bytes: Option<u64>, form: &Form) -> Result<Input> {
     let failed = |err| Error::new(ErrorKind::Machine, format!("Cannot read {name}: {err}."));
-    let (mut first, mut reader) = peeked(input).map_err(failed)?;
+    let (mut first, mut reader) = peeked(input, form).map_err(failed)?;
     let mut bytes = bytes;
     if first.starts_with(GZIP) {
         // How much of it is done cannot be told from its unpacked rows.
         bytes = None;
-        (first, reader) = peeked(Box::new(Unpacked(MultiGzDecoder::new(reader)))).map_err(failed)?;
+        (first, reader) = peeked(Box::new(Unpacked(MultiGzDecoder::new(reader))), form).map_err(failed)?;
     }
-    match table_of(first) {
+    match table_of(first, form) {
         Ok(table) => Ok(Input { reader, table, name, bytes }),
         Err(what) => Err(Error::new(
             ErrorKind::Options,
             format!(
-                "{name} {what}. Rows are JSON objects, one a line, as in {{\"query\": \"...\", \"document\": \"...\"}}, \
-                 or records of CSV (with , or ;) or TSV below a header."
+                "{name} {what}. Rows are JSON objects, one a line, as in {}, or records of CSV (with , or ;) or TSV below a \
+                 header.",
+                form.example
             ),
         )),
     }
@@ -89,7 +98,7 @@ impl<R: BufRead> Read for Unpacked<R> {
 }
 
 /// The beginning of `input`, and all of it.
-fn peeked(mut input: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send>)> {
+fn peeked(mut input: Box<dyn Read + Send>, form: &Form) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send>)> {
     let mut first = Vec::new();
     loop {
         let mut block = [0; FIRST_BYTES];
@@ -105,7 +114,7 @@ fn peeked(mut input: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRe
             || first.len() >= FIRST_BYTES
             || (first.len() >= LEAST_BYTES
                 && (first.starts_with(GZIP) || (line.starts_with(b"{") && line.contains(&b'\n'))))
-            || matches!(Table::begin(&first), Some(Ok(_)))
+            || matches!(Table::begin(&first, form), Some(Ok(_)))
         {
             break;
         }
@@ -115,12 +124,13 @@ fn peeked(mut input: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRe
 }
 
 /// The table that an input holds that begins so, `None` if its rows are JSON; an error is what it is without rows.
-fn table_of(mut first: Vec<u8>) -> std::result::Result<Option<Table>, String> {
+fn table_of(mut first: Vec<u8>, form: &Form) -> std::result::Result<Option<Table>, String> {
     if let Some(what) = file::unlike(&first) {
         return Err(match first.starts_with(PARQUET) {
             true => format!(
                 "{what}: `python3 -c 'import pandas; pandas.read_parquet(\"IN\").to_json(\"OUT\", orient=\"records\", \
-                 lines=True)'` makes rows of one with the columns query and document"
+                 lines=True)'` makes rows of one with the columns {}",
+                form.columns
             ),
             false => what,
         });
@@ -129,21 +139,21 @@ fn table_of(mut first: Vec<u8>) -> std::result::Result<Option<Table>, String> {
         // The last line is the same with a newline and without one.
         first.push(b'\n');
     }
-    let why_no_table = match Table::begin(&first) {
+    let why_no_table = match Table::begin(&first, form) {
         Some(Ok(table)) => return Ok(Some(table)),
         Some(Err(why)) => Some(why),
         None => None,
     };
-    unlike_json(&first).map_or(Ok(None), |what| Err(why_no_table.unwrap_or(what)))
+    unlike_json(&first, form).map_or(Ok(None), |what| Err(why_no_table.unwrap_or(what)))
 }
 
 /// What an input is that begins so, if it has no rows of JSON.
-fn unlike_json(first: &[u8]) -> Option<String> {
+fn unlike_json(first: &[u8], form: &Form) -> Option<String> {
     let text = file::without_mark(first);
     let mut lines = text.split(|byte| *byte == b'\n').map(|line| file::without_mark(line).trim_ascii());
     let line = lines.by_ref().find(|line| !line.is_empty())?;
     if line.starts_with(b"[\"") && line.ends_with(b"]") {
-        return Some("has JSON arrays: `jq -c '{query: .[0], document: .[1]}'` makes rows of pairs".to_owned());
+        return Some(format!("has JSON arrays: `jq -c '{}'` makes rows of them", form.of_arrays));
     }
     if line.starts_with(b"[") {
         return Some("is a JSON array: `jq -c '.[]'` makes lines of its rows".to_owned());
@@ -164,13 +174,14 @@ fn unlike_json(first: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::tests::pairs;
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use std::io::Write;
 
     fn opened(bytes: &[u8]) -> Result<Vec<u8>> {
         let mut all = Vec::new();
-        known("pairs".to_owned(), Box::new(Cursor::new(bytes.to_vec())), None)?
+        known("pairs".to_owned(), Box::new(Cursor::new(bytes.to_vec())), None, &pairs())?
             .reader
             .read_to_end(&mut all)
             .expect("it can be read");
@@ -183,7 +194,7 @@ mod tests {
         for (bytes, words) in [
             (&b"PAR1\x15\x04\x15\x10"[..], "is a Parquet file"),
             (b"PAR1\x15\x04\x15\x10", "pandas.read_parquet(\"IN\")"),
-            (b"[\"q\", \"d\"]\n[\"q\", \"d\"]\n", "`jq -c '{query: .[0], document: .[1]}'` makes rows of pairs"),
+            (b"[\"q\", \"d\"]\n[\"q\", \"d\"]\n", "`jq -c '{query: .[0], document: .[1]}'` makes rows of them"),
             (b"[\"q\",\n\"d\"]\n", "`jq -c '.[]'`"),
             (b"PK\x03\x04\x14\0\x08\0", "is a zip archive"),
             (b"\x28\xb5\x2f\xfd\x04", "is compressed with zstd"),
@@ -223,7 +234,7 @@ mod tests {
         let mut damaged = packed.clone();
         damaged[packed.len() / 2] ^= 0xff;
         for spoiled in [packed[..packed.len() - 9].to_vec(), damaged, [&packed[..], b"the end"].concat()] {
-            let input = known("pairs".to_owned(), Box::new(Cursor::new(spoiled)), None);
+            let input = known("pairs".to_owned(), Box::new(Cursor::new(spoiled)), None, &pairs());
             let read =
                 input.map(|mut input| input.reader.read_to_end(&mut Vec::new()).expect_err("spoiled").to_string());
             let said = read.unwrap_or_else(|err| err.to_string());

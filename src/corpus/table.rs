@@ -1,10 +1,11 @@
 //! A table, as CSV or TSV: its first record, the header, names the fields of the others.
 //!
-//! Invariants: a record becomes a JSON object of the names and its fields, so that [`super::row`] alone knows what they
-//! mean; no file is a table whose header makes no rows. Recognised by [`super::input`], read by [`super::lines`] and
+//! Invariants: a record becomes a JSON object of the names and its fields, so that the command alone knows what
+//! they mean; no file is a table whose header makes no rows. Recognised by [`super::input`], read by [`super::lines`] and
 //! [`super::source`].
 
-use super::row;
+use super::form::Form;
+use super::row::utf8;
 use crate::file;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use serde::Serializer;
@@ -24,7 +25,7 @@ pub(super) struct Table {
 impl Table {
     /// The table that begins so, with a line's end behind it if that is all. An error is why it has no rows, as what
     /// follows the name of the file; `None` is no table.
-    pub fn begin(first: &[u8]) -> Option<Result<Self, String>> {
+    pub fn begin(first: &[u8], form: &Form) -> Option<Result<Self, String>> {
         let mut text = file::without_mark(first);
         while let Some((b' ' | b'\r' | b'\n', rest)) = text.split_first() {
             text = file::without_mark(rest);
@@ -41,14 +42,10 @@ impl Table {
                 Ok(names) => {
                     let separator = separator.into();
                     let table = Self { reader, separator, names: names.iter().map(|name| normal(name)).collect() };
-                    if row::has_pair(&table.object(&names)) {
+                    if (form.fits)(&table.object(&names)) {
                         return Some(Ok(table));
                     }
-                    format!(
-                        "looks like {kind}, but its header names {}, expected query and document (or text_1 and \
-                         text_2), each once, and perhaps id and instruction",
-                        listed(&names)
-                    )
+                    format!("looks like {kind}, but its header names {}, expected {}", listed(&names), form.header)
                 }
                 Err(_) => format!("looks like {kind}, but no header ends within its first {} bytes", text.len()),
             };
@@ -80,7 +77,7 @@ impl Table {
 
     /// The JSON object of a record; an error is the reason why it is rejected.
     pub fn row(&mut self, record: &[u8]) -> Result<Vec<u8>, String> {
-        let record = row::utf8(record)?;
+        let record = utf8(record)?;
         let record = record.strip_suffix('\r').unwrap_or(record);
         let expected = self.names.len();
         let fields = match fields(&mut self.reader, [record, "\n"].concat().as_bytes(), expected) {
@@ -165,9 +162,10 @@ fn listed(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::tests::pairs;
 
     fn begun(first: &str) -> Result<Table, String> {
-        Table::begin(first.as_bytes()).expect("a table")
+        Table::begin(first.as_bytes(), &pairs()).expect("a table")
     }
 
     fn row(header: &str, record: &str) -> Result<String, String> {
@@ -231,7 +229,7 @@ mod tests {
         for no_table in
             ["", "a text, but not a line", "a text\nwith, commas\n", "{\"query\": \"q\", \"document\"", "[1, 2]\n"]
         {
-            assert!(!matches!(Table::begin(no_table.as_bytes()), Some(Ok(_))), "{no_table}");
+            assert!(!matches!(Table::begin(no_table.as_bytes(), &pairs()), Some(Ok(_))), "{no_table}");
         }
     }
 

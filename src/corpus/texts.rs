@@ -5,10 +5,10 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 
 /// One text.
-pub(super) struct Text(pub String);
+struct Text(pub String);
 
 /// One text, or a list.
-pub(super) struct Texts {
+pub(crate) struct Texts {
     pub texts: Vec<String>,
     /// Whether it is a list.
     pub many: bool,

@@ -19,7 +19,7 @@ const KEPT_BYTES: usize = 1000;
 
 /// The beginning of an input: how many lines, and their hash, every one ending in a newline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Lines.
     pub lines: u64,
     /// XXH3 of 128 bits, in hexadecimal.
@@ -162,12 +162,13 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::tests::pairs;
 
     const BUFFER_BYTES: usize = 1 << 18;
 
     /// Every text, its kind, the line in which it began, and all up to its end.
     fn read(bytes: impl AsRef<[u8]> + Clone + Send + 'static) -> Vec<(Vec<u8>, Kind, u64, Mark)> {
-        let table = Table::begin(&bytes.as_ref()[..bytes.as_ref().len().min(100)]).and_then(Result::ok);
+        let table = Table::begin(&bytes.as_ref()[..bytes.as_ref().len().min(100)], &pairs()).and_then(Result::ok);
         let input = Box::new(io::BufReader::with_capacity(BUFFER_BYTES, io::Cursor::new(bytes)));
         let mut lines = Lines::new(input, table);
         std::iter::from_fn(|| {

@@ -1,4 +1,4 @@
-//! Pairs that the engine has or will have, and the rows they belong to, first in, first out.
+//! Prompts that the engine has or will have, and the rows they belong to, first in, first out.
 //!
 //! Invariant: rows leave in the order in which they came. The engine takes requests of one priority in the order of their
 //! arrival; those of a low one never go through its express slot, whose small batches are for people who wait. Owned by
@@ -19,24 +19,24 @@ const PRIORITY: i64 = 1;
 pub(super) struct Flight {
     engine: Engine,
     entries: VecDeque<Entry>,
-    /// Of the pairs in it.
+    /// Of the prompts in it.
     tokens: usize,
-    /// Of the rows in it: those without pairs have no tokens, and there may be millions of them.
+    /// Of the rows in it: those without prompts have no tokens, and there may be millions of them.
     bytes: usize,
-    /// Of the pairs that have left it, until their row does.
+    /// Of the prompts that have left it, until their row does.
     answers: Vec<Answer>,
 }
 
-/// A row stands behind its pairs.
+/// A row stands behind its prompts.
 enum Entry {
-    Pair { answer: JoinHandle<Result<Answer>>, tokens: usize },
+    Prompt { answer: JoinHandle<Result<Answer>>, tokens: usize },
     Answered { answer: Answer, tokens: usize },
     Row(Landed),
 }
 
 /// A row that is done, once it has left the queue.
 pub(super) enum Landed {
-    Scored { place: Place, id: Option<Box<RawValue>>, many: bool, truncated: usize, answers: Vec<Answer> },
+    Done { place: Place, id: Option<Box<RawValue>>, many: bool, truncated: usize, answers: Vec<Answer> },
     Rejected { place: Place, reason: String, row: String },
 }
 
@@ -44,7 +44,7 @@ impl Landed {
     /// What it takes in memory, its answers aside.
     fn bytes(&self) -> usize {
         let (place, texts) = match self {
-            Self::Scored { place, id, .. } => (place, id.as_ref().map_or(0, |id| id.get().len())),
+            Self::Done { place, id, .. } => (place, id.as_ref().map_or(0, |id| id.get().len())),
             Self::Rejected { place, reason, row } => (place, reason.len() + row.len()),
         };
         size_of::<Entry>() + place.mark.xxh3.len() + texts
@@ -66,18 +66,18 @@ impl Flight {
         self.entries.is_empty()
     }
 
-    /// Takes what came of the input; a pair goes to the engine.
+    /// Takes what came of the input; a prompt goes to the engine.
     pub fn take(&mut self, item: Item) {
         let entry = match item {
-            Item::Pair(prompt) => {
+            Item::Prompt(prompt) => {
                 let tokens = prompt.len();
                 self.tokens += tokens;
                 let engine = self.engine.clone();
                 let answer = async move { engine.answers(vec![prompt], PRIORITY).await.map(|mut one| one.remove(0)) };
-                Entry::Pair { answer: tokio::spawn(answer), tokens }
+                Entry::Prompt { answer: tokio::spawn(answer), tokens }
             }
             Item::Row { place, id, many, truncated } => {
-                Entry::Row(Landed::Scored { place, id, many, truncated, answers: Vec::new() })
+                Entry::Row(Landed::Done { place, id, many, truncated, answers: Vec::new() })
             }
             Item::Rejected { place, reason, row } => Entry::Row(Landed::Rejected { place, reason, row }),
         };
@@ -91,11 +91,11 @@ impl Flight {
     pub async fn land(&mut self) -> Result<Option<Landed>> {
         while let Some(entry) = self.entries.pop_front() {
             match entry {
-                Entry::Pair { answer, tokens } if !answer.is_finished() => {
-                    self.entries.push_front(Entry::Pair { answer, tokens });
+                Entry::Prompt { answer, tokens } if !answer.is_finished() => {
+                    self.entries.push_front(Entry::Prompt { answer, tokens });
                     return Ok(None);
                 }
-                Entry::Pair { mut answer, tokens } => {
+                Entry::Prompt { mut answer, tokens } => {
                     self.answers.push(answered(&mut answer).await?);
                     self.tokens -= tokens;
                 }
@@ -105,7 +105,7 @@ impl Flight {
                 }
                 Entry::Row(mut row) => {
                     self.bytes -= row.bytes();
-                    if let Landed::Scored { answers, .. } = &mut row {
+                    if let Landed::Done { answers, .. } = &mut row {
                         *answers = std::mem::take(&mut self.answers);
                     }
                     return Ok(Some(row));
@@ -119,7 +119,7 @@ impl Flight {
     pub async fn wait(&mut self) -> Result<()> {
         match self.entries.front_mut() {
             Some(first) => {
-                if let Entry::Pair { answer, tokens } = first {
+                if let Entry::Prompt { answer, tokens } = first {
                     let (answer, tokens) = (answered(answer).await?, *tokens);
                     *first = Entry::Answered { answer, tokens };
                 }
@@ -135,16 +135,16 @@ impl Flight {
         let (mut begun, mut whole) = (self.engine.running(), 0);
         for (index, entry) in self.entries.iter().enumerate() {
             match entry {
-                Entry::Pair { answer, .. } if !answer.is_finished() => match begun.checked_sub(1) {
+                Entry::Prompt { answer, .. } if !answer.is_finished() => match begun.checked_sub(1) {
                     Some(left) => begun = left,
                     None => break,
                 },
-                Entry::Pair { .. } | Entry::Answered { .. } => {}
+                Entry::Prompt { .. } | Entry::Answered { .. } => {}
                 Entry::Row(_) => whole = index + 1,
             }
         }
         for entry in self.entries.drain(whole..) {
-            if let Entry::Pair { answer, .. } = entry {
+            if let Entry::Prompt { answer, .. } = entry {
                 answer.abort();
             }
         }
@@ -152,16 +152,16 @@ impl Flight {
 }
 
 async fn answered(answer: &mut JoinHandle<Result<Answer>>) -> Result<Answer> {
-    answer.await.map_err(|err| Error::new(ErrorKind::Internal, format!("A pair was lost: {err}.")))?
+    answer.await.map_err(|err| Error::new(ErrorKind::Internal, format!("A prompt was lost: {err}.")))?
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::Batch;
+    use crate::corpus::lines::Mark;
     use crate::engine::{BatchLimits, QueueLimits};
     use crate::model::{Model, Progress, Slot};
-    use crate::score::lines::Mark;
 
     /// Nothing comes to it.
     struct Idle;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_without_pairs_fill_it_too_until_they_leave() {
+    async fn rows_without_prompts_fill_it_too_until_they_leave() {
         let mut flight =
             Flight::new(Engine::start(Box::new(Idle), BatchLimits::default(), QueueLimits::default()).unwrap());
         let place = |line| Place { line, bytes: 0, mark: Mark { lines: line, xxh3: String::new() } };

@@ -1,6 +1,7 @@
 //! What a person sees of the work: a bar with the time that is left on a terminal, a line in the log now and then
 //! elsewhere, every rejected row, and the sum at the end. Called by [`super`].
 
+use super::form::Form;
 use super::source::Place;
 use crate::engine::{Engine, Work};
 use crate::progress;
@@ -15,7 +16,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(30);
 const REPORTED: u64 = 20;
 
 /// Counts and shows them.
-pub(super) struct Progress {
+pub(super) struct Progress<'a> {
+    form: &'a Form,
     bar: ProgressBar,
     engine: Engine,
     before: Work,
@@ -27,7 +29,7 @@ pub(super) struct Progress {
     from: Option<(u64, Instant)>,
     /// The end of the last row that is done.
     at: u64,
-    pub scored: u64,
+    pub done: u64,
     pub rejected: u64,
     pub truncated: u64,
     /// Whether rejected rows are nowhere but in the log.
@@ -36,13 +38,14 @@ pub(super) struct Progress {
     unsaid: Vec<(u64, String)>,
 }
 
-impl Progress {
+impl<'a> Progress<'a> {
     /// Begins to count.
-    pub fn new(engine: Engine, size: Option<u64>, report_all: bool) -> Self {
+    pub fn new(form: &'a Form, engine: Engine, size: Option<u64>, report_all: bool) -> Self {
         let template = if size.is_some() { "{wide_bar} {msg}" } else { "{spinner} {msg}, {elapsed} so far" };
         let bar = progress::bar(size, template);
         let (before, now) = (engine.work(), Instant::now());
         Self {
+            form,
             bar,
             engine,
             before,
@@ -51,7 +54,7 @@ impl Progress {
             size,
             from: None,
             at: 0,
-            scored: 0,
+            done: 0,
             rejected: 0,
             truncated: 0,
             report_all,
@@ -59,9 +62,9 @@ impl Progress {
         }
     }
 
-    /// A row is scored, with so many documents shortened.
-    pub fn score(&mut self, place: &Place, truncated: usize) {
-        self.scored += 1;
+    /// A row is done, with so many texts shortened.
+    pub fn done(&mut self, place: &Place, truncated: usize) {
+        self.done += 1;
         self.truncated += truncated as u64;
         self.reach(place);
     }
@@ -75,7 +78,7 @@ impl Progress {
         }
     }
 
-    /// Something is there to be scored; the time before, in which rows of earlier runs were passed over, does not count.
+    /// Something is there to be done; the time before, in which rows of earlier runs were passed over, does not count.
     pub fn begin(&mut self) {
         self.started.get_or_insert_with(Instant::now);
     }
@@ -121,7 +124,7 @@ impl Progress {
         let work = self.engine.work().since(&self.before);
         let mut sum = self.rows();
         if self.truncated > 0 {
-            sum += &format!(", {} documents shortened", HumanCount(self.truncated));
+            sum += &format!(", {} {} shortened", HumanCount(self.truncated), self.form.texts);
         }
         if work.tokens > 0 {
             let share = 100.0 * work.computed_tokens as f64 / work.tokens as f64;
@@ -129,7 +132,7 @@ impl Progress {
             sum += &format!(", {tokens} tokens in {seconds:.1} s: {}, {share:.0} % of them computed", self.rate());
         }
         if work.answer_hits > 0 {
-            sum += &format!(", {} pairs came again and were not", HumanCount(work.answer_hits));
+            sum += &format!(", {} {} came again and were not", HumanCount(work.answer_hits), self.form.prompts);
         }
         sum
     }
@@ -139,10 +142,10 @@ impl Progress {
             0 => String::new(),
             rejected => format!(", {} rejected", HumanCount(rejected)),
         };
-        format!("{} rows scored{rejected}", HumanCount(self.scored))
+        format!("{} rows {}{rejected}", HumanCount(self.done), self.form.done)
     }
 
-    /// Since something was there to be scored.
+    /// Since something was there to be done.
     fn seconds(&self) -> f64 {
         self.started.map_or(0.0, |started| started.elapsed().as_secs_f64())
     }

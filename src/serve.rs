@@ -7,7 +7,7 @@ use crate::engine::{Engine, QueueLimits};
 use crate::error::Result;
 use crate::options::{ApiKeys, Listen, LoadFormat, Options, ServerOptions};
 use crate::prompt::{self, Template};
-use crate::server::{self, Reserved, Served, State};
+use crate::server::{self, Model, Reserved, Served, State};
 use crate::signals::{Signals, Stop};
 use crate::startup::{Loaded, Prompts, Reranker, RunsOn, load};
 use crate::task::Task;
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 /// Serves until it is told to stop.
 pub fn run(options: &Options, signals: &Signals) -> Result<()> {
     let template = options.server.chat_template.as_deref().map(Template::parse).transpose()?;
-    let (tokenizer, templated) = (options.engine.tokenizer_dir(), options.server.chat_template.as_deref());
+    let (tokenizer, templated) = (options.engine.model.tokenizer_dir(), options.server.chat_template.as_deref());
     let tokenizer_info = options.server.tokenizer_info.then(|| prompt::described(tokenizer, templated)).transpose()?;
     let system = System::new();
     let hang_ups = system.block_on(async { server::hang_ups() })?;
@@ -32,20 +32,21 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
     };
     let loaded = load(&options.engine, prompts, queue, Some(Task::Rerank))?;
     let Loaded { engine, serves, config, runs_on, max_model_len, .. } = loaded;
-    let Reranker { encoder, activation } = serves.reranker(&options.engine.model_name())?;
+    let Reranker { encoder, activation } = serves.reranker(&options.engine.model.name())?;
     let served = Served {
-        root: options.engine.model_name(),
-        dummy: options.engine.load_format == LoadFormat::Dummy,
+        root: options.engine.model.name(),
+        dummy: options.engine.model.load_format == LoadFormat::Dummy,
         max_model_len,
         isa: runs_on.isa,
         precision: runs_on.precision,
-        dtype: options.engine.precision.dtype,
+        dtype: options.engine.model.precision.dtype,
         activation,
         label: config.label,
         tokenizer_info,
         config: told(options, runs_on, max_model_len, &engine),
     };
-    let state = State::new(options.server.clone(), served, engine, encoder)?;
+    let model = Model::new(options.server.served_model_names.clone(), served, engine, encoder)?;
+    let state = State::new(options.server.clone(), vec![model])?;
     system.block_on(async {
         let stop = signals.orderly();
         let stop = async {
@@ -61,7 +62,7 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
             ApiKeys { keys, .. } if keys.is_empty() => {}
             ApiKeys { keys, from } => tracing::info!("the API asks for a key: {} in force, from {from}", keys.len()),
         }
-        let meaning = match options.engine.load_format {
+        let meaning = match options.engine.model.load_format {
             LoadFormat::Dummy => " (made-up weights: scores carry no meaning)",
             LoadFormat::Safetensors => "",
         };
@@ -92,19 +93,19 @@ fn reserve(options: &ServerOptions) -> Result<Reserved> {
 fn told(options: &Options, runs_on: RunsOn, max_model_len: usize, started: &Engine) -> Map<String, Value> {
     let (engine, server) = (&options.engine, &options.server);
     let config = json!({
-        "model": engine.model_name(),
+        "model": engine.model.name(),
         "served_model_name": server.served_model_names,
-        "dtype": engine.precision.dtype.name(),
-        "quantization": engine.precision.int8.then_some("int8"),
+        "dtype": engine.model.precision.dtype.name(),
+        "quantization": engine.model.precision.int8.then_some("int8"),
         "precision": runs_on.precision.name(),
         "isa": runs_on.isa,
         "max_model_len": max_model_len,
-        "max_num_batched_tokens": engine.max_num_batched_tokens,
-        "max_num_seqs": engine.max_num_seqs,
+        "max_num_batched_tokens": engine.machine.max_num_batched_tokens,
+        "max_num_seqs": engine.machine.max_num_seqs,
         "prefix_cache_bytes": started.prefix_cache_limit_bytes(),
         "answer_cache_bytes": started.answer_cache_limit_bytes(),
-        "threads": engine.threads,
-        "hf_overrides": engine.hf_overrides,
+        "threads": engine.machine.threads,
+        "hf_overrides": engine.model.hf_overrides,
         "max_num_queued_reqs": server.max_queued_pairs,
         "max_num_queued_tokens": server.max_queued_tokens,
         "max_body_bytes": server.max_body_bytes,

@@ -2,12 +2,12 @@
 //! asks for in part.
 
 use crate::checkpoint::{Activation, Checkpoint, Config, Dimensions, Head};
-use crate::engine::{BatchLimits, Engine, QueueLimits};
+use crate::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use crate::error::{Error, ErrorKind, Result};
 use crate::head::Resolved;
 use crate::memory;
-use crate::model;
-use crate::options::{EngineOptions, LoadFormat, NamedPrompts};
+use crate::model::{self, Model};
+use crate::options::{EngineOptions, LoadFormat, MachineOptions, ModelOptions, NamedPrompts};
 use crate::precision::Precision;
 use crate::prompt::{self, Around, PromptEncoder, Template, TextEncoder, Vocabulary};
 use crate::survey::{Extent, Found, Survey};
@@ -16,6 +16,7 @@ use crate::threads;
 use ironrank_kernels::{Cpu, Isa, Machine, Pool, PoolError, explain_bus_errors};
 use std::fmt;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -121,7 +122,7 @@ pub struct RunsOn {
 
 impl RunsOn {
     /// What `cpu` is, for a model in the precision that was asked for.
-    pub fn of(cpu: &Cpu, options: &EngineOptions) -> Self {
+    pub fn of(cpu: &Cpu, options: &ModelOptions) -> Self {
         let isa = cpu.isa();
         let (same_bits, precision) = (isa.same_bits().name(), options.precision.on(isa));
         Self { isa: isa.name(), same_bits, threads: cpu.threads(), precision }
@@ -171,7 +172,7 @@ impl Prompts {
     /// there is to say of them.
     pub fn serve(
         self,
-        options: &EngineOptions,
+        options: &ModelOptions,
         checkpoint: Option<&Checkpoint>,
         max_model_len: usize,
     ) -> Result<(Serves, Vec<String>)> {
@@ -205,72 +206,126 @@ impl Prompts {
 /// Reads the model, packs or maps its weights and starts the engine, whose queue keeps within `queue`. A model for another
 /// task than `wanted` is refused before anything takes long.
 pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits, wanted: Option<Task>) -> Result<Loaded> {
-    let start = Instant::now();
+    let mut loaded = load_all(&options.machine, vec![(&options.model, prompts)], queue, wanted)?;
+    Ok(loaded.pop().unwrap_or_else(|| unreachable!("a model that is asked for is loaded or refused")))
+}
+
+/// The same of several models on one set of compute threads, of which each has a queue within `queue`. None takes memory
+/// before all have been looked at, and what they need together is there.
+pub fn load_all(
+    options: &MachineOptions,
+    models: Vec<(&ModelOptions, Prompts)>,
+    queue: QueueLimits,
+    wanted: Option<Task>,
+) -> Result<Vec<Loaded>> {
     explain_bus_errors();
     let machine = Machine::here();
     tracing::info!("{}", memory::describe(&machine));
-    let cpu = cpu(options)?;
-    let runs_on = RunsOn::of(&cpu, options);
-    if let Some(notice) = options.precision.notice(cpu.isa()) {
-        tracing::warn!("{notice}");
-    }
+    let cpu = Arc::new(cpu(options)?);
     if cpu.memory_nodes() > 1 {
         tracing::info!(
             "weights are spread over {} memory nodes (--numa off leaves that to the system)",
             cpu.memory_nodes()
         );
     }
-    if options.load_format == LoadFormat::Dummy {
-        tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
-    }
-    let Found { checkpoint, extent } = Survey::of(options, runs_on.precision, &machine).whole()?;
-    if let Some(wanted) = wanted.filter(|wanted| *wanted != checkpoint.task()) {
-        return Err(checkpoint.task().not(wanted, &options.model_name()));
-    }
-    for notice in checkpoint.notices().iter().cloned().chain(prompts.notice(&checkpoint)) {
-        tracing::warn!("{notice}");
-    }
-    let Extent { max_model_len, need } = extent?;
-    // Before anything takes memory: the tokenizer alone takes some 50 MB.
-    memory::check(&machine, &need)?;
-    let config = checkpoint.config();
-    tracing::info!(
-        "loading {}: {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {runs_on}",
-        checkpoint.task(),
-        config.num_hidden_layers,
-        config.hidden_size,
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        checkpoint.bytes() as f64 / 1e9,
-    );
-    let serves = || {
-        let (serves, notices) = prompts.serve(options, Some(&checkpoint), max_model_len)?;
-        notices.iter().for_each(|notice| tracing::warn!("{notice}"));
-        Ok(serves)
-    };
-    let cache = options.weight_cache.as_deref();
-    let find = || cache.and_then(|dir| model::find(&cpu, &checkpoint, runs_on.precision, dir));
-    let (serves, found) = beside("tokenizer", serves, find)?;
-    // A wrong tokenizer is told of before minutes of packing.
-    let serves: Serves = serves?;
-    let head = Resolved::of(&checkpoint, serves.vocabulary())?;
-    head.tell();
-    let packed = found.map_or_else(|| model::pack(&cpu, &checkpoint, runs_on.precision, cache), Ok)?;
-    let model = model::load(cpu, &checkpoint, packed, head.head, max_model_len)?;
-    tracing::info!(
-        "loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",
-        start.elapsed().as_secs_f64(),
-        model.bytes() as f64 / 1e9,
-    );
+    let found = models.into_iter().map(|(model, prompts)| Asked::find(model, prompts, options, &cpu, wanted));
+    let found = found.collect::<Result<Vec<_>>>()?;
+    let caches = options.caches(machine.memory);
+    // Before anything takes memory: a tokenizer alone takes some 50 MB.
+    memory::check(&machine, &found.iter().map(|asked| asked.extent.need.clone()).collect::<Vec<_>>(), caches)?;
+    let own = caches.among(found.len());
     let batch = BatchLimits {
         tokens: options.max_num_batched_tokens,
         sequences: options.max_num_seqs.unwrap_or(usize::MAX),
-        prefix_cache_bytes: options.prefix_cache_bytes(machine.memory),
-        answer_cache_bytes: options.answer_cache_bytes(machine.memory),
+        prefix_cache_bytes: own.prefixes,
+        answer_cache_bytes: own.answers,
     };
-    let engine = Engine::start(model, batch, queue)?;
-    let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
-    Ok(Loaded { engine, serves, config, runs_on, digest, max_model_len })
+    let (turns, cache) = (Turns::default(), options.weight_cache.as_deref());
+    let several = found.len() > 1;
+    let start = |asked: Asked| {
+        let name = if several { format!("{}: ", asked.model.name()) } else { String::new() };
+        asked.load(&cpu, &name, cache, |model| Engine::start(model, &turns, batch, queue))
+    };
+    found.into_iter().map(start).collect()
+}
+
+/// A model that was asked for and is there.
+struct Asked<'a> {
+    model: &'a ModelOptions,
+    prompts: Prompts,
+    checkpoint: Checkpoint,
+    extent: Extent,
+    runs_on: RunsOn,
+}
+
+impl<'a> Asked<'a> {
+    /// Looks at it, and tells what there is to say of it.
+    fn find(
+        model: &'a ModelOptions,
+        prompts: Prompts,
+        machine: &MachineOptions,
+        cpu: &Cpu,
+        wanted: Option<Task>,
+    ) -> Result<Self> {
+        let runs_on = RunsOn::of(cpu, model);
+        if let Some(notice) = model.precision.notice(cpu.isa()) {
+            tracing::warn!("{notice}");
+        }
+        if model.load_format == LoadFormat::Dummy {
+            tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
+        }
+        let Found { checkpoint, extent } = Survey::of(model, machine, runs_on.precision).whole()?;
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != checkpoint.task()) {
+            return Err(checkpoint.task().not(wanted, &model.name()));
+        }
+        for notice in checkpoint.notices().iter().cloned().chain(prompts.notice(&checkpoint)) {
+            tracing::warn!("{notice}");
+        }
+        Ok(Self { model, prompts, checkpoint, extent: extent?, runs_on })
+    }
+
+    /// Loads it and starts its engine; what is told of that begins with `name`.
+    fn load(
+        self,
+        cpu: &Arc<Cpu>,
+        name: &str,
+        cache: Option<&Path>,
+        start: impl FnOnce(Box<dyn Model>) -> Result<Engine>,
+    ) -> Result<Loaded> {
+        let began = Instant::now();
+        let Self { model: options, prompts, checkpoint, extent: Extent { max_model_len, .. }, runs_on } = self;
+        let config = checkpoint.config();
+        tracing::info!(
+            "{name}loading {}: {} layers of {} channels, {} heads ({} key heads), {:.2} GB, on {runs_on}",
+            checkpoint.task(),
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            checkpoint.bytes() as f64 / 1e9,
+        );
+        let serves = || {
+            let (serves, notices) = prompts.serve(options, Some(&checkpoint), max_model_len)?;
+            notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+            Ok(serves)
+        };
+        let find = || cache.and_then(|dir| model::find(cpu, &checkpoint, runs_on.precision, dir));
+        let (serves, found) = beside("tokenizer", serves, find)?;
+        // A wrong tokenizer is told of before minutes of packing.
+        let serves: Serves = serves?;
+        let head = Resolved::of(&checkpoint, serves.vocabulary())?;
+        head.tell();
+        let packed = found.map_or_else(|| model::pack(cpu, &checkpoint, runs_on.precision, cache), Ok)?;
+        let model = model::load(cpu.clone(), &checkpoint, packed, head.head, max_model_len)?;
+        tracing::info!(
+            "{name}loaded in {:.1} s: {:.2} GB in memory, prompts up to {max_model_len} tokens",
+            began.elapsed().as_secs_f64(),
+            model.bytes() as f64 / 1e9,
+        );
+        let engine = start(model)?;
+        let (config, digest) = (config.clone(), checkpoint.digest().to_owned());
+        Ok(Loaded { engine, serves, config, runs_on, digest, max_model_len })
+    }
 }
 
 /// What `one` makes on a thread of this `name`, and what `other` makes meanwhile on this one.
@@ -284,7 +339,7 @@ fn beside<A: Send, B>(name: &str, one: impl FnOnce() -> A + Send, other: impl Fn
 }
 
 /// The instruction set and the threads that were asked for.
-pub fn cpu(options: &EngineOptions) -> Result<Cpu> {
+pub fn cpu(options: &MachineOptions) -> Result<Cpu> {
     let isa = match &options.isa {
         Some(name) => Isa::named(name).map_err(|err| Error::new(ErrorKind::Options, err.to_string()))?,
         None => Isa::best(),

@@ -8,9 +8,8 @@ use crate::checkpoint::{Checkpoint, Config, Said, packed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Need;
 use crate::model;
-use crate::options::{EngineOptions, LoadFormat};
+use crate::options::{LoadFormat, MachineOptions, ModelOptions};
 use crate::precision::Precision;
-use ironrank_kernels::Machine;
 
 /// What was found of a model.
 pub struct Survey {
@@ -38,11 +37,11 @@ pub struct Extent {
 }
 
 impl Survey {
-    /// Looks at the model of `options`, which is to run on `machine` in this precision.
-    pub fn of(options: &EngineOptions, precision: Precision, machine: &Machine) -> Self {
-        let said = Said { overrides: &options.hf_overrides, task: options.task };
-        let made_up = || Checkpoint::dummy(options.model.as_deref(), said);
-        let opened = match (&options.model, options.load_format) {
+    /// Looks at a `model` that is to run on a machine that is used so, in this precision.
+    pub fn of(model: &ModelOptions, machine: &MachineOptions, precision: Precision) -> Self {
+        let said = Said { overrides: &model.hf_overrides, task: model.task };
+        let made_up = || Checkpoint::dummy(model.dir.as_deref(), said);
+        let opened = match (&model.dir, model.load_format) {
             (Some(dir), LoadFormat::Safetensors) => Checkpoint::inspect(dir, said),
             _ => made_up().map_err(|fault| vec![fault]),
         };
@@ -52,10 +51,8 @@ impl Survey {
             Err(faults) => (made_up().ok(), faults),
         };
         let found = checkpoint.map(|checkpoint| {
-            let extent = max_model_len(options, checkpoint.config()).map(|longest| Extent {
-                max_model_len: longest,
-                need: need(options, &checkpoint, precision, longest, machine),
-            });
+            let extent = max_model_len(model, checkpoint.config())
+                .map(|longest| Extent { max_model_len: longest, need: need(machine, &checkpoint, precision, longest) });
             Found { checkpoint, extent }
         });
         Self { found, faults }
@@ -72,7 +69,7 @@ impl Survey {
 }
 
 /// The asked model length, which the positions that the model was trained for limit.
-fn max_model_len(options: &EngineOptions, config: &Config) -> Result<usize> {
+fn max_model_len(options: &ModelOptions, config: &Config) -> Result<usize> {
     let limit = config.max_position_embeddings;
     match options.max_model_len {
         Some(asked) if asked > limit => Err(Error::new(
@@ -85,24 +82,16 @@ fn max_model_len(options: &EngineOptions, config: &Config) -> Result<usize> {
     }
 }
 
-fn need(
-    options: &EngineOptions,
-    checkpoint: &Checkpoint,
-    precision: Precision,
-    max_model_len: usize,
-    machine: &Machine,
-) -> Need {
+fn need(machine: &MachineOptions, checkpoint: &Checkpoint, precision: Precision, max_model_len: usize) -> Need {
     let weights = packed::bytes(checkpoint, precision);
-    let in_memory = match &options.weight_cache {
+    let in_memory = match &machine.weight_cache {
         None => Some("there is no weight cache".to_owned()),
         Some(dir) => packed::place(dir, checkpoint, precision, weights)
             .err()
             .map(|why| format!("the weight cache {} cannot hold them: {why}", dir.display())),
     };
     // One prompt always fits a batch, however long it is.
-    let tokens = options.max_num_batched_tokens.max(max_model_len);
+    let tokens = machine.max_num_batched_tokens.max(max_model_len);
     let buffers = model::buffer_bytes(checkpoint.config(), tokens, max_model_len) as u64;
-    let caches = [options.prefix_cache_bytes(machine.memory), options.answer_cache_bytes(machine.memory)];
-    let [prefix_cache, answer_cache] = caches.map(|bytes| bytes as u64);
-    Need { weights, in_memory, buffers, prefix_cache, answer_cache }
+    Need { weights, in_memory, buffers }
 }

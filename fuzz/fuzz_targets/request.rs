@@ -14,13 +14,13 @@ use actix_web::web::{Bytes, Data};
 use flate2::Compression;
 use flate2::read::GzEncoder;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
-use ironrank::engine::{BatchLimits, Engine, QueueLimits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use ironrank::head::Resolved;
 use ironrank::model;
 use ironrank::options::ServerOptions;
 use ironrank::precision::{Dtype, Precision};
 use ironrank::prompt::PromptEncoder;
-use ironrank::server::{Served, State, app};
+use ironrank::server::{Model, Served, State, app};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde_json::{Map, Value, json};
@@ -145,6 +145,7 @@ fn state() -> State {
         tokenizer_info: None,
         config: Map::new(),
     };
-    let engine = Engine::start(model, limits, QueueLimits::default()).expect("threads");
-    State::new(options, served, engine, Arc::new(encoder)).expect("the metrics can be set up")
+    let engine = Engine::start(model, &Turns::default(), limits, QueueLimits::default()).expect("threads");
+    let model = Model::new(options.served_model_names.clone(), served, engine, Arc::new(encoder));
+    State::new(options, vec![model.expect("it can be counted")]).expect("the metrics can be set up")
 }

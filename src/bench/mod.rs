@@ -40,7 +40,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     let start = Instant::now();
     let loaded = startup::load(options, Prompts::default(), QueueLimits::default(), Some(Task::Rerank))?;
     let Loaded { engine, serves, config, runs_on, .. } = loaded;
-    let encoder = serves.reranker(&options.model_name())?.encoder;
+    let encoder = serves.reranker(&options.model.name())?.encoder;
     let ready = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -69,7 +69,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
 
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
-        model: options.model_name(),
+        model: options.model.name(),
         runs_on,
         workload: workload.name(),
         documents: workload.documents(),
@@ -90,8 +90,8 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
 
 /// What this machine can do at most, on the threads, with the instruction set and in the precision that were asked for.
 fn limits(options: &EngineOptions) -> Result<Limits> {
-    let cpu = startup::cpu(options)?;
-    let precision = options.precision.on(cpu.isa());
+    let cpu = startup::cpu(&options.machine)?;
+    let precision = options.model.precision.on(cpu.isa());
     // What the compiler made of portable code has no peak of its own.
     let peak = |precision: Precision| (cpu.isa().name() != "portable").then(|| cpu.peak(precision.storage(false)));
     let fma = peak(Precision::Exact);

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::file::directory;
 use crate::head::Resolved;
 use crate::memory;
-use crate::options::{CheckOptions, EngineOptions};
+use crate::options::{CheckOptions, ModelOptions};
 use crate::precision::Precision;
 use crate::prompt::{PromptEncoder, Template};
 use crate::server;
@@ -33,11 +33,11 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, named_pro
     let template = chat_template.as_deref().map(Template::parse).transpose();
     let template = template.map_err(|err| problems.push(err)).ok().flatten();
     let prompts = Prompts { template, instruction: instruction.clone(), named: named_prompts.clone() };
-    let cpu = startup::cpu(options).map_err(|err| problems.push(err)).ok();
-    notices.extend(cpu.as_ref().and_then(|cpu| options.precision.notice(cpu.isa())));
+    let cpu = startup::cpu(&options.machine).map_err(|err| problems.push(err)).ok();
+    notices.extend(cpu.as_ref().and_then(|cpu| options.model.precision.notice(cpu.isa())));
     problems.extend(threads::check_room("server", server::THREADS).err());
-    let precision = options.precision.on(cpu.as_ref().map_or_else(Isa::best, Cpu::isa));
-    let Survey { found, faults } = Survey::of(options, precision, &machine);
+    let precision = options.model.precision.on(cpu.as_ref().map_or_else(Isa::best, Cpu::isa));
+    let Survey { found, faults } = Survey::of(&options.model, &options.machine, precision);
     problems.extend(faults);
     let (checkpoint, extent) = found.map(|found| (found.checkpoint, found.extent)).unzip();
     let (checkpoint, extent) =
@@ -46,7 +46,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, named_pro
     if let Some(checkpoint) = checkpoint {
         notices.extend(checkpoint.notices().iter().cloned().chain(prompts.notice(checkpoint)));
     }
-    let serves = serves(options, prompts, checkpoint, longest.unwrap_or(usize::MAX));
+    let serves = serves(&options.model, prompts, checkpoint, longest.unwrap_or(usize::MAX));
     let serves = serves.map_err(|err| problems.extend(err)).ok();
     let mut head = None;
     if let (Some(checkpoint), Some((serves, of_prompts))) = (checkpoint, &serves) {
@@ -55,16 +55,17 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, named_pro
     }
     notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
     let memory = checkpoint.zip(extent).map(|(checkpoint, Extent { need, .. })| {
-        problems.extend(memory::check(&machine, &need).err());
-        let file = options.weight_cache.as_ref().and_then(|dir| packed::find(dir, checkpoint, precision));
+        let (needs, caches) = (std::slice::from_ref(&need), options.machine.caches(machine.memory));
+        problems.extend(memory::check(&machine, needs, caches).err());
+        let file = options.machine.weight_cache.as_ref().and_then(|dir| packed::find(dir, checkpoint, precision));
         Memory {
-            private: need.private(),
+            private: memory::private(needs, caches),
             available: machine.memory,
             weights_bytes: need.weights,
             weights: match (need.in_memory, file) {
                 (Some(why), _) => Whereabouts::InMemory(why),
                 (None, Some(file)) => Whereabouts::Packed(file),
-                (None, None) => Whereabouts::ToBePacked(options.weight_cache.clone().unwrap_or_default()),
+                (None, None) => Whereabouts::ToBePacked(options.machine.weight_cache.clone().unwrap_or_default()),
             },
         }
     });
@@ -74,7 +75,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, named_pro
     let shape = checkpoint.map(|checkpoint| Shape::of(checkpoint.config(), checkpoint.bytes()));
     Report {
         version: env!("CARGO_PKG_VERSION"),
-        model: options.model_name(),
+        model: options.model.name(),
         problems: problems.iter().map(Error::to_string).collect(),
         notices,
         shape,
@@ -82,7 +83,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, named_pro
         head: head.map(|head| head.about),
         max_model_len: longest,
         machine: memory::describe(&machine),
-        runs_on: cpu.as_ref().map(|cpu| RunsOn::of(cpu, options)),
+        runs_on: cpu.as_ref().map(|cpu| RunsOn::of(cpu, &options.model)),
         memory,
         speed: measured.as_ref().and_then(|(products, checkpoint)| {
             let around = match serves {
@@ -109,12 +110,12 @@ fn lower(products: &Products, checkpoint: &Checkpoint) -> [Lower; 2] {
 /// The tokenizer, if there is a place for one, and what there is to say of prompts; where there is no model at all,
 /// that has been said.
 fn serves(
-    options: &EngineOptions,
+    options: &ModelOptions,
     prompts: Prompts,
     checkpoint: Option<&Checkpoint>,
     longest: usize,
 ) -> Result<(Serves, Vec<String>), Option<Error>> {
-    match (&options.tokenizer, &options.model) {
+    match (&options.tokenizer, &options.dir) {
         (None, Some(dir)) if !directory::has_model(dir) => Err(None),
         _ => prompts.serve(options, checkpoint, longest).map_err(Some),
     }

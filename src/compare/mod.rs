@@ -43,7 +43,8 @@ pub fn run(options: &CompareOptions) -> Result<Report> {
         .build()
         .map_err(|err| Error::new(ErrorKind::Internal, format!("No timer can be had: {err}.")))?;
     let counts = Counts::now();
-    let exactly = EngineOptions { precision: Asked::EXACT, ..options.engine.clone() };
+    let mut exactly = options.engine.clone();
+    exactly.model.precision = Asked::EXACT;
     let exact = runtime.block_on(score(options, &exactly, &questions))?;
     let other = runtime.block_on(score(options, &options.engine, &questions))?;
     let busy = Busy::since(counts);
@@ -56,7 +57,7 @@ pub fn run(options: &CompareOptions) -> Result<Report> {
     let margins: Vec<Margins> = questions.questions.iter().map(of).collect();
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
-        model: options.engine.model_name(),
+        model: options.engine.model.name(),
         runs_on: other.runs_on,
         input: questions.name,
         queries: margins.len(),
@@ -73,7 +74,7 @@ pub fn run(options: &CompareOptions) -> Result<Report> {
 async fn score(options: &CompareOptions, engine: &EngineOptions, questions: &Questions) -> Result<Run> {
     let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
     let prompts = Prompts { template, instruction: options.instruction.clone(), ..Prompts::default() };
-    let name = engine.model_name();
+    let name = engine.model.name();
     let loaded = startup::load(engine, prompts, QueueLimits::default(), Some(Task::Rerank))?;
     let Loaded { engine, serves, runs_on, .. } = loaded;
     let Reranker { encoder, activation } = serves.reranker(&name)?;

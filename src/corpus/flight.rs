@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use crate::batch::Batch;
     use crate::corpus::lines::Mark;
-    use crate::engine::{BatchLimits, QueueLimits};
+    use crate::engine::{BatchLimits, QueueLimits, Turns};
     use crate::model::{Model, Progress, Slot};
 
     /// Nothing comes to it.
@@ -190,8 +190,9 @@ mod tests {
 
     #[tokio::test]
     async fn rows_without_prompts_fill_it_too_until_they_leave() {
-        let mut flight =
-            Flight::new(Engine::start(Box::new(Idle), BatchLimits::default(), QueueLimits::default()).unwrap());
+        let mut flight = Flight::new(
+            Engine::start(Box::new(Idle), &Turns::default(), BatchLimits::default(), QueueLimits::default()).unwrap(),
+        );
         let place = |line| Place { line, bytes: 0, mark: Mark { lines: line, xxh3: String::new() } };
         let empty = |line| Item::Row { place: place(line), id: None, many: true, truncated: 0 };
         let bad = |line| Item::Rejected { place: place(line), reason: String::new(), row: "x".repeat(4000) };

@@ -49,7 +49,7 @@ pub(crate) fn hash(text: &[u8]) -> String {
 
 /// What `tokenizer.json` holds.
 fn tokenizer(options: &EngineOptions) -> Result<String> {
-    match options.tokenizer_dir() {
+    match options.model.tokenizer_dir() {
         Some(dir) => Ok(hash(&tokenizer_json(dir)?)),
         None => Ok("built-in".to_owned()),
     }

@@ -10,11 +10,13 @@ mod answer_cache;
 mod queue;
 mod request;
 mod status;
+mod turns;
 mod worker;
 
 pub use admission::{Admission, QueueLimits};
 pub use request::Answer;
 pub use status::Work;
+pub use turns::Turns;
 pub use worker::BatchLimits;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -45,15 +47,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the worker, whose batches keep within `batch`, for a queue within `queue`. The thread ends when all handles
-    /// are dropped and the queue is empty. An error if the system refuses the thread, or the randomness that keys of the
-    /// answer cache need.
-    pub fn start(model: Box<dyn Model>, batch: BatchLimits, queue: QueueLimits) -> Result<Self> {
+    /// Starts the worker, whose batches keep within `batch`, for a queue within `queue`; `turns` are those of all models on
+    /// the same compute threads. The thread ends when all handles are dropped and the queue is empty. An error if the system
+    /// refuses the thread, or the randomness that keys of the answer cache need.
+    pub fn start(model: Box<dyn Model>, turns: &Turns, batch: BatchLimits, queue: QueueLimits) -> Result<Self> {
         let (requests, receiver) = mpsc::unbounded_channel();
         let status = Arc::new(Status::default());
         let kv_bytes = model.kv_bytes();
         let kept = Arc::new(AnswerCache::new(batch.answer_cache_bytes, model.width())?);
-        let worker = Worker::new(model, receiver, batch, status.clone(), kept.clone());
+        let worker = Worker::new(model, turns.place(), receiver, batch, status.clone(), kept.clone());
         let (end, ended) = watch::channel(());
         threads::spawn("engine", move || {
             worker.run();

@@ -2,12 +2,13 @@
 //!
 //! The bulk slot takes what is next in the queue. While it holds a batch that will be long, small requests go through
 //! the express slot, step after step until they are done; then the bulk slot goes on. It keeps a fifth of the machine
-//! at least, whatever comes by express.
+//! at least, whatever comes by express. Each step waits for its turn among those of other models.
 
 use super::answer_cache::AnswerCache;
 use super::queue::{Queue, Ticket};
 use super::request::Request;
 use super::status::Status;
+use super::turns::{Length, Place};
 use crate::batch::Cost;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Model, Outcome, Progress, Slot};
@@ -51,6 +52,7 @@ impl Default for BatchLimits {
 
 pub(super) struct Worker {
     model: Box<dyn Model>,
+    place: Place,
     receiver: mpsc::UnboundedReceiver<Request>,
     queue: Queue,
     cache: PrefixCache,
@@ -61,6 +63,8 @@ pub(super) struct Worker {
     tickets: [Vec<Ticket>; 2],
     /// Tokens whose keys and values each slot's batch uses.
     tokens: [usize; 2],
+    /// How much each slot's batch is.
+    lengths: [Length; 2],
     /// The express slot stays closed while the bulk slot has more than this many tokens to go.
     express_from: usize,
 }
@@ -68,6 +72,7 @@ pub(super) struct Worker {
 impl Worker {
     pub fn new(
         model: Box<dyn Model>,
+        place: Place,
         receiver: mpsc::UnboundedReceiver<Request>,
         limits: BatchLimits,
         status: Arc<Status>,
@@ -75,8 +80,8 @@ impl Worker {
     ) -> Self {
         let cache = PrefixCache::new(limits.prefix_cache_bytes / model.kv_bytes().max(1));
         let (queue, tickets) = (Queue::default(), [Vec::new(), Vec::new()]);
-        let (tokens, express_from) = ([0; 2], usize::MAX);
-        Self { model, receiver, queue, cache, answers, limits, status, tickets, tokens, express_from }
+        let (tokens, lengths, express_from) = ([0; 2], [Length::Long; 2], usize::MAX);
+        Self { model, place, receiver, queue, cache, answers, limits, status, tickets, tokens, lengths, express_from }
     }
 
     pub fn run(mut self) {
@@ -95,9 +100,12 @@ impl Worker {
             if self.is_free(slot) {
                 continue;
             }
-            let started = Instant::now();
-            let progress = self.model.advance(slot);
-            self.status.model_nanos.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            let progress = self.place.step(self.lengths[slot as usize], || {
+                let started = Instant::now();
+                let progress = self.model.advance(slot);
+                self.status.model_nanos.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+                progress
+            });
             match progress {
                 Progress::Chunk => {}
                 Progress::Layer => self.drop_cancelled(slot),
@@ -117,6 +125,7 @@ impl Worker {
     /// Takes in what has arrived, waiting only when there is nothing to do; false when nothing is left to do.
     fn receive(&mut self) -> bool {
         if self.queue.is_empty() && self.is_free(Slot::Bulk) && self.is_free(Slot::Express) {
+            self.place.rest();
             match self.receiver.blocking_recv() {
                 Some(request) => self.queue.push(request, EXPRESS_TOKENS, &self.cache),
                 None => return false,
@@ -164,6 +173,7 @@ impl Worker {
         self.status.count_batch(batch.tokens());
         self.status.running.fetch_add(tickets.len(), Ordering::Relaxed);
         self.tokens[slot as usize] = batch.rows() + batch.cached_tokens();
+        self.lengths[slot as usize] = if batch.rows() > EXPRESS_TOKENS { Length::Long } else { Length::Short };
         self.status.running_tokens.store(self.tokens.iter().sum(), Ordering::Relaxed);
         self.tickets[slot as usize] = tickets;
         self.model.begin(slot, batch);

@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::precision::Precision;
 use ironrank_kernels::Cpu;
 use std::path::Path;
+use std::sync::Arc;
 use workspace::{Widths, expected_bytes};
 
 /// Bytes of memory that a model of this shape takes besides its weights while it runs batches of up to `tokens` tokens:
@@ -42,9 +43,9 @@ pub fn pack(cpu: &Cpu, checkpoint: &Checkpoint, precision: Precision, cache: Opt
 }
 
 /// The model of `checkpoint`, whose `packed` weights are those of [`find`] or [`pack`]. Positions from `max_model_len` on
-/// are never asked for. Errors are of kind [`ErrorKind::Checkpoint`](crate::error::ErrorKind::Checkpoint).
+/// are never asked for; models that share `cpu` run one step at a time. Errors are of kind [`ErrorKind::Checkpoint`](crate::error::ErrorKind::Checkpoint).
 pub fn load(
-    cpu: Cpu,
+    cpu: impl Into<Arc<Cpu>>,
     checkpoint: &Checkpoint,
     packed: Packed,
     head: Head,

@@ -1,16 +1,14 @@
-//! The options of the engine, which every command that computes has: the model, and how the machine is used for it.
+//! The options of the engine, which every command that computes has: the model, and how the machine is used.
 //!
-//! Called by the options of these commands.
+//! Invariant: what the machine is used for is said once, however many models it computes. Called by the options of these
+//! commands.
 
 use super::binding::{self, Binding};
 use super::environment::Environment;
-use super::model::{LoadFormat, ModelArgs};
+use super::model::{ModelArgs, ModelOptions};
 use super::values::{self, OrNone};
-use crate::precision::Asked;
-use crate::task::Task;
 use clap::Args;
-use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Tokens that go through the model together, as vLLM has it on a CPU.
 pub const DEFAULT_MAX_NUM_BATCHED_TOKENS: usize = 2048;
@@ -20,26 +18,19 @@ pub const DEFAULT_PREFIX_CACHE_BYTES: usize = 256 << 20;
 pub const DEFAULT_ANSWER_CACHE_BYTES: usize = 64 << 20;
 /// Where one of these is more than this part of the memory that the process may use, the part is the default.
 pub const DEFAULT_CACHE_PART: u64 = 16;
-/// The name of the built-in model when no other is given; clients look for `rerank` in it.
-pub const BUILTIN_MODEL_NAME: &str = "qwen3-reranker-0.6b-dummy";
 
-/// Which model, and how the machine is used for it.
+/// A model, and how the machine is used for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineOptions {
-    /// Model directory; `None` is the built-in 0.6B shape with dummy weights.
-    pub model: Option<PathBuf>,
-    /// Directory of `tokenizer.json`, when it is not the model's.
-    pub tokenizer: Option<PathBuf>,
-    /// Where the weights come from.
-    pub load_format: LoadFormat,
-    /// What the model is for; `None` is what its files say.
-    pub task: Option<Task>,
-    /// Replacements for keys of the model's `config.json`.
-    pub hf_overrides: Map<String, Value>,
-    /// How exactly the model is computed.
-    pub precision: Asked,
-    /// Longest prompt in tokens; `None` is what the model's configuration says.
-    pub max_model_len: Option<usize>,
+    /// Which model.
+    pub model: ModelOptions,
+    /// How the machine is used.
+    pub machine: MachineOptions,
+}
+
+/// How the machine is used, whatever it computes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MachineOptions {
     /// Tokens that go through the model together.
     pub max_num_batched_tokens: usize,
     /// Pairs that go through the model together; `None` is no limit besides the tokens.
@@ -62,25 +53,30 @@ pub struct EngineOptions {
     pub isa: Option<String>,
 }
 
-impl EngineOptions {
-    /// Bytes of keys and values kept between batches where this many bytes of memory may be used.
-    pub fn prefix_cache_bytes(&self, memory: Option<u64>) -> usize {
-        self.prefix_cache_bytes.unwrap_or_else(|| cache_bytes(DEFAULT_PREFIX_CACHE_BYTES, memory))
+impl MachineOptions {
+    /// What is kept where this many bytes of memory may be used.
+    pub fn caches(&self, memory: Option<u64>) -> Caches {
+        Caches {
+            prefixes: self.prefix_cache_bytes.unwrap_or_else(|| cache_bytes(DEFAULT_PREFIX_CACHE_BYTES, memory)),
+            answers: self.answer_cache_bytes.unwrap_or_else(|| cache_bytes(DEFAULT_ANSWER_CACHE_BYTES, memory)),
+        }
     }
+}
 
-    /// Bytes of answers kept for pairs that come again where this many bytes of memory may be used.
-    pub fn answer_cache_bytes(&self, memory: Option<u64>) -> usize {
-        self.answer_cache_bytes.unwrap_or_else(|| cache_bytes(DEFAULT_ANSWER_CACHE_BYTES, memory))
-    }
+/// Bytes that are kept of what was computed, of all models together: what a flag says is what the process takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caches {
+    /// Keys and values of prompts' beginnings.
+    pub prefixes: usize,
+    /// Answers.
+    pub answers: usize,
+}
 
-    /// Directory of the tokenizer; `None` is the built-in one.
-    pub fn tokenizer_dir(&self) -> Option<&Path> {
-        self.tokenizer.as_deref().or(self.model.as_deref())
-    }
-
-    /// The model as it was given.
-    pub fn model_name(&self) -> String {
-        self.model.as_ref().map_or_else(|| BUILTIN_MODEL_NAME.to_owned(), |model| model.to_string_lossy().into_owned())
+impl Caches {
+    /// The part of each of so many models.
+    #[must_use]
+    pub fn among(self, models: usize) -> Self {
+        Self { prefixes: self.prefixes / models, answers: self.answers / models }
     }
 }
 
@@ -155,8 +151,17 @@ pub fn options(
     env: Environment,
     notices: &mut Vec<String>,
 ) -> Result<EngineOptions, String> {
-    let (dir, load_format) = model.source(notices)?;
-    let (task, hf_overrides, precision) = (model.task()?, model.overrides(env)?, model.precision());
+    let model = model.options(env, notices)?;
+    Ok(EngineOptions { model, machine: machine(engine, answer_cache_bytes, env, notices)? })
+}
+
+/// How the machine is used; how much is kept of answers is for the command to say.
+pub fn machine(
+    engine: EngineArgs,
+    answer_cache_bytes: Option<usize>,
+    env: Environment,
+    notices: &mut Vec<String>,
+) -> Result<MachineOptions, String> {
     let (cores, bound) = match env.get("VLLM_CPU_OMP_THREADS_BIND") {
         None => (None, true),
         Some(text) => match binding::read(&text)? {
@@ -181,14 +186,7 @@ pub fn options(
             cores.len()
         ));
     }
-    Ok(EngineOptions {
-        model: dir,
-        tokenizer: model.tokenizer.and_then(|dir| dir.0),
-        load_format,
-        task,
-        hf_overrides,
-        precision,
-        max_model_len: model.max_model_len.and_then(|len| len.0),
+    Ok(MachineOptions {
         max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(DEFAULT_MAX_NUM_BATCHED_TOKENS),
         max_num_seqs: engine.max_num_seqs,
         prefix_cache_bytes: match engine.prefix_cache_mib {

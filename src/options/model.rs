@@ -10,7 +10,10 @@ use crate::precision::{Asked, Dtype};
 use crate::task::Task;
 use clap::Args;
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The name of the built-in model when no other is given; clients look for `rerank` in it.
+pub const BUILTIN_MODEL_NAME: &str = "qwen3-reranker-0.6b-dummy";
 
 /// Where the weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,37 @@ pub enum LoadFormat {
     Safetensors,
     /// Weights made by a function, no file needed: scores carry no meaning.
     Dummy,
+}
+
+/// A model, and what is made of its files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelOptions {
+    /// Its directory; `None` is the built-in 0.6B shape with dummy weights.
+    pub dir: Option<PathBuf>,
+    /// Directory of `tokenizer.json`, when it is not the model's.
+    pub tokenizer: Option<PathBuf>,
+    /// Where the weights come from.
+    pub load_format: LoadFormat,
+    /// What the model is for; `None` is what its files say.
+    pub task: Option<Task>,
+    /// Replacements for keys of the model's `config.json`.
+    pub hf_overrides: Map<String, Value>,
+    /// How exactly the model is computed.
+    pub precision: Asked,
+    /// Longest prompt in tokens; `None` is what the model's configuration says.
+    pub max_model_len: Option<usize>,
+}
+
+impl ModelOptions {
+    /// Directory of the tokenizer; `None` is the built-in one.
+    pub fn tokenizer_dir(&self) -> Option<&Path> {
+        self.tokenizer.as_deref().or(self.dir.as_deref())
+    }
+
+    /// The model as it was given.
+    pub fn name(&self) -> String {
+        self.dir.as_ref().map_or_else(|| BUILTIN_MODEL_NAME.to_owned(), |dir| dir.to_string_lossy().into_owned())
+    }
 }
 
 /// Which model, and what is made of its files.
@@ -93,8 +127,22 @@ impl ModelArgs {
         }
     }
 
+    /// The model that is asked for.
+    pub fn options(self, env: Environment, notices: &mut Vec<String>) -> Result<ModelOptions, String> {
+        let (dir, load_format) = self.source(notices)?;
+        Ok(ModelOptions {
+            dir,
+            load_format,
+            task: self.task()?,
+            hf_overrides: self.overrides(env)?,
+            precision: self.precision(),
+            tokenizer: self.tokenizer.and_then(|dir| dir.0),
+            max_model_len: self.max_model_len.and_then(|len| len.0),
+        })
+    }
+
     /// The directory that is named, if any, and where the weights come from; what has no effect is noted.
-    pub fn source(&self, notices: &mut Vec<String>) -> Result<(Option<PathBuf>, LoadFormat), String> {
+    fn source(&self, notices: &mut Vec<String>) -> Result<(Option<PathBuf>, LoadFormat), String> {
         if self.trust_remote_code {
             notices.push("--trust-remote-code has no effect: no code of a model is ever run.".to_owned());
         }
@@ -129,7 +177,7 @@ impl ModelArgs {
     }
 
     /// What it is for, if that is said.
-    pub fn task(&self) -> Result<Option<Task>, String> {
+    fn task(&self) -> Result<Option<Task>, String> {
         let [task, convert] = [self.task, self.convert].map(|asked| asked.and_then(|asked| asked.0));
         match (task, convert) {
             (Some(task), Some(convert)) if task != convert => {
@@ -140,13 +188,13 @@ impl ModelArgs {
     }
 
     /// How exactly it is computed.
-    pub fn precision(&self) -> Asked {
+    fn precision(&self) -> Asked {
         let dtype = self.dtype.and_then(|asked| asked.0).unwrap_or(Asked::EXACT.dtype);
         Asked { dtype, int8: self.quantization == Some(OrNone(Some(Int8))) }
     }
 
     /// Replacements for keys of `config.json`.
-    pub fn overrides(&self, env: Environment) -> Result<Map<String, Value>, String> {
+    fn overrides(&self, env: Environment) -> Result<Map<String, Value>, String> {
         let mut overrides = match (OrNone::text(&self.hf_overrides), env.get("VLLM_HF_OVERRIDES")) {
             (Some(json), _) => json::object("--hf-overrides", json)?,
             (None, Some(json)) => json::object("VLLM_HF_OVERRIDES", &json)?,

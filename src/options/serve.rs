@@ -77,7 +77,7 @@ pub fn options(args: ServeArgs, ignored: &[String], env: Environment) -> Result<
     notices.extend(ignored::variables(env));
     notices.extend(keys::doubts(&api_keys));
     let engine = engine::options(model, engine, answers.bytes(env)?, env, &mut notices)?;
-    let server = server::options(server, scoring, embedding, tls, || engine.model_name(), env, &mut notices)?;
+    let server = server::options(server, scoring, embedding, tls, || engine.model.name(), env, &mut notices)?;
     let server = ServerOptions { api_keys, log_requests: log.enable_log_requests, ..server };
     Ok(Options { engine, server, log: log::server_options(log, env, notices) })
 }

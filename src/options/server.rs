@@ -4,11 +4,11 @@
 //! `serve`.
 
 use super::embedding::{EmbeddingArgs, NamedPrompts};
-use super::engine::BUILTIN_MODEL_NAME;
 use super::environment::Environment;
 use super::json::{self, StringList};
 use super::keys::ApiKeys;
 use super::listen::{self, DEFAULT_HOST, DEFAULT_PORT, Listen};
+use super::model::BUILTIN_MODEL_NAME;
 use super::pooler::Pooling;
 use super::scoring::{Overflow, ScoringArgs};
 use super::tls::{self, Tls, TlsArgs};
@@ -102,13 +102,6 @@ pub struct ServerOptions {
     pub receive_timeout: Duration,
     /// Clients that may be connected at a time; others wait until one leaves.
     pub max_connections: usize,
-}
-
-impl ServerOptions {
-    /// The name that answers carry.
-    pub fn model_name(&self) -> &str {
-        self.served_model_names.first().map_or("", String::as_str)
-    }
 }
 
 impl Default for ServerOptions {

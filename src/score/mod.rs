@@ -48,7 +48,7 @@ impl<'a> Scorer<'a> {
         let prompts = Prompts { template, instruction: options.instruction.clone(), ..Prompts::default() };
         let loaded = startup::load(&options.engine, prompts, QueueLimits::default(), Some(Task::Rerank))?;
         let mut job = job(&options.corpus, &options.engine, options.overflow, &loaded)?;
-        let Reranker { encoder, activation } = loaded.serves.reranker(&options.engine.model_name())?;
+        let Reranker { encoder, activation } = loaded.serves.reranker(&options.engine.model.name())?;
         let pooling = options.pooling;
         let own = [
             ("instruction", json!(options.instruction)),
@@ -62,7 +62,7 @@ impl<'a> Scorer<'a> {
         if activation != Activation::Sigmoid {
             job.insert("activation".to_owned(), activation.to_string().into());
         }
-        let batch = options.engine.max_num_batched_tokens;
+        let batch = options.engine.machine.max_num_batched_tokens;
         let corpus = Corpus { options: &options.corpus, engine: loaded.engine, batch, job };
         let activation = pooling.use_activation.then_some(activation);
         Ok(Self { options, encoder, activation, corpus })

@@ -20,24 +20,33 @@ struct Glance {
     cache: f64,
 }
 
-/// Tells of the work until it is dropped.
+/// Tells of the work until it is dropped, in a line for each model that has any.
 pub async fn tell(state: web::Data<State>) {
-    let (mut before, mut since) = (state.engine.work(), Instant::now());
+    let models = state.models.all();
+    let (mut before, mut since): (Vec<_>, _) =
+        (models.iter().map(|model| model.engine.work()).collect(), Instant::now());
     let mut ticks = interval_at((since + WINDOW).into(), WINDOW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let (engine, now) = (&state.engine, state.engine.work());
-        let glance = Glance {
-            work: now.since(&before),
-            elapsed: since.elapsed(),
-            running: engine.running(),
-            waiting: engine.waiting(),
-            cache: engine.prefix_cache_tokens() as f64 / engine.prefix_cache_capacity().max(1) as f64,
-        };
-        (before, since) = (now, Instant::now());
-        if let Some(line) = glance.line() {
-            tracing::info!("{line}");
+        let elapsed = since.elapsed();
+        since = Instant::now();
+        for (model, before) in models.iter().zip(&mut before) {
+            let engine = &model.engine;
+            let work = engine.work();
+            let glance = Glance {
+                work: work.since(before),
+                elapsed,
+                running: engine.running(),
+                waiting: engine.waiting(),
+                cache: engine.prefix_cache_tokens() as f64 / engine.prefix_cache_capacity().max(1) as f64,
+            };
+            *before = work;
+            match glance.line() {
+                Some(line) if models.len() > 1 => tracing::info!("{}: {line}", model.name()),
+                Some(line) => tracing::info!("{line}"),
+                None => {}
+            }
         }
         tell_of_failures(&state);
     }

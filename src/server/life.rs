@@ -30,7 +30,7 @@ pub async fn run(state: State, listening: Listening, stop: impl Future<Output = 
     let stop = async {
         tokio::select! {
             () = drained => !options.shutdown_timeout.is_zero(),
-            _ = state.engine.failed() => {
+            _ = state.models.failed() => {
                 tracing::error!("the engine has failed; the server ends");
                 true
             }
@@ -39,12 +39,12 @@ pub async fn run(state: State, listening: Listening, stop: impl Future<Output = 
     let telling = actix_web::rt::spawn(activity::tell(state.clone()));
     let serving = run_app(routes(state.clone()), listening, options, stop);
     let failure = async {
-        let failure = state.engine.failed().await;
+        let failure = state.models.failed().await;
         tokio::time::sleep(FAILURE_TIMEOUT).await;
         failure
     };
     let ended = tokio::select! {
-        result = serving => match state.engine.failure() {
+        result = serving => match state.models.failure() {
             Some(failure) => Err(failure),
             None => result,
         },

@@ -6,7 +6,7 @@
 //! - `routes`: what is answered, one file a resource, and the table of them; over `route`, what a row of it is, and
 //!   `describe`, what the description of the API says of it.
 //! - `scoring`: from a body to the scores of its pairs.
-//! - `state`: what the operator decided, what is `served`, the engine, the metrics.
+//! - `state`: what the operator decided, the `models`, the metrics. A model is its names, what is `served`, its engine.
 //! - `wire`: the words of bodies. `metrics`: what is counted.
 //! - `http`: connections, heads, the bytes of bodies, refusals.
 //!
@@ -18,6 +18,7 @@ mod describe;
 mod http;
 mod life;
 mod metrics;
+mod models;
 mod route;
 mod routes;
 mod scoring;
@@ -29,5 +30,6 @@ pub use app::app;
 pub use http::listen::{Listening, Reserved, reserve, reserve_unix};
 pub use http::tls::{Renewal, follow, hang_ups};
 pub use life::run;
+pub use models::Model;
 pub use served::Served;
 pub use state::{State, THREADS};

@@ -1,7 +1,7 @@
 //! What is served: what was learned of the model when it was loaded, as answers tell of it.
 //!
 //! Everything that the API says of a Qwen3 reranker, in whoever's words, is a method here.
-//! Invariant: nothing in here is the operator's to decide, which is `ServerOptions`. Made by `serve`; a part of `state`.
+//! Invariant: nothing in here is the operator's to decide, which is `ServerOptions`. Made by `serve`; a part of `models`.
 
 use crate::checkpoint::Activation;
 use crate::precision::{Dtype, Precision};

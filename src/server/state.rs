@@ -1,20 +1,15 @@
-//! What the operator decided, what is served, and everything else that a request needs.
+//! What the operator decided, the models, and everything else that a request needs.
 //!
 //! Called by what answers requests, which finds here what it does not make itself.
 
 use super::http::budget::Budget;
-use super::http::error::ApiError;
 use super::http::intake::Limits;
 use super::http::request_log;
 use super::http::run::HTTP_THREADS;
-use super::http::shown::shown;
 use super::metrics::Metrics;
-use super::served::Served;
-use super::wire::names;
-use crate::engine::Engine;
+use super::models::{Model, Models};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ServerOptions;
-use crate::prompt::PromptEncoder;
 use crate::threads::{self, Threads};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,9 +25,7 @@ pub const THREADS: usize = TEXT_THREADS + HTTP_THREADS + ENGINE_THREADS;
 /// Everything a request needs.
 pub struct State {
     pub(super) options: Arc<ServerOptions>,
-    pub(super) served: Served,
-    pub(super) engine: Engine,
-    pub(super) encoder: Arc<PromptEncoder>,
+    pub(super) models: Models,
     pub(super) metrics: Metrics,
     /// They read JSON and make tokens.
     pub(super) threads: Threads,
@@ -49,16 +42,12 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a server; an error if the metrics cannot be labelled with the served name, or if the system refuses
-    /// the threads that a server takes, those of HTTP among them.
-    pub fn new(
-        options: impl Into<Arc<ServerOptions>>,
-        served: Served,
-        engine: Engine,
-        encoder: Arc<PromptEncoder>,
-    ) -> Result<Self> {
+    /// The state of a server of `models`, of which the first answers where a request names none; an error if two of them have
+    /// one name, or if the system refuses the threads that a server takes, those of HTTP among them.
+    pub fn new(options: impl Into<Arc<ServerOptions>>, models: Vec<Model>) -> Result<Self> {
         let options = options.into();
-        let metrics = Metrics::new(options.model_name(), served.max_model_len)
+        let models = Models::new(models, options.skip_model_name_validation)?;
+        let metrics = Metrics::new()
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
         let threads = Threads::start("texts", TEXT_THREADS)?;
         threads::check_room("http", HTTP_THREADS)?;
@@ -66,9 +55,7 @@ impl State {
             budget: Budget::new(options.max_body_bytes),
             told: request_log::Told::new(options.log_requests),
             options,
-            served,
-            engine,
-            encoder,
+            models,
             metrics,
             threads,
             at_work: AtomicUsize::new(0),
@@ -89,17 +76,6 @@ impl State {
             Some(local) if local.is_empty() || local.starts_with('/') => local,
             _ => path,
         }
-    }
-
-    /// Accepts what means a served name, and no name at all; a refusal lists the names.
-    pub fn check_model(&self, name: &str) -> std::result::Result<(), ApiError> {
-        let ServerOptions { skip_model_name_validation, served_model_names, .. } = &*self.options;
-        if name.is_empty() || *skip_model_name_validation || names::means_one_of(served_model_names, name) {
-            return Ok(());
-        }
-        let served = served_model_names.join(", ");
-        let sentence = format!("The model `{}` does not exist. Valid aliases: {served}.", shown(name));
-        Err(Error::new(ErrorKind::UnknownModel, sentence).into())
     }
 
     /// Whether the server was told to stop.

@@ -3,7 +3,7 @@
 mod answers;
 
 use ironrank::batch::Batch;
-use ironrank::engine::{BatchLimits, Engine, QueueLimits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use ironrank::error::{ErrorKind, Result};
 use ironrank::model::{Model, Outcome, Progress, Rows, Slot};
 use ironrank::prompt::Prompt;
@@ -107,7 +107,7 @@ fn bench_of(batch: BatchLimits, queue: QueueLimits) -> Bench {
     let (call_sender, calls) = channel();
     let (steps, step_receiver) = channel();
     let model = Box::new(Held { calls: call_sender, steps: step_receiver, slots: [None, None] });
-    Bench { engine: Engine::start(model, batch, queue).unwrap(), calls, steps }
+    Bench { engine: Engine::start(model, &Turns::default(), batch, queue).unwrap(), calls, steps }
 }
 
 impl Bench {

@@ -4,7 +4,7 @@
 use crate::support::{Golden, config, goldens, head, write_checkpoint};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
-use ironrank::engine::{BatchLimits, Engine, QueueLimits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use ironrank::model::{self, Model, Qwen3};
 use ironrank::precision::Precision;
 use ironrank::prompt::{Prompt, PromptEncoder, PromptOptions};
@@ -140,7 +140,7 @@ async fn score_does_not_depend_on_the_token_budget_or_the_prefix_cache() {
     {
         let model = load("tiny", Isa::best(), 2);
         let limits = BatchLimits { tokens, sequences, prefix_cache_bytes: cache, answer_cache_bytes: 0 };
-        let engine = Engine::start(Box::new(model), limits, QueueLimits::default()).unwrap();
+        let engine = Engine::start(Box::new(model), &Turns::default(), limits, QueueLimits::default()).unwrap();
         let margins = async |prompts, priority| -> Vec<f32> {
             engine.answers(prompts, priority).await.unwrap().iter().map(rerank::margin).collect()
         };
@@ -163,7 +163,9 @@ async fn a_score_that_was_kept_is_the_one_that_was_computed() {
     let mut model = load("tiny", Isa::best(), 1);
     let alone: Vec<f32> = prompts.iter().map(|prompt| model.run(Batch::of([prompt])).values[0]).collect();
     let limits = BatchLimits { answer_cache_bytes: 1 << 16, ..BatchLimits::default() };
-    let engine = Engine::start(Box::new(load("tiny", Isa::best(), 2)), limits, QueueLimits::default()).unwrap();
+    let engine =
+        Engine::start(Box::new(load("tiny", Isa::best(), 2)), &Turns::default(), limits, QueueLimits::default())
+            .unwrap();
     // Every third, those and the others, and all of them once more.
     for (every, computed) in [(3, true), (1, true), (1, false)] {
         let before = engine.work();

@@ -5,7 +5,7 @@ use crate::support::{Golden, goldens, head, write_calm_checkpoint};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides, packed};
 use ironrank::compare::{Agreement, Margins};
-use ironrank::engine::{BatchLimits, Engine, QueueLimits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use ironrank::model::{self, Model};
 use ironrank::precision::Precision;
 use ironrank::prompt::Prompt;
@@ -103,7 +103,7 @@ async fn a_score_of_integers_does_not_depend_on_the_token_budget_or_the_prefix_c
         {
             let limits = BatchLimits { tokens, sequences, prefix_cache_bytes: cache, answer_cache_bytes: 0 };
             let model = load(precision, Isa::best(), 2, None);
-            let engine = Engine::start(model, limits, QueueLimits::default()).unwrap();
+            let engine = Engine::start(model, &Turns::default(), limits, QueueLimits::default()).unwrap();
             // Once more with what the cache has kept.
             for _ in 0..2 {
                 let answers = engine.answers(prompts.clone(), 0).await.unwrap();

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::prefix_cache::KvRows;
 use ironrank_kernels::{Buffer, Cpu, Heads, QkNormRope, RmsNorm, Run};
 use std::ops::Range;
+use std::sync::Arc;
 use weights::{Layer, ModelWeights};
 
 /// Chunks are whole numbers of these rows: a task of attention, and whole register tiles of every ISA.
@@ -24,7 +25,7 @@ const CHUNK_STEP: usize = 48;
 
 /// A Qwen3 with a head.
 pub struct Qwen3 {
-    cpu: Cpu,
+    cpu: Arc<Cpu>,
     weights: ModelWeights,
     /// One for each [`Slot`].
     slots: [SlotState; 2],
@@ -48,7 +49,14 @@ struct Pass {
 
 impl Qwen3 {
     /// See [`super::load`].
-    pub fn load(cpu: Cpu, checkpoint: &Checkpoint, packed: Packed, head: Head, max_model_len: usize) -> Result<Self> {
+    pub fn load(
+        cpu: impl Into<Arc<Cpu>>,
+        checkpoint: &Checkpoint,
+        packed: Packed,
+        head: Head,
+        max_model_len: usize,
+    ) -> Result<Self> {
+        let cpu = cpu.into();
         let weights = cpu.spread(|| ModelWeights::load(checkpoint, packed, head, max_model_len))?;
         let workspace = || Workspace::new(cpu.isa(), weights.storage(), weights.widths, CHUNK);
         let slot = || SlotState { workspace: workspace(), pass: None };

@@ -13,9 +13,9 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
     let good: &[(&str, &str, &[&str], Change)] = &[
         ("", "m", &[], |_| {}),
         ("# nothing\n", "m", &[], |_| {}),
-        ("model: m\nmax_model_len: 8K\n", "serve", &[], |o| o.engine.max_model_len = Some(8192)),
+        ("model: m\nmax_model_len: 8K\n", "serve", &[], |o| o.engine.model.max_model_len = Some(8192)),
         ("model: n\n", "m", &["--model n is overruled"], |_| {}),
-        ("max-model-len: 512\n", "m --max-model-len 1k", &[], |o| o.engine.max_model_len = Some(1000)),
+        ("max-model-len: 512\n", "m --max-model-len 1k", &[], |o| o.engine.model.max_model_len = Some(1000)),
         ("served-model-name: [a, b]\n", "m", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
         ("served-model-name: [a, b]\n", "m --served-model-name c", &[], |o| {
             o.server.served_model_names = texts(&["c"]);
@@ -28,9 +28,9 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
             o.server.cors.allowed_origins = texts(&["https://a.example"]);
         }),
         ("enable-prefix-caching: false\nno-pin: true\n", "m", &[], |o| {
-            (o.engine.prefix_cache_bytes, o.engine.pin) = (Some(0), false);
+            (o.engine.machine.prefix_cache_bytes, o.engine.machine.pin) = (Some(0), false);
         }),
-        ("answer-cache-mib: 8\n", "m", &[], |o| o.engine.answer_cache_bytes = Some(8 << 20)),
+        ("answer-cache-mib: 8\n", "m", &[], |o| o.engine.machine.answer_cache_bytes = Some(8 << 20)),
         ("enable-log-requests: true\n", "m --no-enable-log-requests", &[], |_| {}),
         ("enforce-eager: yes\nseed: -1\n", "m", &["--enforce-eager", "--seed"], |_| {}),
         ("hf-overrides:\n  classifier_from_token: [no, yes]\n", "m --hf-overrides.num_labels 1", &[], |o| {
@@ -45,7 +45,7 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
     }
     for mark in ["\u{feff}", "\u{feff}\u{feff}"] {
         write(&format!("{mark}model: m\r\nmax-model-len: 512\r\n"));
-        check(&format!("serve {flag}"), &[], &[], |o| o.engine.max_model_len = Some(512));
+        check(&format!("serve {flag}"), &[], &[], |o| o.engine.model.max_model_len = Some(512));
     }
     write("port: 9\n");
     check(&format!("serve {flag} m"), &[], &[], |o| {

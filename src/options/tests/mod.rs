@@ -73,5 +73,5 @@ fn keys(options: &mut Options, from: &str, keys: &[&str]) {
 }
 
 fn overrides(options: &mut Options, value: Value) {
-    options.engine.hf_overrides = value.as_object().expect("an object").clone();
+    options.engine.model.hf_overrides = value.as_object().expect("an object").clone();
 }

@@ -11,12 +11,12 @@ use prometheus::proto::MetricFamily;
 const BATCH_SIZES: [usize; 13] = [0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 
 /// The engine's metrics now.
-pub(super) fn families(engine: &Engine, model_name: &str, dtype: &str) -> Vec<MetricFamily> {
+pub(super) fn families(engine: &Engine, dtype: &str) -> Vec<MetricFamily> {
     let work = engine.work();
     let shared = work.tokens.saturating_sub(work.computed_tokens);
     let (held, capacity) = (engine.prefix_cache_tokens(), engine.prefix_cache_capacity());
     let (answers, answers_limit) = (engine.answer_cache_bytes(), engine.answer_cache_limit_bytes());
-    let mut all = Families { model_name, families: Vec::new() };
+    let mut all = Families(Vec::new());
 
     all.gauge("num_requests_running", "Number of pairs in batches that run.", "", &[("", engine.running() as f64)]);
     let waiting = engine.waiting() as f64;
@@ -53,24 +53,15 @@ pub(super) fn families(engine: &Engine, model_name: &str, dtype: &str) -> Vec<Me
 
     let refused =
         [("max_num_queued_reqs", work.refused_by_sequences), ("max_num_queued_tokens", work.refused_by_tokens)];
-    let refused = refused.map(|(reason, value)| {
-        // vLLM's front end counts these, which knows no engine.
-        let labels = vec![("model_name", model_name.to_owned()), ("reason", reason.to_owned())];
-        (labels, Sample::Counter(value as f64))
-    });
-    all.families.push(family(
-        "vllm:admission_rejections_total",
-        "Requests that a limit of the queue refused.",
-        refused,
-    ));
+    all.counter("admission_rejections", "Requests that a limit of the queue refused.", "reason", &refused);
 
     let cumulative = BATCH_SIZES.map(|log| (f64::from(1 << log), work.batches[..=log].iter().sum())).into();
     let (count, sum) = (work.batches.iter().sum(), work.tokens as f64);
     let sample = Sample::Histogram { cumulative, count, sum };
     all.push("iteration_tokens_total", "Tokens of the pairs in a batch, shared or not.", vec![(vec![], sample)]);
     let description = [(cache_config(engine, dtype), Sample::Gauge(1.0))];
-    all.families.push(family("vllm:cache_config_info", "The prefix cache.", description));
-    let mut families = all.families;
+    all.push("cache_config_info", "The prefix cache.", description.into());
+    let mut families = all.0;
 
     let counter = |name, help, value| family(name, help, [(vec![], Sample::Counter(value))]);
     let gauge = |name, help, value| family(name, help, [(vec![], Sample::Gauge(value))]);
@@ -115,12 +106,10 @@ pub(super) fn families(engine: &Engine, model_name: &str, dtype: &str) -> Vec<Me
     families
 }
 
-struct Families<'a> {
-    model_name: &'a str,
-    families: Vec<MetricFamily>,
-}
+/// vLLM's families.
+struct Families(Vec<MetricFamily>);
 
-impl Families<'_> {
+impl Families {
     fn gauge(&mut self, name: &str, help: &str, label: &'static str, values: &[(&str, f64)]) {
         let samples = values.iter().map(|&(of, value)| (labels(label, of), Sample::Gauge(value)));
         self.push(name, help, samples.collect());
@@ -131,11 +120,8 @@ impl Families<'_> {
         self.push(&format!("{name}_total"), help, samples.collect());
     }
 
-    fn push(&mut self, name: &str, help: &str, mut samples: Vec<(Vec<(&'static str, String)>, Sample)>) {
-        for (labels, _) in &mut samples {
-            labels.extend([("engine", "0".to_owned()), ("model_name", self.model_name.to_owned())]);
-        }
-        self.families.push(family(&format!("vllm:{name}"), help, samples));
+    fn push(&mut self, name: &str, help: &str, samples: Vec<(Vec<(&'static str, String)>, Sample)>) {
+        self.0.push(family(&format!("vllm:{name}"), help, samples));
     }
 }
 
@@ -148,7 +134,6 @@ fn cache_config(engine: &Engine, dtype: &str) -> Vec<(&'static str, String)> {
     let capacity = engine.prefix_cache_capacity().to_string();
     let python = |truth: bool| if truth { "True" } else { "False" }.to_owned();
     let mut labels = vec![
-        ("engine", "0".to_owned()),
         ("block_size", "1".to_owned()),
         ("effective_attention_block_size", "1".to_owned()),
         ("enable_prefix_caching", python(engine.prefix_cache_capacity() > 0)),

@@ -6,6 +6,8 @@
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Summary};
 use prometheus::{Encoder, TextEncoder};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// A value with its labels.
 pub(super) enum Sample {
@@ -70,6 +72,30 @@ pub(super) fn family<'a>(
         family.mut_metric().push(metric);
     }
     family
+}
+
+/// `family` with more labels on every metric.
+pub(super) fn labelled<'a>(mut family: MetricFamily, more: impl Iterator<Item = (&'a str, String)>) -> MetricFamily {
+    let more = pairs(more.collect());
+    for metric in family.mut_metric() {
+        let mut labels = metric.take_label();
+        labels.extend(more.iter().cloned());
+        labels.sort();
+        metric.set_label(labels);
+    }
+    family
+}
+
+/// One family of each name, with the metrics of all.
+pub(super) fn joined(families: impl Iterator<Item = MetricFamily>) -> impl Iterator<Item = MetricFamily> {
+    let mut all: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    for mut family in families {
+        match all.entry(family.name().to_owned()) {
+            Entry::Vacant(place) => _ = place.insert(family),
+            Entry::Occupied(mut first) => first.get_mut().mut_metric().extend(family.take_metric()),
+        }
+    }
+    all.into_values()
 }
 
 /// All `families` as text, with the time since which vLLM's and the HTTP ones count.

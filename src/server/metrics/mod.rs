@@ -1,122 +1,58 @@
 //! Prometheus metrics: vLLM's names, labels and buckets where dashboards look, our own under `ironrank_`.
 //!
-//! Invariant: a pair is counted once when it begins and once when it ends, however it ends; as in vLLM the unit is
-//! the pair, not the HTTP request. Nothing is decoded here, so that a pair's first token is its answer and all of its
-//! time in the engine is prefill. Called by `app` and `scoring`.
+//! Invariant: what is counted of a model carries its name, in families that all models share; what is the process' or of
+//! HTTP carries none. Called by `app` and `models`.
 
 mod engine;
 mod family;
 mod http;
+mod pairs;
 
 pub use http::Exchange;
+pub use pairs::{Pairs, Sequence};
 
-use crate::engine::{Answer, Engine};
+use crate::engine::Engine;
 use crate::memory::Resident;
 use crate::server::served::Served;
 use family::{Sample, family};
 use http::Http;
 use ironrank_kernels::Machine;
+use prometheus::Registry;
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
-use std::cell::Cell;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// vLLM's latency buckets, in seconds.
-const LATENCY: [f64; 21] = [
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
-    1920.0, 7680.0,
-];
-const FIRST_TOKEN: [f64; 22] = [
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
-    160.0, 640.0, 2560.0,
-];
-const NEXT_TOKEN: [f64; 19] =
-    [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
-const PREEMPTIONS: [f64; 7] = [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
-
-/// A sequence that was run.
-#[derive(Debug, Clone, Copy)]
-pub struct Sequence<'a> {
-    /// Tokens of its prompt.
-    pub tokens: usize,
-    /// From the arrival of its request until the engine had it.
-    pub before: Duration,
-    /// What the engine said.
-    pub answer: &'a Answer,
-}
-
-/// What vLLM's histogram of a name observes of a sequence; `None` if nothing.
-type Observation = fn(&Sequence) -> Option<f64>;
-
-/// All metrics of one server.
+/// All metrics of one server but those of its models.
 pub struct Metrics {
-    model_name: String,
     /// Seconds since 1970 when the server started.
     started: f64,
     /// Bytes of memory that the process may use, if the system says.
     memory_limit: Option<u64>,
     registry: Registry,
-    histograms: Vec<(Histogram, Observation)>,
-    finished: IntCounterVec,
-    truncated: IntCounter,
-    request_pairs: Histogram,
     http: Http,
 }
 
+/// A model that is told of.
+#[derive(Clone, Copy)]
+pub struct Told<'a> {
+    /// The name that its metrics carry.
+    pub name: &'a str,
+    /// What it is.
+    pub served: &'a Served,
+    /// What it does now.
+    pub engine: &'a Engine,
+    /// What became of its pairs.
+    pub pairs: &'a Pairs,
+}
+
 impl Metrics {
-    /// Metrics labelled with the first served name; token buckets end at `max_model_len`.
-    pub fn new(model_name: &str, max_model_len: usize) -> prometheus::Result<Self> {
+    /// Nothing is counted yet.
+    pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let vllm = |name: &str, help: &str| {
-            Opts::new(format!("vllm:{name}"), help).const_label("engine", "0").const_label("model_name", model_name)
-        };
-        let mut histograms = Vec::new();
-        for (name, help, buckets, observation) in histograms_of_pairs(max_model_len) {
-            let options = HistogramOpts { common_opts: vllm(name, help), buckets };
-            let histogram = Histogram::with_opts(options)?;
-            registry.register(Box::new(histogram.clone()))?;
-            histograms.push((histogram, observation));
-        }
-        let pairs = HistogramOpts::new("ironrank_request_pairs", "Query-document pairs in one HTTP request.");
-        let metrics = Self {
-            model_name: model_name.to_owned(),
-            started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
-            memory_limit: Machine::here().memory,
-            histograms,
-            finished: IntCounterVec::new(
-                vllm("request_success_total", "Number of pairs by how they ended."),
-                &["finished_reason"],
-            )?,
-            truncated: IntCounter::new(
-                "ironrank_truncated_prompts_total",
-                "Pairs that were shortened to fit a limit of the whole prompt.",
-            )?,
-            request_pairs: Histogram::with_opts(pairs.buckets(one_two_five(10_000)))?,
-            http: Http::new(&registry)?,
-            registry,
-        };
-        let registry = &metrics.registry;
-        registry.register(Box::new(metrics.finished.clone()))?;
-        registry.register(Box::new(metrics.truncated.clone()))?;
-        registry.register(Box::new(metrics.request_pairs.clone()))?;
+        let http = Http::new(&registry)?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        // Dashboards want every reason from the start, not from its first occurrence.
-        for reason in ["stop", "length", "abort", "error", "repetition"] {
-            metrics.finished.with_label_values(&[reason]);
-        }
-        Ok(metrics)
-    }
-
-    /// Counts how `sequences` end: finished, failed, or aborted because the client left and the guard was dropped.
-    pub fn sequences_begin(&self, sequences: usize) -> SequencesGuard<'_> {
-        self.request_pairs.observe(sequences as f64);
-        SequencesGuard { metrics: self, sequences, reason: Cell::new("abort") }
-    }
-
-    /// Counts documents that were shortened to fit.
-    pub fn shortened(&self, documents: usize) {
-        self.truncated.inc_by(documents as u64);
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        Ok(Self { started, memory_limit: Machine::here().memory, registry, http })
     }
 
     /// Counts an answered HTTP request.
@@ -124,14 +60,15 @@ impl Metrics {
         self.http.count(exchange);
     }
 
-    /// Everything, in Prometheus' text format; what the engine does now is asked of it, and what it runs is `served`.
-    pub fn text(&self, engine: &Engine, served: &Served) -> prometheus::Result<Vec<u8>> {
+    /// Everything, in Prometheus' text format; what is told of `models` is read anew.
+    pub fn text<'a>(&self, models: impl Iterator<Item = Told<'a>>) -> prometheus::Result<Vec<u8>> {
+        let models = models.enumerate().flat_map(|(place, model)| {
+            let families = model.pairs.families().into_iter();
+            let families = families.chain(engine::families(model.engine, model.served.kv_dtype_name()));
+            families.chain([info(model.served)]).map(move |family| of_model(family, place, model.name))
+        });
         let mut families = self.registry.gather();
-        families.extend(engine::families(engine, &self.model_name, served.kv_dtype_name()));
-        let labels =
-            [("isa", served.isa), ("precision", served.precision.name())].map(|(name, is)| (name, is.to_owned()));
-        let help = "How the model runs: on which instruction set, and what its matrices are multiplied as.";
-        families.push(family("ironrank_model_info", help, [(labels.to_vec(), Sample::Gauge(1.0))]));
+        families.extend(family::joined(models));
         families.extend(self.http.sizes());
         families.extend(self.memory());
         family::text(families, self.started)
@@ -148,73 +85,18 @@ impl Metrics {
     }
 }
 
-/// Name, help, buckets and what is observed.
-fn histograms_of_pairs(max_model_len: usize) -> Vec<(&'static str, &'static str, Vec<f64>, Observation)> {
-    let (tokens, latency, next) = (one_two_five(max_model_len), LATENCY.to_vec(), NEXT_TOKEN.to_vec());
-    let end_to_end: Observation = |p| Some((p.before + p.answer.queued + p.answer.computed).as_secs_f64());
-    let computed: Observation = |p| Some(p.answer.computed.as_secs_f64());
-    let none: Observation = |_| Some(0.0);
-    let never: Observation = |_| None;
-    let generated = "Generated tokens of a pair; there are none.";
-    let decoding = "Seconds of decoding of a pair; nothing is decoded.";
-    vec![
-        ("request_prompt_tokens", "Tokens of a pair.", tokens.clone(), |p| Some(p.tokens as f64)),
-        ("request_prefill_kv_computed_tokens", "Tokens of a pair that were computed.", tokens.clone(), |p| {
-            Some(p.answer.computed_tokens as f64)
-        }),
-        ("request_generation_tokens", generated, tokens.clone(), none),
-        ("request_max_num_generation_tokens", generated, tokens.clone(), none),
-        ("request_params_max_tokens", generated, tokens, never),
-        ("request_params_n", "Answers to a pair.", vec![1.0, 2.0, 5.0, 10.0, 20.0], |_| Some(1.0)),
-        ("request_num_preemptions", "How often a pair was preempted; never.", PREEMPTIONS.to_vec(), none),
-        ("time_to_first_token_seconds", "Seconds to the answer to a pair.", FIRST_TOKEN.to_vec(), end_to_end),
-        ("e2e_request_latency_seconds", "Seconds to the answer to a pair.", latency.clone(), end_to_end),
-        ("request_queue_time_seconds", "Seconds that a pair waited for a batch.", latency.clone(), |p| {
-            Some(p.answer.queued.as_secs_f64())
-        }),
-        ("request_inference_time_seconds", "Seconds that a pair's batch took.", latency.clone(), computed),
-        ("request_prefill_time_seconds", "Seconds that a pair's batch took.", latency.clone(), computed),
-        ("request_decode_time_seconds", decoding, latency, none),
-        ("inter_token_latency_seconds", decoding, next.clone(), never),
-        ("request_time_per_output_token_seconds", decoding, next, none),
-    ]
+/// How a model runs.
+fn info(served: &Served) -> MetricFamily {
+    let labels = [("isa", served.isa), ("precision", served.precision.name())].map(|(name, is)| (name, is.to_owned()));
+    let help = "How the model runs: on which instruction set, and what its matrices are multiplied as.";
+    family("ironrank_model_info", help, [(labels.to_vec(), Sample::Gauge(1.0))])
 }
 
-/// The sequences of one request while they are computed; `abort` unless told otherwise.
-pub struct SequencesGuard<'a> {
-    metrics: &'a Metrics,
-    sequences: usize,
-    reason: Cell<&'static str>,
-}
-
-impl SequencesGuard<'_> {
-    /// The engine has answered.
-    pub fn finished<'b>(&self, sequences: impl IntoIterator<Item = Sequence<'b>>) {
-        self.reason.set("stop");
-        for sequence in sequences {
-            for (histogram, observation) in &self.metrics.histograms {
-                if let Some(value) = observation(&sequence) {
-                    histogram.observe(value);
-                }
-            }
-        }
-    }
-
-    /// The engine gave an error.
-    pub fn failed(&self) {
-        self.reason.set("error");
-    }
-}
-
-impl Drop for SequencesGuard<'_> {
-    fn drop(&mut self) {
-        self.metrics.finished.with_label_values(&[self.reason.get()]).inc_by(self.sequences as u64);
-    }
-}
-
-/// 1, 2, 5, 10, 20, 50 ... up to `max`.
-fn one_two_five(max: usize) -> Vec<f64> {
-    let steps = std::iter::successors(Some(1u64), |decade| decade.checked_mul(10))
-        .flat_map(|decade| [1, 2, 5].map(|step| decade.saturating_mul(step)));
-    steps.take_while(|bucket| *bucket <= max as u64).map(|bucket| bucket as f64).collect()
+/// `family` as that of the model called `name` in the place `place`, whose engine has that number. vLLM's front end, which
+/// counts refusals, knows no engine; and its description of a cache names no model.
+fn of_model(family: MetricFamily, place: usize, name: &str) -> MetricFamily {
+    let has_engine = family.name().starts_with("vllm:") && family.name() != "vllm:admission_rejections_total";
+    let has_name = family.name() != "vllm:cache_config_info";
+    let labels = [("engine", place.to_string(), has_engine), ("model_name", name.to_owned(), has_name)];
+    family::labelled(family, labels.into_iter().filter_map(|(label, value, has)| has.then_some((label, value))))
 }

@@ -35,15 +35,16 @@ pub static ROUTE: Route = Route::at(
 /// Answers a classification; `request_id` is the client's header, if it sent one.
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
     let (request, scored) = scoring::score(state, body).await?;
-    Ok(response(state, request_id, &request, scored))
+    Ok(response(request_id, &request, scored))
 }
 
 /// The answer to `request`.
-pub fn response(state: &State, request_id: Option<&str>, request: &InputRequest, scored: Scored) -> HttpResponse {
-    let label = state.served.label.as_str();
+pub fn response(request_id: Option<&str>, request: &InputRequest, scored: Scored) -> HttpResponse {
+    let model = scored.model.clone();
+    let label = model.served.label.as_str();
     let class = |(index, &score)| Class { index, label, probs: [f64::from(score)], num_classes: 1 };
     let data = scored.scores.iter().enumerate().map(class).collect();
-    scored.list(state, scoring::answer_id(Class::PREFIX, request_id, &request.common), data)
+    scored.list(scoring::answer_id(Class::PREFIX, request_id, &request.common), data)
 }
 
 /// Answer of `POST /classify`.

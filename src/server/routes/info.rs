@@ -4,6 +4,7 @@ use crate::error::ErrorKind;
 use crate::options::Overflow;
 use crate::server::describe::{Content, Description, shape};
 use crate::server::http::error::{ApiError, Refusal};
+use crate::server::models::Model;
 use crate::server::route::{Operation, Route, Switch, Verb};
 use crate::server::served::{ModelType, Served};
 use crate::server::state::State;
@@ -169,20 +170,20 @@ pub static SERVER_INFO: Route = Route {
 
 /// `GET /v1/models`: one card per served name.
 pub fn models(state: &State) -> HttpResponse {
-    let data = state.options.served_model_names.iter().map(|name| card(state, name)).collect();
+    let models = state.models.all().iter();
+    let data = models.flat_map(|model| model.names().iter().map(move |name| card(state, model, name))).collect();
     HttpResponse::Ok().json(ModelList { object: "list", data })
 }
 
 /// `GET /v1/models/{id}`: the card of a name that requests may use.
 pub fn model(state: &State, id: &str) -> Result<HttpResponse, ApiError> {
-    state.check_model(id)?;
-    Ok(HttpResponse::Ok().json(card(state, id)))
+    Ok(HttpResponse::Ok().json(card(state, state.models.find(id)?, id)))
 }
 
 /// `GET /health` and `/ping`: 200 without a body, for the server listens only when the model is ready; 503 once the
 /// engine has failed, or the server was told to stop.
 pub fn health(state: &State) -> Result<HttpResponse, ApiError> {
-    let why = match (state.engine.is_alive(), state.is_stopping()) {
+    let why = match (state.models.failure().is_none(), state.is_stopping()) {
         (true, false) => return Ok(HttpResponse::Ok().finish()),
         (true, true) => "The server is stopping; send new requests to another one.",
         (false, _) => "The engine has failed; restart the server.",
@@ -198,14 +199,15 @@ pub fn version() -> HttpResponse {
 /// `GET /info`, as TEI: its clients take the kind of the model from the first key of `model_type` (Dify) or look for
 /// `rerank` (RAGFlow).
 pub fn info(state: &State) -> HttpResponse {
-    let Served { max_model_len, root, .. } = &state.served;
+    let model = state.models.first();
+    let served @ Served { max_model_len, root, .. } = &model.served;
     HttpResponse::Ok().json(Info {
-        model_id: state.options.model_name(),
+        model_id: model.name(),
         model_sha: None,
-        model_dtype: state.served.dtype_name(),
-        precision: state.served.precision.name(),
-        load_format: state.served.load_format(),
-        model_type: state.served.tei_kind(),
+        model_dtype: served.dtype_name(),
+        precision: served.precision.name(),
+        load_format: served.load_format(),
+        model_type: served.tei_kind(),
         served_model_path: root,
         max_input_length: *max_model_len,
         max_client_batch_size: MAX_TEXTS,
@@ -222,7 +224,7 @@ pub fn cluster_auth(state: &State) -> HttpResponse {
 
 /// `GET /metrics`, in Prometheus' text format.
 pub fn metrics(state: &State) -> Result<HttpResponse, ApiError> {
-    let text = state.metrics.text(&state.engine, &state.served).map_err(|err| {
+    let text = state.metrics.text(state.models.all().iter().map(|model| model.told())).map_err(|err| {
         ApiError::new(Refusal::Kind(ErrorKind::Internal), format!("The metrics cannot be written: {err}."))
     })?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=1.0.0; charset=utf-8").body(text))
@@ -240,13 +242,13 @@ pub fn kv_event_sources() -> HttpResponse {
 
 /// `GET /tokenizer_info`: the tokenizer's configuration.
 pub fn tokenizer_info(state: &State) -> HttpResponse {
-    HttpResponse::Ok().json(&state.served.tokenizer_info)
+    HttpResponse::Ok().json(&state.models.first().served.tokenizer_info)
 }
 
 /// `GET /server_info`: options, environment and machine; the options as one line of text unless
 /// `config_format=json` asks for an object.
 pub fn server_info(state: &State, query: &str) -> HttpResponse {
-    let (config, environment) = (&state.served.config, &state.options.server_info);
+    let (config, environment) = (&state.models.first().served.config, &state.options.server_info);
     let vllm_config = match query.split('&').any(|pair| pair == "config_format=json") {
         true => Value::Object(config.clone()),
         false => config.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ").into(),
@@ -258,15 +260,15 @@ pub fn server_info(state: &State, query: &str) -> HttpResponse {
     HttpResponse::Ok().json(json!({"vllm_config": vllm_config, "vllm_env": environment, "system_env": system_env}))
 }
 
-fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
-    let created = state.started;
-    let max_model_len = state.served.max_model_len;
+fn card<'a>(state: &State, model: &'a Model, id: &'a str) -> ModelCard<'a> {
+    let (created, served) = (state.started, &model.served);
+    let max_model_len = served.max_model_len;
     ModelCard {
         id,
         object: "model",
         created,
         owned_by: "vllm",
-        root: &state.served.root,
+        root: &served.root,
         parent: None,
         max_model_len,
         permission: [Permission {
@@ -284,8 +286,8 @@ fn card<'a>(state: &'a State, id: &'a str) -> ModelCard<'a> {
             is_blocking: false,
         }],
         context_length: max_model_len,
-        model_type: state.served.card_type(),
-        load_format: state.served.load_format(),
+        model_type: served.card_type(),
+        load_format: served.load_format(),
     }
 }
 

@@ -66,10 +66,10 @@ pub async fn answer(
     body.model = headers.get(ADAPTER).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
     let (asked, scored) = scoring::score(state, body).await?;
     match asked {
-        Asked::Classify(request) => Ok(classify::response(state, request_id, &request, scored)),
-        Asked::Rerank(request) => Ok(rerank::response(state, request_id, Documents::Returned, &request, scored)),
-        Asked::Score(request) => Ok(score::response(state, request_id, &request, scored)),
-        Asked::Pooling(request) => pooling::response(state, request_id, &request, scored),
+        Asked::Classify(request) => Ok(classify::response(request_id, &request, scored)),
+        Asked::Rerank(request) => Ok(rerank::response(request_id, Documents::Returned, &request, scored)),
+        Asked::Score(request) => Ok(score::response(request_id, &request, scored)),
+        Asked::Pooling(request) => pooling::response(request_id, &request, scored),
     }
 }
 

@@ -110,16 +110,11 @@ fn check_task(task: Option<&str>, is_plugin: bool, served: &Served) -> Result<()
 /// Answers a pooling request; `request_id` is the client's header, if it sent one.
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
     let (request, scored) = scoring::score(state, body).await?;
-    response(state, request_id, &request, scored)
+    response(request_id, &request, scored)
 }
 
 /// The answer to `request`.
-pub fn response(
-    state: &State,
-    request_id: Option<&str>,
-    request: &PoolingRequest,
-    scored: Scored,
-) -> Result<HttpResponse, ApiError> {
+pub fn response(request_id: Option<&str>, request: &PoolingRequest, scored: Scored) -> Result<HttpResponse, ApiError> {
     let &PoolingRequest { format, numbers, .. } = request;
     let id = scoring::answer_id(PoolingDatum::PREFIX, request_id, request.common());
     let pooled = |score: f32| match format {
@@ -129,12 +124,12 @@ pub fn response(
     if let EncodingFormat::Float | EncodingFormat::Base64 = format {
         let datum = |(index, &score)| PoolingDatum { index, object: "pooling", data: pooled(score) };
         let data = scored.scores.iter().enumerate().map(datum).collect();
-        return Ok(scored.list(state, id, data));
+        return Ok(scored.list(id, data));
     }
     let mut response = scored.ok();
     if format == EncodingFormat::Bytes {
         let data = (0..scored.scores.len()).map(|index| ScoreBytes::of(index, numbers)).collect();
-        let (created, model) = (unix_time(), state.options.model_name());
+        let (created, model) = (unix_time(), scored.model.name());
         let metadata = Metadata { id, created, model, data, usage: RerankUsage::of(scored.prompt_tokens) };
         let metadata = python_json::to_string(&metadata, NonAscii::Escaped).map_err(unwritable)?;
         response.insert_header((METADATA, metadata));

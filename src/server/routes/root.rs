@@ -51,7 +51,7 @@ async fn rank(call: Call<'_>) -> Result<HttpResponse, ApiError> {
             Refusal::NoRoute => no_route(table, request),
             _ => refused,
         })?;
-    Ok(rerank::response(state, request_id, Documents::Returned, &ranking, scored))
+    Ok(rerank::response(request_id, Documents::Returned, &ranking, scored))
 }
 
 /// A body that came without a path: a rerank request, or nothing that is known here.

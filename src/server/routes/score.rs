@@ -39,14 +39,14 @@ pub static ROUTE: Route = Route {
 /// Answers a score request; `request_id` is the client's header, if it sent one.
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
     let (request, scored) = scoring::score(state, body).await?;
-    Ok(response(state, request_id, &request, scored))
+    Ok(response(request_id, &request, scored))
 }
 
 /// The answer to `request`.
-pub fn response(state: &State, request_id: Option<&str>, request: &ScoreRequest, scored: Scored) -> HttpResponse {
+pub fn response(request_id: Option<&str>, request: &ScoreRequest, scored: Scored) -> HttpResponse {
     let datum = |(index, &score)| ScoreDatum { index, object: "score", score: f64::from(score) };
     let data = scored.scores.iter().enumerate().map(datum).collect();
-    scored.list(state, scoring::answer_id(ScoreDatum::PREFIX, request_id, request.common()), data)
+    scored.list(scoring::answer_id(ScoreDatum::PREFIX, request_id, request.common()), data)
 }
 
 /// Answer of `POST /score`.

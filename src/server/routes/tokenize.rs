@@ -12,6 +12,7 @@ use crate::server::http::aside::on_a_thread;
 use crate::server::http::budget::Charged;
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
+use crate::server::models::Model;
 use crate::server::route::{Operation, Route};
 use crate::server::state::State;
 use crate::server::wire::fields::{self, Fields};
@@ -20,6 +21,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AnyOfBuilder, Schema};
@@ -87,14 +89,14 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     let Some(subject) = subject.filter(|_| fields.is_clean()) else {
         return Err(fields::refuse(fields.into_issues()));
     };
-    check_model(state, model.as_deref())?;
+    let model = find(state, model.as_deref())?;
     let tokens = match subject {
-        Subject::Prompt(text) => state.encoder.vocabulary().tokens(&text, MOST_TOKENS)?,
+        Subject::Prompt(text) => model.encoder.vocabulary().tokens(&text, MOST_TOKENS)?,
         Subject::Messages(messages) => {
             let options = PromptOptions { instruction, template_kwargs, ..PromptOptions::default() };
             let [query, document] = Message::pair(&messages);
-            request.share.grow(state.encoder.template_bytes(query, document))?;
-            match state.encoder.messages_of_at_most(MOST_TOKENS, &messages, &options) {
+            request.share.grow(model.encoder.template_bytes(query, document))?;
+            match model.encoder.messages_of_at_most(MOST_TOKENS, &messages, &options) {
                 Err(err) if err.kind() == ErrorKind::TooLong => return Err(too_many()),
                 made => made?.token_ids().into_owned(),
             }
@@ -106,8 +108,8 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     request.share.grow(tokens.len() * if with_strings { TOKEN_AND_STRING } else { TOKEN })?;
     Ok(TokenizeResponse {
         count: tokens.len(),
-        max_model_len: state.served.max_model_len,
-        token_strs: with_strings.then(|| state.encoder.vocabulary().token_strings(&tokens)),
+        max_model_len: model.served.max_model_len,
+        token_strs: with_strings.then(|| model.encoder.vocabulary().token_strings(&tokens)),
         tokens,
     })
 }
@@ -146,14 +148,15 @@ fn text(state: &State, request: &Body) -> Result<DetokenizeResponse, ApiError> {
     let Some(ids) = ids.filter(|_| fields.is_clean()) else {
         return Err(fields::refuse(fields.into_issues()));
     };
-    check_model(state, model.as_deref())?;
-    request.share.grow(6 * state.encoder.vocabulary().text_bytes(&ids) + 2 * TOKEN * ids.len())?;
-    Ok(DetokenizeResponse { prompt: state.encoder.vocabulary().text(&ids)? })
+    let model = find(state, model.as_deref())?;
+    request.share.grow(6 * model.encoder.vocabulary().text_bytes(&ids) + 2 * TOKEN * ids.len())?;
+    Ok(DetokenizeResponse { prompt: model.encoder.vocabulary().text(&ids)? })
 }
 
-/// Refuses a model that is not served; here vLLM names the parameter, which it does not on the scoring routes.
-fn check_model(state: &State, model: Option<&str>) -> Result<(), ApiError> {
-    state.check_model(model.unwrap_or("")).map_err(|refused| refused.with_param("model"))
+/// The model that is asked for; of one that is not served vLLM names the parameter here, which it does not on the scoring
+/// routes.
+fn find<'a>(state: &'a State, model: Option<&str>) -> Result<&'a Arc<Model>, ApiError> {
+    state.models.find(model.unwrap_or("")).map_err(|refused| refused.with_param("model"))
 }
 
 /// Answer of `POST /tokenize`.

@@ -10,8 +10,8 @@ use crate::server::http::aside::Client;
 use crate::server::http::budget::{Loan, Share};
 use crate::server::http::error::{ApiError, ErrorForm};
 use crate::server::http::intake::Body;
+use crate::server::models::Model;
 use crate::server::served::Served;
-use crate::server::state::State;
 use crate::server::wire::pairs::Common;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const PAIR: usize = 512;
 
 /// A request that becomes prompts.
 pub trait PromptRequest: Sized + Send + 'static {
-    /// Reads a body as a request to what is `served`.
+    /// Reads a body as a request to the model that is `served`.
     fn read(body: &Map<String, Value>, served: &Served) -> Result<Self, ApiError>;
     /// The fields that all such requests have.
     fn common(&self) -> &Common;
@@ -44,7 +44,7 @@ pub struct Making<'a> {
     pub encoder: &'a PromptEncoder,
     /// How the request wants them.
     pub options: &'a PromptOptions,
-    state: &'a State,
+    model: &'a Model,
     share: &'a Arc<Share>,
     client: &'a Client,
     admission: Option<Admission>,
@@ -52,15 +52,15 @@ pub struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    /// Nothing is made yet; what will be is charged to `share`, and for `client`.
-    pub fn new(state: &'a State, options: &'a PromptOptions, share: &'a Arc<Share>, client: &'a Client) -> Self {
-        let encoder = &state.encoder;
-        Self { encoder, options, state, share, client, admission: None, encoded: Encoded::default() }
+    /// Nothing is made yet for `model`; what will be is charged to `share`, and for `client`.
+    pub fn new(model: &'a Model, options: &'a PromptOptions, share: &'a Arc<Share>, client: &'a Client) -> Self {
+        let encoder = &model.encoder;
+        Self { encoder, options, model, share, client, admission: None, encoded: Encoded::default() }
     }
 
     /// What they are made for.
     pub fn served(&self) -> &Served {
-        &self.state.served
+        &self.model.served
     }
 
     /// Says how many pairs there will be, before the first is made.
@@ -68,10 +68,10 @@ impl<'a> Making<'a> {
         self.share.grow(pairs.saturating_mul(PAIR))?;
         self.encoded.prompts.reserve_exact(pairs);
         let refused = |err: Error| {
-            self.state.metrics.sequences_begin(pairs).failed();
+            self.model.pairs.sequences_begin(pairs).failed();
             ApiError::from(err)
         };
-        self.admission = Some(self.state.engine.admit(pairs).map_err(refused)?);
+        self.admission = Some(self.model.engine.admit(pairs).map_err(refused)?);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use super::http::error::{ApiError, ErrorForm};
 use super::http::intake::Body;
 use super::http::{request_id, request_log};
 use super::metrics::Sequence;
+use super::models::Model;
 use super::state::State;
 use super::wire::body;
 use super::wire::listing::{Listed, Listing};
@@ -24,6 +25,7 @@ use crate::options::Overflow;
 use crate::prompt::{Encoded, Prompt, PromptOptions};
 use crate::rerank;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,6 +39,8 @@ const SHORTENED: &str = "x-ironrank-truncated";
 
 /// The scores of a request, and what they took.
 pub struct Scored {
+    /// What made them.
+    pub model: Arc<Model>,
     /// What the request takes of the memory that all share.
     pub share: Arc<Share>,
     /// One score per pair, in order.
@@ -60,32 +64,33 @@ impl Scored {
     }
 
     /// The answer `id` that lists `data`, one for each prompt.
-    pub fn list<T: Listed>(self, state: &State, id: String, data: Vec<T>) -> HttpResponse {
-        let listing = Listing::new(id, state.options.model_name(), data, self.prompt_tokens);
+    pub fn list<T: Listed>(self, id: String, data: Vec<T>) -> HttpResponse {
+        let listing = Listing::new(id, self.model.name(), data, self.prompt_tokens);
         Charged::json(self.ok(), self.share, &listing)
     }
 }
 
 struct Prepared<R> {
+    model: Arc<Model>,
     request: R,
     encoded: Encoded,
     admission: Admission,
     error_form: ErrorForm,
 }
 
-/// Reads `body` as an `R` and scores its pairs.
+/// Reads `body` as an `R` and scores its pairs with the model that it is for.
 pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Result<(R, Scored), ApiError> {
     let started = Instant::now();
     let (blocking, share) = (state.clone(), body.share.clone());
-    let Prepared { request, encoded: Encoded { prompts, shortened }, admission, error_form } =
+    let Prepared { model, request, encoded: Encoded { prompts, shortened }, admission, error_form } =
         on_a_thread(&state.threads, body.len(), move |client| prepare::<R>(&blocking, body, client)).await?;
 
     let lengths: Vec<usize> = prompts.iter().map(Prompt::len).collect();
     request_log::note(|work| (work.documents, work.tokens) = (lengths.len(), lengths.iter().sum()));
-    let sequences = state.metrics.sequences_begin(lengths.len());
+    let sequences = model.pairs.sequences_begin(lengths.len());
     let priority = request.common().priority;
     let before = started.elapsed();
-    let answers = state.engine.answers_to(admission, prompts, priority).await.map_err(|err| {
+    let answers = model.engine.answers_to(admission, prompts, priority).await.map_err(|err| {
         sequences.failed();
         ApiError::from(err).in_form(error_form)
     })?;
@@ -93,10 +98,11 @@ pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Re
     sequences.finished(lengths.iter().zip(&answers).map(|(&tokens, answer)| Sequence { tokens, before, answer }));
     let pooling = &state.options.pooling;
     let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
-    let activation = use_activation.then_some(state.served.activation);
+    let activation = use_activation.then_some(model.served.activation);
     let margins: Vec<f32> = answers.iter().map(rerank::margin).collect();
     let scores = margins.iter().map(|&margin| rerank::score(margin, pooling, activation)).collect();
-    let scored = Scored { share, scores, margins, prompt_tokens: lengths.iter().sum(), shortened };
+    drop(sequences);
+    let scored = Scored { model, share, scores, margins, prompt_tokens: lengths.iter().sum(), shortened };
     Ok((request, scored))
 }
 
@@ -120,38 +126,41 @@ fn prepare<R: PromptRequest>(state: &State, body: Body, client: &Client) -> Resu
     let error_form = R::error_form(&object);
     let read = || {
         share.grow(TEXTS * body.len())?;
-        let request = R::read(&object, &state.served)?;
+        let named = object.get("model").and_then(Value::as_str).unwrap_or_default();
+        let found = state.models.find(named);
+        // What is wrong with a body is told of before a model that is not here.
+        let request = R::read(&object, &found.as_ref().unwrap_or(&state.models.first()).served)?;
+        check_cache_salt(request.common().cache_salt.as_deref())?;
+        let model = found?;
         if !request.common().template_kwargs.is_empty() {
             share.grow(KWARGS * object.bytes())?;
         }
-        let options = prompt_options(state, request.common())?;
+        let options = prompt_options(state, model, request.common())?;
         // The texts that are needed have been copied.
         drop((object, body));
-        let mut making = Making::new(state, &options, &share, client);
+        let mut making = Making::new(model, &options, &share, client);
         request.prompts(&mut making)?;
         let (encoded, admission) = making.finish()?;
-        Ok((request, encoded, admission))
+        Ok((model.clone(), request, encoded, admission))
     };
-    let (request, encoded, admission) = read().map_err(|err: ApiError| err.in_form(error_form))?;
+    let (model, request, encoded, admission) = read().map_err(|err: ApiError| err.in_form(error_form))?;
     let Encoded { prompts, shortened } = &encoded;
     if *shortened > 0 {
-        state.metrics.shortened(*shortened);
+        model.pairs.shortened(*shortened);
         if state.told.admits(Instant::now()) {
             tracing::warn!("{shortened} of {} documents were shortened to fit the limit of tokens", prompts.len());
         }
     }
-    Ok(Prepared { request, encoded, admission, error_form })
+    Ok(Prepared { model, request, encoded, admission, error_form })
 }
 
-/// The rules that tie a request's fields to the server's settings.
-fn prompt_options(state: &State, common: &Common) -> Result<PromptOptions, ApiError> {
-    check_cache_salt(common.cache_salt.as_deref())?;
+/// The rules that tie a request's fields to the server's settings and the model.
+fn prompt_options(state: &State, model: &Model, common: &Common) -> Result<PromptOptions, ApiError> {
     if common.has_mm_processor_kwargs {
-        let sentence = state.served.refuses_mm_processor_kwargs();
+        let sentence = model.served.refuses_mm_processor_kwargs();
         return Err(ApiError::invalid(sentence).with_param("mm_processor_kwargs"));
     }
-    state.check_model(common.model.as_deref().unwrap_or(""))?;
-    let limit = state.served.max_model_len;
+    let limit = model.served.max_model_len;
     let max_tokens_per_query = text_limit("max_tokens_per_query", common.max_tokens_per_query, limit)?;
     let max_tokens_per_doc = text_limit("max_tokens_per_doc", common.max_tokens_per_doc, limit)?;
     if !common.reserved_kwargs.is_empty() {

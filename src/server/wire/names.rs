@@ -1,17 +1,20 @@
 //! Which served name a request means. Clients write one name in several ways, and all of them mean the model that is here.
 //!
 //! Invariant: a name means nothing but what ends like a served one: nothing is guessed from its middle. Called by
-//! `State::check_model`.
+//! `models`.
 
 /// A name of more bytes means nothing but itself.
 const LONGEST: usize = 4096;
 
-/// Whether `asked` means one of `served`: the name itself; one with RAGFlow's `___PROVIDER` behind it, where the name may
-/// hold `___` too, since ModelScope's directories do (`Qwen3-Reranker-0___6B`); or a path whose last part is the same.
-pub fn means_one_of(served: &[String], asked: &str) -> bool {
+/// What is `served` under the name that `asked` means: the name itself; one with RAGFlow's `___PROVIDER` behind it, where the
+/// name may hold `___` too, since ModelScope's directories do (`Qwen3-Reranker-0___6B`); or a path whose last part is the
+/// same. The name itself counts before what else it may mean, and the longest that it may mean before shorter ones.
+pub fn meant<'a, T, N: Iterator<Item = (&'a str, T)>>(asked: &str, served: impl Fn() -> N) -> Option<T> {
     // Every reading goes over the name again, so that one without end is not read in other ways.
-    let is_short = asked.len() <= LONGEST;
-    served.iter().any(|served| served == asked || is_short && readings(asked).any(|reading| same(served, reading)))
+    let readings = || (asked.len() <= LONGEST).then(|| readings(asked)).into_iter().flatten();
+    let itself = served().find(|(name, _)| *name == asked);
+    let meant = || readings().find_map(|reading| served().find(|(name, _)| same(name, reading)));
+    itself.or_else(meant).map(|(_, model)| model)
 }
 
 /// `asked` without the white space of a form around it and the slashes at its end, what stands before each `___` of it
@@ -24,7 +27,7 @@ fn readings(asked: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether the last parts of two paths are one name.
-fn same(served: &str, reading: &str) -> bool {
+pub fn same(served: &str, reading: &str) -> bool {
     !last(reading).is_empty() && last(served) == last(reading)
 }
 
@@ -34,16 +37,32 @@ fn last(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::means_one_of;
+    use super::meant;
 
     #[track_caller]
     fn check(served: &str, asked: &[&str], others: &[&str]) {
-        let served = [served.to_owned()];
+        let names = || [(served, ())].into_iter();
         for asked in asked {
-            assert!(means_one_of(&served, asked), "{asked} is {served:?}");
+            assert!(meant(asked, names).is_some(), "{asked} is {served}");
         }
         for other in others {
-            assert!(!means_one_of(&served, other), "{other} is not {served:?}");
+            assert!(meant(other, names).is_none(), "{other} is not {served}");
+        }
+    }
+
+    #[test]
+    fn of_several_names_the_one_that_is_meant_most_literally_counts() {
+        let all = ["a", "a___b", "x/c___d", "x/c"];
+        for (asked, name) in [
+            ("a", "a"),
+            ("a___VLLM", "a"),
+            ("a___b", "a___b"),
+            ("a___b___VLLM", "a___b"),
+            ("c", "x/c"),
+            ("y/c___d", "x/c___d"),
+            ("c___e", "x/c"),
+        ] {
+            assert_eq!(meant(asked, || all.map(|name| (name, name)).into_iter()), Some(name), "{asked}");
         }
     }
 

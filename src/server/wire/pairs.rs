@@ -12,8 +12,6 @@ use std::fmt::Display;
 /// What the rerank and the score requests have in common. Unknown fields are ignored, as vLLM does.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Common {
-    /// The model asked for; empty and absent are the served one.
-    pub model: Option<String>,
     /// The client's name of the request.
     pub request_id: Option<String>,
     /// Among waiting requests, lower values go first.
@@ -139,7 +137,8 @@ impl PairRequest for ScoreRequest {
 
 /// Reads the fields that all scoring requests share.
 pub fn common(fields: &mut Fields<'_>) -> Common {
-    let model = fields.string("model");
+    // Which one it is has been looked up by who handed the body on.
+    fields.string("model");
     fields.unused_string("user");
     let truncate_prompt_tokens = fields.integer_from("truncate_prompt_tokens", -1);
     let words = Words::of(fields);
@@ -159,7 +158,6 @@ pub fn common(fields: &mut Fields<'_>) -> Common {
     let max_tokens_per_doc = fields.integer("max_tokens_per_doc").unwrap_or(0);
     let (instruction, template_kwargs) = instructions(fields);
     Common {
-        model,
         request_id,
         priority,
         use_activation: use_activation.or(words.use_activation),

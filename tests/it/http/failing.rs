@@ -4,7 +4,7 @@ use super::contract::{JSON, send as send_to};
 use super::{state_over, subject_over};
 use actix_web::http::Method;
 use ironrank::batch::Batch;
-use ironrank::engine::{BatchLimits, Engine, QueueLimits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::model::{Model, Outcome, Progress, Rows, Slot};
 use ironrank::prompt::PromptEncoder;
@@ -85,7 +85,8 @@ async fn a_failure(fault: Fault) -> Error {
     let (begun, is_begun) = channel();
     let (go_on, goes_on) = channel();
     let model = Failing { fault, begun, go_on: goes_on, sequences: 0 };
-    let engine = Engine::start(Box::new(model), BatchLimits::default(), QueueLimits::default()).unwrap();
+    let engine =
+        Engine::start(Box::new(model), &Turns::default(), BatchLimits::default(), QueueLimits::default()).unwrap();
     let encoder = Arc::new(PromptEncoder::builtin(512).expect("the tokenizer opens"));
     let reserved = server::reserve("127.0.0.1", 0).expect("a free port");
     let port = reserved.address().expect("a TCP address").port();
@@ -129,7 +130,8 @@ async fn health_says_503_from_the_failure_on() {
     let (begun, _is_begun) = channel();
     let (go_on, goes_on) = channel();
     let model = Failing { fault: Fault::Panic, begun, go_on: goes_on, sequences: 0 };
-    let engine = Engine::start(Box::new(model), BatchLimits::default(), QueueLimits::default()).unwrap();
+    let engine =
+        Engine::start(Box::new(model), &Turns::default(), BatchLimits::default(), QueueLimits::default()).unwrap();
     let encoder = Arc::new(PromptEncoder::builtin(512).expect("the tokenizer opens"));
     let subject = subject_over((engine.clone(), encoder), |_| {});
     go_on.send(()).expect("the model is there");

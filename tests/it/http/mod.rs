@@ -20,12 +20,12 @@ mod words;
 use crate::support;
 use actix_web::web::Data;
 use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
-use ironrank::engine::{BatchLimits, Engine, QueueLimits};
+use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use ironrank::model;
 use ironrank::options::ServerOptions;
 use ironrank::precision::{Dtype, Precision};
 use ironrank::prompt::{PromptEncoder, Template};
-use ironrank::server::{Served, State};
+use ironrank::server::{Model, Served, State};
 use ironrank_kernels::{Cpu, Isa, Pool};
 use serde_json::Map;
 use std::sync::{Arc, OnceLock};
@@ -127,7 +127,8 @@ fn state_serving(
         config: Map::new(),
     };
     change(&mut options, &mut served);
-    State::new(options, served, engine, encoder).expect("the metrics can be set up")
+    let model = Model::new(options.served_model_names.clone(), served, engine, encoder);
+    State::new(options, vec![model.expect("it can be counted")]).expect("the metrics can be set up")
 }
 
 /// Tests ask for the same again to see it computed: answers are not kept unless they are what is looked at.
@@ -145,5 +146,5 @@ fn engine_that_keeps(answer_cache_bytes: usize, queue: QueueLimits) -> (Engine, 
     let model = model::load(cpu, &checkpoint, packed, support::head(&checkpoint), MAX_MODEL_LEN);
     let model = model.expect("the model loads");
     let batch = BatchLimits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, answer_cache_bytes };
-    (Engine::start(model, batch, queue).unwrap(), Arc::new(encoder))
+    (Engine::start(model, &Turns::default(), batch, queue).unwrap(), Arc::new(encoder))
 }

@@ -138,7 +138,8 @@ async fn the_precision_is_told_beside_the_type_that_was_asked_for() {
         let metrics = service_test::call_and_read_body(&service, metrics).await;
         let metrics = String::from_utf8_lossy(&metrics);
         let isa = Isa::best().name();
-        assert!(metrics.contains(&format!("ironrank_model_info{{isa=\"{isa}\",precision=\"{precision}\"}} 1\n")));
+        let info = format!("ironrank_model_info{{isa=\"{isa}\",model_name=\"tiny\",precision=\"{precision}\"}} 1\n");
+        assert!(metrics.contains(&info), "{metrics}");
         assert!(metrics.contains("cache_dtype=\"float32\""), "keys and values stay as they are");
     }
 }
@@ -171,7 +172,8 @@ async fn truncations(subject: &Data<State>) -> u64 {
     let request = TestRequest::get().uri("/metrics").to_request();
     let text = service_test::call_and_read_body(&service, request).await;
     let text = String::from_utf8_lossy(&text).into_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix("ironrank_truncated_prompts_total "));
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("ironrank_truncated_prompts_total{model_name=\"tiny\"} "));
     line.expect("the metric").parse().expect("a number")
 }
 

@@ -314,7 +314,7 @@ fn an_input_without_rows_is_refused_before_a_model_is_looked_for() {
     ] {
         let place = Place::with(bytes);
         let mut options = place.options(&[]);
-        options.engine.model = Some("/nowhere".into());
+        options.engine.model.dir = Some("/nowhere".into());
         let err = ironrank::score::open(&options).map(|_| ()).expect_err("no rows");
         assert!(err.to_string().contains(words), "{err}");
         assert!(!is_there(&place.path("scores.jsonl")), "nothing is made");

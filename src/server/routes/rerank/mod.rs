@@ -56,19 +56,18 @@ pub async fn answer(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let (request, scored) = scoring::score(state, body).await?;
-    Ok(response(state, request_id, documents, &request, scored))
+    Ok(response(request_id, documents, &request, scored))
 }
 
 /// The answer to `request`, in its dialect.
 pub fn response(
-    state: &State,
     request_id: Option<&str>,
     documents: Documents,
     request: &RerankRequest,
     scored: Scored,
 ) -> HttpResponse {
     let response = scored.ok();
-    let Scored { share, scores, margins, prompt_tokens, .. } = scored;
+    let Scored { model, share, scores, margins, prompt_tokens, .. } = scored;
     let text = |index: usize| request.documents[index].plain().unwrap_or("");
     let id = || scoring::answer_id("score", request_id, request.common());
     let ranked = ranking(&margins)
@@ -77,7 +76,7 @@ pub fn response(
         .map(|index| (index, f64::from(scores[index])));
     let results = || RerankResponse {
         id: id(),
-        model: state.options.model_name(),
+        model: model.name(),
         usage: RerankUsage::of(prompt_tokens),
         results: ranked
             .clone()
@@ -159,7 +158,7 @@ fn ranking(margins: &[f32]) -> Vec<usize> {
 pub struct RerankResponse<'a> {
     /// `score-` and the request's name.
     pub id: String,
-    /// The first served name.
+    /// The model's first name.
     pub model: &'a str,
     /// Tokens of all pairs.
     pub usage: RerankUsage,

@@ -21,6 +21,7 @@
 //! - [`rerank`], [`embed`]: what the numbers of a reranker mean, and those of an embedding model.
 //! - [`memory`]: whether a model fits this machine, said before it is loaded.
 //! - [`survey`]: a look at a model before anything of it is loaded.
+//! - [`serves`]: what a model takes besides its engine: its prompts, and what its numbers mean.
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`corpus`]: a file of rows through the engine, without a server.
 //! - [`mod@score`]: the pairs of a file, scored without a server.
@@ -73,6 +74,7 @@ pub mod rerank;
 pub mod score;
 pub mod serve;
 pub mod server;
+pub mod serves;
 pub mod signals;
 pub mod startup;
 pub mod survey;

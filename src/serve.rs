@@ -9,8 +9,7 @@ use crate::options::{ApiKeys, Listen, LoadFormat, Options, ServerOptions};
 use crate::prompt::{self, Template};
 use crate::server::{self, Model, Reserved, Served, State};
 use crate::signals::{Signals, Stop};
-use crate::startup::{Loaded, Prompts, Reranker, RunsOn, load};
-use crate::task::Task;
+use crate::startup::{Loaded, Prompts, RunsOn, load};
 use actix_web::rt::System;
 use serde_json::{Map, Value, json};
 
@@ -30,22 +29,21 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
         instruction: options.server.instruction.clone(),
         named: options.server.named_prompts.clone(),
     };
-    let loaded = load(&options.engine, prompts, queue, Some(Task::Rerank))?;
+    let loaded = load(&options.engine, prompts, queue, None)?;
     let Loaded { engine, serves, config, runs_on, max_model_len, .. } = loaded;
-    let Reranker { encoder, activation } = serves.reranker(&options.engine.model.name())?;
     let served = Served {
+        task: serves.task(),
         root: options.engine.model.name(),
         dummy: options.engine.model.load_format == LoadFormat::Dummy,
         max_model_len,
         isa: runs_on.isa,
         precision: runs_on.precision,
         dtype: options.engine.model.precision.dtype,
-        activation,
         label: config.label,
         tokenizer_info,
         config: told(options, runs_on, max_model_len, &engine),
     };
-    let model = Model::new(options.server.served_model_names.clone(), served, engine, encoder)?;
+    let model = Model::new(options.server.served_model_names.clone(), served, engine, serves)?;
     let state = State::new(options.server.clone(), vec![model])?;
     system.block_on(async {
         let stop = signals.orderly();

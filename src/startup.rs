@@ -1,7 +1,7 @@
 //! From options to a model that is ready to compute: what `serve`, `score`, `bench` and `compare` have in common, and `check`
 //! asks for in part.
 
-use crate::checkpoint::{Activation, Checkpoint, Config, Dimensions, Head};
+use crate::checkpoint::{Checkpoint, Config, Head};
 use crate::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use crate::error::{Error, ErrorKind, Result};
 use crate::head::Resolved;
@@ -9,7 +9,8 @@ use crate::memory;
 use crate::model::{self, Model};
 use crate::options::{EngineOptions, LoadFormat, MachineOptions, ModelOptions, NamedPrompts};
 use crate::precision::Precision;
-use crate::prompt::{self, Around, PromptEncoder, Template, TextEncoder, Vocabulary};
+use crate::prompt::{self, PromptEncoder, Template, TextEncoder};
+use crate::serves::{Embedder, Reranker, Serves};
 use crate::survey::{Extent, Found, Survey};
 use crate::task::Task;
 use crate::threads;
@@ -35,76 +36,6 @@ pub struct Loaded {
     pub digest: String,
     /// Longest prompt in tokens: the option, or what the model's configuration says.
     pub max_model_len: usize,
-}
-
-/// What a model is for: how its prompts are made, and what its numbers mean.
-pub enum Serves {
-    /// Of pairs: a margin each.
-    Rerank(Reranker),
-    /// Of texts: a state each.
-    Embed(Embedder),
-}
-
-/// What a reranker takes besides its engine.
-pub struct Reranker {
-    /// Makes its prompts.
-    pub encoder: Arc<PromptEncoder>,
-    /// The function that makes a score of a logit.
-    pub activation: Activation,
-}
-
-/// What an embedding model takes besides its engine.
-pub struct Embedder {
-    /// Makes its prompts.
-    pub encoder: Arc<TextEncoder>,
-    /// Whether a vector has length 1 where nobody asks for anything else.
-    pub normalize: bool,
-    /// How many of its numbers may be asked for.
-    pub dimensions: Dimensions,
-}
-
-impl Serves {
-    /// Which of them it is.
-    pub fn task(&self) -> Task {
-        match self {
-            Self::Rerank(_) => Task::Rerank,
-            Self::Embed(_) => Task::Embed,
-        }
-    }
-
-    /// The tokenizer.
-    pub fn vocabulary(&self) -> &Vocabulary {
-        match self {
-            Self::Rerank(reranker) => reranker.encoder.vocabulary(),
-            Self::Embed(embedder) => embedder.encoder.vocabulary(),
-        }
-    }
-
-    /// The reranker, which the model called `model` should be.
-    pub fn reranker(self, model: &str) -> Result<Reranker> {
-        let task = self.task();
-        match self {
-            Self::Rerank(reranker) => Ok(reranker),
-            Self::Embed(_) => Err(task.not(Task::Rerank, model)),
-        }
-    }
-
-    /// The embedding model, which the model called `model` should be.
-    pub fn embedder(self, model: &str) -> Result<Embedder> {
-        let task = self.task();
-        match self {
-            Self::Embed(embedder) => Ok(embedder),
-            Self::Rerank(_) => Err(task.not(Task::Embed, model)),
-        }
-    }
-
-    /// What a prompt has around a document of `query`, or around a text.
-    pub fn around(&self, query: &str) -> Result<Around> {
-        match self {
-            Self::Rerank(reranker) => reranker.encoder.around(query),
-            Self::Embed(embedder) => Ok(Around { before: 0, behind: embedder.encoder.end().len() }),
-        }
-    }
 }
 
 /// What runs a model: compute threads, the instruction set that they use, and how exactly.
@@ -184,9 +115,11 @@ impl Prompts {
                 Some(dir) => TextEncoder::open(dir, max_model_len, prompts)?,
                 None => TextEncoder::builtin(max_model_len, prompts)?,
             };
+            let width = checkpoint.map_or(0, |checkpoint| checkpoint.config().hidden_size);
             let (normalize, dimensions, notices) =
                 (embedding.normalize, embedding.dimensions.clone(), encoder.examine());
-            return Ok((Serves::Embed(Embedder { encoder: Arc::new(encoder), normalize, dimensions }), notices));
+            let embedder = Embedder { encoder: Arc::new(encoder), normalize, width, dimensions };
+            return Ok((Serves::Embed(embedder), notices));
         }
         let mut encoder = match options.tokenizer_dir() {
             Some(dir) => PromptEncoder::open(dir, max_model_len)?,

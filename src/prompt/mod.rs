@@ -27,7 +27,7 @@ pub use encoder::PromptEncoder;
 pub use model_card::{Around, INSTRUCTION};
 pub use options::{PromptOptions, TruncationSide};
 pub use query::{Encoded, ForQuery};
-pub use raw::Message;
+pub use raw::{Message, NO_TEMPLATE};
 pub use template::{Renderer, Template};
 pub use texts::{Behind, TextEncoder, TextOptions};
 pub use token_ids::Prompt;

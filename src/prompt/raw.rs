@@ -10,7 +10,7 @@ use super::vocabulary::Vocabulary;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What vLLM says to messages that its server has no template for.
-const NO_TEMPLATE: &str = "As of transformers v4.44, default chat template is no longer allowed, so you must provide a \
+pub const NO_TEMPLATE: &str = "As of transformers v4.44, default chat template is no longer allowed, so you must provide a \
                            chat template if the tokenizer does not define one.";
 
 /// One message of a conversation.

@@ -9,7 +9,8 @@ use super::served::Served;
 use super::wire::names;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::prompt::PromptEncoder;
+use crate::serves::Serves;
+use crate::task::Task;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
@@ -22,18 +23,18 @@ pub struct Model {
     pub(super) served: Served,
     /// Runs it.
     pub(super) engine: Engine,
-    /// Makes its prompts.
-    pub(super) encoder: Arc<PromptEncoder>,
+    /// Makes its prompts, and knows what its numbers mean.
+    pub(super) serves: Serves,
     /// How its pairs began and ended.
     pub(super) pairs: Pairs,
 }
 
 impl Model {
     /// The model of `engine`, under these `names`; an error if nothing can be counted of it.
-    pub fn new(names: Vec<String>, served: Served, engine: Engine, encoder: Arc<PromptEncoder>) -> Result<Self> {
+    pub fn new(names: Vec<String>, served: Served, engine: Engine, serves: Serves) -> Result<Self> {
         let pairs = Pairs::new(served.max_model_len)
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
-        Ok(Self { names, served, engine, encoder, pairs })
+        Ok(Self { names, served, engine, serves, pairs })
     }
 
     /// The name that answers carry.
@@ -50,6 +51,14 @@ impl Model {
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
+}
+
+/// What a request's name of a model means.
+pub struct Found<'a> {
+    /// The model.
+    pub model: &'a Arc<Model>,
+    /// The prompt of the model that the name chooses.
+    pub prompt: Option<&'static str>,
 }
 
 /// All models of a server.
@@ -80,20 +89,32 @@ impl Models {
         &self.all
     }
 
-    /// The first, which answers where nothing says which.
-    pub(super) fn first(&self) -> &Arc<Model> {
-        &self.all[0]
+    /// Whether one is for `task`.
+    pub(super) fn has(&self, task: Task) -> bool {
+        self.all.iter().any(|model| model.served.task == task)
     }
 
-    /// The model that `name` means, the first if it is empty; a refusal lists the names.
-    pub(super) fn find(&self, name: &str) -> std::result::Result<&Arc<Model>, ApiError> {
-        if name.is_empty() {
-            return Ok(self.first());
-        }
+    /// The first for `task`, or the first of all: it answers where nothing says which.
+    pub(super) fn first(&self, task: Option<Task>) -> &Arc<Model> {
+        self.all.iter().find(|model| Some(model.served.task) == task).unwrap_or(&self.all[0])
+    }
+
+    /// The model that `name` means, that which answers for `task` if it is empty; a refusal lists the names. An embedding model
+    /// has each name twice more, for its prompts.
+    pub(super) fn find(&self, name: &str, task: Option<Task>) -> std::result::Result<Found<'_>, ApiError> {
         let named = || self.all.iter().flat_map(|model| model.names.iter().map(move |name| (name.as_str(), model)));
-        match names::meant(name, named) {
-            Some(model) => Ok(model),
-            None if self.any_name => Ok(self.first()),
+        let whole = |model| Found { model, prompt: None };
+        if name.is_empty() {
+            return Ok(whole(self.first(task)));
+        }
+        let behind = || {
+            let (name, prompt) = names::prompt(name)?;
+            let model = names::meant(name, named).filter(|model| model.served.task == Task::Embed)?;
+            Some(Found { model, prompt: Some(prompt) })
+        };
+        match names::meant(name, named).map(whole).or_else(behind) {
+            Some(found) => Ok(found),
+            None if self.any_name => Ok(whole(self.first(task))),
             None => {
                 let served = named().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
                 let sentence = format!("The model `{}` does not exist. Valid aliases: {served}.", shown(name));

@@ -16,6 +16,10 @@ use percent_encoding::percent_decode_str;
 use std::future::Future;
 use std::pin::Pin;
 
+/// What a server is for, where a path means nothing.
+const RANKS_AND_EMBEDS: &str =
+    "this server only ranks and embeds, with POST /v1/rerank, POST /v1/score and POST /v1/embeddings";
+
 /// All routes of a server.
 pub type Table = &'static [&'static Route];
 
@@ -209,7 +213,7 @@ pub fn no_route(table: Table, request: &HttpRequest) -> ApiError {
     let path = request.path();
     let is_here = |route: &&Route| route.paths.iter().chain(route.also).any(|own| *own == path);
     let switch = table.iter().copied().filter(is_here).find_map(|route| route.switch);
-    let why = switch.map_or("this server only reranks, with POST /v1/rerank and POST /v1/score", |off| off.otherwise);
+    let why = switch.map_or(RANKS_AND_EMBEDS, |off| off.otherwise);
     let sentence = format!("There is no {} {} here: {why}.", shown(request.method().as_str()), shown(path));
     ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
 }

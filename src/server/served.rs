@@ -1,10 +1,10 @@
 //! What is served: what was learned of the model when it was loaded, as answers tell of it.
 //!
-//! Everything that the API says of a Qwen3 reranker, in whoever's words, is a method here.
+//! Everything that the API says of a Qwen3 reranker or embedding model, in whoever's words, is a method here.
 //! Invariant: nothing in here is the operator's to decide, which is `ServerOptions`. Made by `serve`; a part of `models`.
 
-use crate::checkpoint::Activation;
 use crate::precision::{Dtype, Precision};
+use crate::task::Task;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -14,6 +14,8 @@ use utoipa::ToSchema;
 pub struct Served {
     /// Where the model came from, as the model cards say it.
     pub root: String,
+    /// What it is for.
+    pub task: Task,
     /// Whether the weights are made up, so that scores carry no meaning.
     pub dummy: bool,
     /// Longest prompt in tokens.
@@ -24,8 +26,6 @@ pub struct Served {
     pub precision: Precision,
     /// What `--dtype` asked for.
     pub dtype: Dtype,
-    /// The function that makes a score of a logit, unless a request asks for the logit itself.
-    pub activation: Activation,
     /// What the model calls its one class.
     pub label: String,
     /// What `/tokenizer_info` tells, where the options have it.
@@ -53,39 +53,72 @@ impl Served {
     /// What is said of a text in parts, in vLLM's words: an architecture that reads texts alone has no use for images.
     /// Fixed, as is the next, so that the log may have it.
     pub fn refuses_parts(&self) -> &'static str {
-        "MultiModalParam is not supported for Qwen3ForSequenceClassification"
+        match self.task {
+            Task::Rerank => "MultiModalParam is not supported for Qwen3ForSequenceClassification",
+            Task::Embed => "MultiModalParam is not supported for Qwen3ForCausalLM",
+        }
     }
 
     /// What is said of options for the preprocessing of images.
     pub fn refuses_mm_processor_kwargs(&self) -> &'static str {
-        "mm_processor_kwargs are not accepted: Qwen3ForSequenceClassification reads texts only. \
-         (parameter=mm_processor_kwargs)"
+        match self.task {
+            Task::Rerank => {
+                "mm_processor_kwargs are not accepted: Qwen3ForSequenceClassification reads texts only. \
+                 (parameter=mm_processor_kwargs)"
+            }
+            Task::Embed => {
+                "mm_processor_kwargs are not accepted: Qwen3ForCausalLM reads texts only. \
+                 (parameter=mm_processor_kwargs)"
+            }
+        }
     }
 
     /// What a card of `/v1/models` says that it is, in Xinference's words.
     pub fn card_type(&self) -> &'static str {
-        "rerank"
+        match self.task {
+            Task::Rerank => "rerank",
+            Task::Embed => "embedding",
+        }
     }
 
-    /// What TEI's clients are told that it is: Dify takes the first key, RAGFlow looks for `rerank`.
+    /// What TEI's clients are told that it is: Dify takes the first key, RAGFlow looks for `rerank` and `embedding`.
     pub(super) fn tei_kind(&self) -> ModelType {
-        let label = &self.label;
-        let labels = json!({"id2label": {"0": label}, "label2id": {label: 0}});
-        ModelType { reranker: labels, rerank: Map::new() }
+        match self.task {
+            Task::Rerank => {
+                let label = &self.label;
+                let reranker = json!({"id2label": {"0": label}, "label2id": {label: 0}});
+                ModelType::Rerank { reranker, rerank: Map::new() }
+            }
+            Task::Embed => ModelType::Embed { embedding: TeiPooling { pooling: "last_token" } },
+        }
     }
 
     /// vLLM's names of the tasks that such a model may have at `/pooling`: the one that it would have to be started
     /// with, and its own.
     pub fn pooling_tasks(&self) -> [&'static str; 2] {
-        ["token_classify", "classify"]
+        match self.task {
+            Task::Rerank => ["token_classify", "classify"],
+            Task::Embed => ["token_embed", "embed"],
+        }
     }
 }
 
 // TEI's: an object under the name of the kind.
 #[derive(Serialize, ToSchema)]
-pub(super) struct ModelType {
-    #[schema(value_type = Object)]
-    reranker: Value,
-    #[schema(value_type = Object)]
-    rerank: Map<String, Value>,
+#[serde(untagged)]
+pub(super) enum ModelType {
+    Rerank {
+        #[schema(value_type = Object)]
+        reranker: Value,
+        #[schema(value_type = Object)]
+        rerank: Map<String, Value>,
+    },
+    Embed {
+        embedding: TeiPooling,
+    },
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct TeiPooling {
+    pooling: &'static str,
 }

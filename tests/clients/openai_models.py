@@ -31,9 +31,9 @@ def _():
 @check("chats and embeddings are its NotFoundError, which says what this server does")
 def _():
     client = openai.OpenAI(base_url=URL + "/v1", api_key="x")
-    raises(openai.NotFoundError, lambda: client.embeddings.create(model=MODEL, input="a"), "only reranks")
+    raises(openai.NotFoundError, lambda: client.embeddings.create(model=MODEL, input="a"), "no embedding model")
     messages = [{"role": "user", "content": "Hi"}]
-    raises(openai.NotFoundError, lambda: client.chat.completions.create(model=MODEL, messages=messages), "only reranks")
+    raises(openai.NotFoundError, lambda: client.chat.completions.create(model=MODEL, messages=messages), "only ranks and embeds")
 
 
 @check("its client for any route reaches /rerank")

@@ -5,7 +5,7 @@ makes more than the 2,000 in all that a run must have, 100 make some 5,000. Need
 
 import re
 
-from harness import ROOT, Refused, Server, check, environment, note, output, tiny_model, work
+from harness import ROOT, Refused, Server, check, environment, note, output, tiny_embedder, tiny_model, work
 
 AT_LEAST = 2000
 CHECKS = [
@@ -22,22 +22,28 @@ def prepare():
 
 def run(binary, cases=40):
     packages = prepare()
-    with Server(binary, tiny_model(), "--max-model-len", "512", threads=None) as server:
-        command = [packages / "bin/schemathesis", "run", f"{server.url}/openapi.json", "--checks", ",".join(CHECKS)]
-        command += ["--mode", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", cases, "--seed", "1"]
-        command += ["--request-timeout", "120", "--generation-database", "none", "--continue-on-failure"]
-        # It keeps files where it runs.
-        try:
-            said, refused = output(*command, cwd=work()), None
-        except Refused as error:
-            said, refused = error.printed, error
-        check("every answer is as /openapi.json describes it, and none is a 5xx", refused is None, refused)
-        for line in said[said.find("SUMMARY") :].splitlines()[1:]:
-            note(line)
-        generated = re.search(r"([\d,]+) generated", said)
-        count = int(generated[1].replace(",", "")) if generated else 0
-        check(f"{count} cases are at least {AT_LEAST}", count >= AT_LEAST)
-        check("the server is well", server.is_well())
-        # That of a client that sends no HTTP is none of its own.
-        faults = [line for line in server.log().splitlines() if re.search("ERROR 5|panicked", line)]
-        check("the server has logged no fault of its own", not faults, faults)
+    for name, model in ("reranker", tiny_model()), ("embedding model", tiny_embedder()):
+        with Server(binary, model, "--max-model-len", "512", threads=None) as server:
+            ask(packages, server, name, cases)
+
+
+def ask(packages, server, name, cases):
+    """All of them of a server."""
+    command = [packages / "bin/schemathesis", "run", f"{server.url}/openapi.json", "--checks", ",".join(CHECKS)]
+    command += ["--mode", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", cases, "--seed", "1"]
+    command += ["--request-timeout", "120", "--generation-database", "none", "--continue-on-failure"]
+    # It keeps files where it runs.
+    try:
+        said, refused = output(*command, cwd=work()), None
+    except Refused as error:
+        said, refused = error.printed, error
+    check(f"every answer of the {name} is as /openapi.json describes it, and none is a 5xx", refused is None, refused)
+    for line in said[said.find("SUMMARY") :].splitlines()[1:]:
+        note(line)
+    generated = re.search(r"([\d,]+) generated", said)
+    count = int(generated[1].replace(",", "")) if generated else 0
+    check(f"{count} cases are at least {AT_LEAST}", count >= AT_LEAST)
+    check(f"the server of the {name} is well", server.is_well())
+    # That of a client that sends no HTTP is none of its own.
+    faults = [line for line in server.log().splitlines() if re.search("ERROR 5|panicked", line)]
+    check(f"the server of the {name} has logged no fault of its own", not faults, faults)

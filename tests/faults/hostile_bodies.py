@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 
-from harness import COMPUTES, PATIENCE, Server, check, eventually, note, tiny_model
+from harness import COMPUTES, PATIENCE, Server, check, eventually, note, tiny_embedder, tiny_model
 
 from .raw import MIB, Bystander
 
@@ -94,6 +94,37 @@ def bodies():
     yield "a megabyte to tokenize", "/tokenize", f'{{"prompt":{long(MIB)},"return_token_strs":true}}'
     yield "the longest token to write", "/detokenize", f'{{"tokens":{many("27767", 4 * MIB)}}}'
     yield "a message of 32 MiB", "/tokenize", f'{{"messages":[{{"role":"query","content":{long(32 * MIB - 300)}}}]}}'
+
+
+def embedded():
+    """The same for an embedding model, whose answers have a row of numbers for each text."""
+    one = many('"1"', 400_000)
+    yield "texts of one digit", "/v1/embeddings", f'{{"input":{one}}}'
+    yield "texts of one digit, in base64", "/v1/embeddings", f'{{"input":{one},"encoding_format":"base64"}}'
+    yield "texts of one digit, as bytes", "/v1/embeddings", f'{{"input":{one},"encoding_format":"bytes"}}'
+    yield "empty texts", "/v1/embeddings", f'{{"input":{many(chr(34) * 2, 8 * MIB)}}}'
+    yield "20,000 texts of one digit", "/v1/embeddings", f'{{"input":{many(chr(34) + "1" + chr(34), 80_000)}}}'
+    yield "2,048 texts of 200 words", "/v1/embeddings", f'{{"input":{numbered(chr(34) + "%d " + "word " * 20 + chr(34), 2048)}}}'
+    yield "token ids", "/v1/embeddings", f'{{"input":{many("1", 32 * MIB - 100)}}}'
+    yield "lists of one token", "/v1/embeddings", f'{{"input":{many("[1]", 200_000)}}}'
+    yield "objects with a text", "/v1/embeddings", f'{{"input":{many(chr(123) + chr(34) + "text" + chr(34) + ":" + chr(34) * 2 + chr(125), 4 * MIB)}}}'
+    yield "objects for texts, 32 MiB", "/v1/embeddings", f'{{"input":{many("{}", 32 * MIB - 100)}}}'
+    yield "one text of 32 MiB", "/v1/embeddings", f'{{"input":{long(32 * MIB - 200)}}}'
+    yield "one text of 32 MiB, its end wanted", "/v1/embeddings", f'{{"input":{long(32 * MIB - 200)},"truncate_prompt_tokens":-1,"truncation_side":"left"}}'
+    yield "a name of 8 MiB", "/v1/embeddings", f'{{"input":"a","model":"{":query" * (8 * MIB // 6)}"}}'
+    yield "a prompt of 8 MiB", "/embed", f'{{"inputs":"a","prompt_name":{long(8 * MIB)}}}'
+    yield "nulls for texts", "/embed", f'{{"inputs":{many("null", 4 * MIB)}}}'
+    yield "texts of one digit for TEI", "/embed", f'{{"inputs":{one}}}'
+    yield "sentences of one digit", "/similarity", f'{{"inputs":{{"source_sentence":"a","sentences":{one}}}}}'
+    yield "texts in every type", "/v2/embed", f'{{"texts":{one},"embedding_types":["float","binary","ubinary","base64"]}}'
+    yield "a type a million times", "/v2/embed", f'{{"texts":["a"],"embedding_types":{many(chr(34) + "float" + chr(34), 8 * MIB)}}}'
+    yield "numbers for texts of Cohere", "/v1/embed", f'{{"texts":{many("1", 4 * MIB)}}}'
+    yield "texts of one digit for Ollama", "/api/embed", f'{{"input":{one}}}'
+    yield "a prompt of 32 MiB for Ollama", "/api/embeddings", f'{{"prompt":{long(32 * MIB - 200)}}}'
+    yield "as many vectors of both sides", "/v1/score", f'{{"queries":{one},"documents":{one}}}'
+    yield "documents of one digit", "/v1/rerank", rerank(one)
+    yield "texts of one digit to pool", "/pooling", f'{{"input":{one}}}'
+    yield "an invocation of TEI's", "/invocations", f'{{"inputs":{one}}}'
 
 
 def rendered():
@@ -215,15 +246,18 @@ def run(binary, seconds=SECONDS):
     freed = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     alone = Server(binary, model, *flags, "--prefix-cache-mib", "16", env=freed)
     templated = Server(binary, model, *flags, "--prefix-cache-mib", "16", "--chat-template", TEMPLATE, env=freed)
-    with alone, templated, Server(binary, model, *flags) as shared:
+    embedder = Server(binary, tiny_embedder(512), *flags, "--prefix-cache-mib", "16", env=freed)
+    with alone, templated, embedder, Server(binary, model, *flags) as shared:
         alone.rerank("who", ["me", "you"])
         one_by_one(alone, all_bodies)
         templated.rerank("who", ["me", "you"])
         one_by_one(templated, [Body(*body) for body in rendered()], BESIDES + RENDERING)
+        embedder.ask("POST", "/v1/embeddings", b'{"input":["me","you"]}')
+        one_by_one(embedder, [Body(*body) for body in embedded()])
         left_alone(alone)
         half_sent(alone)
         many_at_a_time(shared, all_bodies, seconds)
-        for server in alone, templated, shared:
+        for server in alone, templated, embedder, shared:
             check("nothing is left at work", eventually(lambda: server.load() == 0, 10), server.load())
             check("nothing panicked", "panicked" not in server.log(), server.log()[-2000:])
             check("the server stops in order", server.stop() == 0)

@@ -27,6 +27,8 @@ COMPUTES = ("--answer-cache-mib", "0")
 READY = re.compile(r"ready: serving .* on (https?)://(\S+):(\d+)")
 _numbers = itertools.count(1)
 
+# What Qwen's embedding models end every text in.
+END = "<|endoftext|>"
 TINY = {
     "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "head_dim": 32, "hidden_act": "silu", "hidden_size": 64,
     "intermediate_size": 160, "max_position_embeddings": 40960, "model_type": "qwen3", "num_attention_heads": 4,
@@ -45,6 +47,27 @@ def tiny_model(directory=None):
     directory.chmod(0o755)
     for file in directory.iterdir():
         file.chmod(0o644)
+    return directory
+
+
+def tiny_embedder(width=TINY["hidden_size"]):
+    """The same as an embedding model, whose vectors have `width` numbers and whose tokenizer ends every text in a token of its own."""
+    directory = tiny_model(work() / f"embedder-{width}")
+    (directory / "modules.json").write_text(json.dumps([
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ]))  # fmt: skip
+    (directory / "1_Pooling").mkdir()
+    (directory / "config.json").write_text(json.dumps({**TINY, "hidden_size": width}))
+    pooling = {"word_embedding_dimension": width, "pooling_mode_lasttoken": True, "include_prompt": True}
+    (directory / "1_Pooling/config.json").write_text(json.dumps(pooling))
+    tokenizer = json.loads((directory / "tokenizer.json").read_text())
+    end, text = {"SpecialToken": {"id": END, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    appended = {"id": END, "ids": [151643], "tokens": [END]}
+    template = {"type": "TemplateProcessing", "single": [text, end], "pair": [text, end], "special_tokens": {END: appended}}
+    tokenizer["post_processor"] = {"type": "Sequence", "processors": [tokenizer["post_processor"], template]}
+    (directory / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
     return directory
 
 

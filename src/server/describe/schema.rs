@@ -88,7 +88,13 @@ pub fn prompts() -> Schema {
         .description(Some("A text, token ids, or a list of either: the whole prompt, in which control tokens count."));
     let raw = object([
         ("input", RefOr::T(Schema::AnyOf(input.build()))),
-        ("add_special_tokens", described(nullable_boolean(), "Has no effect: the tokenizer adds none.")),
+        (
+            "add_special_tokens",
+            described(
+                nullable_boolean(),
+                "false for an embedding model's text without what its tokenizer appends; a reranker's appends nothing.",
+            ),
+        ),
     ]);
     let chat = object([
         ("messages", RefOr::T(Schema::Array(list_of(MESSAGE)))),

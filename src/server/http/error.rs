@@ -26,18 +26,23 @@ pub enum Refusal {
     TooLarge,
     /// The body does not come within its time.
     TooSlow,
+    /// The model that is asked for has no answer to such a request.
+    Unsupported,
+    /// The same, as TEI says it.
+    OtherModel,
     /// An error of the program, by its kind.
     Kind(ErrorKind),
 }
 
 /// One for each status; the description of the API is made from them.
-pub const EVERY: [Refusal; 8] = [
+pub const EVERY: [Refusal; 9] = [
     Refusal::Malformed,
     Refusal::Unauthorized,
     Refusal::NoRoute,
     Refusal::Method,
     Refusal::TooSlow,
     Refusal::TooLarge,
+    Refusal::Unsupported,
     Refusal::Kind(ErrorKind::Internal),
     Refusal::Kind(ErrorKind::Busy),
 ];
@@ -65,6 +70,12 @@ pub fn row(refusal: Refusal) -> Row {
         Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", "The route has other methods"),
         Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large", "The body exceeds the limit"),
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "Request Timeout", "The body does not come within its time"),
+        Refusal::Unsupported => {
+            (StatusCode::NOT_IMPLEMENTED, "NotImplementedError", "The model has no answer to such a request")
+        }
+        Refusal::OtherModel => {
+            (StatusCode::FAILED_DEPENDENCY, "FailedDependencyError", "The model has no answer to such a request")
+        }
         Refusal::Kind(kind) => match kind {
             ErrorKind::InvalidRequest | ErrorKind::TooLong => (StatusCode::BAD_REQUEST, "BadRequestError", rule),
             ErrorKind::UnknownModel => (StatusCode::NOT_FOUND, "NotFoundError", nothing),
@@ -197,7 +208,7 @@ impl ApiError {
         let Row { status, kind, .. } = row(self.refusal);
         match status {
             // Busy or stopping. A fault that ends the engine is logged where it happens.
-            StatusCode::SERVICE_UNAVAILABLE => {}
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED => {}
             status if status.is_server_error() => tracing::error!("{status}: {}", self.message),
             _ => {}
         }
@@ -220,6 +231,7 @@ impl ApiError {
         if self.form == ErrorForm::Texts {
             let error_type = match status {
                 StatusCode::SERVICE_UNAVAILABLE => "Overloaded",
+                StatusCode::FAILED_DEPENDENCY => "Backend",
                 status if status.is_server_error() => "Backend",
                 _ => "Validation",
             };

@@ -4,33 +4,40 @@ use crate::server::describe::schema::{Request, prompts, request, with_common};
 use crate::server::describe::{Content, Description, shape};
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
-use crate::server::route::{Operation, Route};
+use crate::server::route::{Operation, Route, Switch};
 use crate::server::scoring::{self, Scored};
 use crate::server::state::State;
 use crate::server::wire::input::InputRequest;
 use crate::server::wire::listing::{Listed, Listing};
+use crate::task::Task;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
 /// One path.
-pub static ROUTE: Route = Route::at(
-    &["/classify"],
-    &[Operation::post(
-        |call| {
-            let (state, request_id) = (call.state, call.request_id());
-            Box::pin(async move { answer(state, request_id, call.json().await?).await })
-        },
-        Description::reads(
-            "Scores",
-            "Score whole prompts",
-            described,
-            Content::Json(&[shape::<ClassifyResponse<'static>>]),
-        ),
+pub static ROUTE: Route = Route {
+    switch: Some(Switch {
+        is_on: |state| state.models.has(Task::Rerank),
+        otherwise: "this server has no reranker; ironrank serve takes one as well as an embedding model",
+    }),
+    ..Route::at(
+        &["/classify"],
+        &[Operation::post(
+            |call| {
+                let (state, request_id) = (call.state, call.request_id());
+                Box::pin(async move { answer(state, request_id, call.json().await?).await })
+            },
+            Description::reads(
+                "Scores",
+                "Score whole prompts",
+                described,
+                Content::Json(&[shape::<ClassifyResponse<'static>>]),
+            ),
+        )
+        .of_the_engine()],
     )
-    .of_the_engine()],
-);
+};
 
 /// Answers a classification; `request_id` is the client's header, if it sent one.
 pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
@@ -40,7 +47,7 @@ pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Bo
 
 /// The answer to `request`.
 pub fn response(request_id: Option<&str>, request: &InputRequest, scored: Scored) -> HttpResponse {
-    let model = scored.model.clone();
+    let model = scored.computed.model.clone();
     let label = model.served.label.as_str();
     let class = |(index, &score)| Class { index, label, probs: [f64::from(score)], num_classes: 1 };
     let data = scored.scores.iter().enumerate().map(class).collect();

@@ -177,7 +177,7 @@ pub fn models(state: &State) -> HttpResponse {
 
 /// `GET /v1/models/{id}`: the card of a name that requests may use.
 pub fn model(state: &State, id: &str) -> Result<HttpResponse, ApiError> {
-    Ok(HttpResponse::Ok().json(card(state, state.models.find(id)?, id)))
+    Ok(HttpResponse::Ok().json(card(state, state.models.find(id, None)?.model, id)))
 }
 
 /// `GET /health` and `/ping`: 200 without a body, for the server listens only when the model is ready; 503 once the
@@ -199,7 +199,7 @@ pub fn version() -> HttpResponse {
 /// `GET /info`, as TEI: its clients take the kind of the model from the first key of `model_type` (Dify) or look for
 /// `rerank` (RAGFlow).
 pub fn info(state: &State) -> HttpResponse {
-    let model = state.models.first();
+    let model = state.models.first(None);
     let served @ Served { max_model_len, root, .. } = &model.served;
     HttpResponse::Ok().json(Info {
         model_id: model.name(),
@@ -242,13 +242,13 @@ pub fn kv_event_sources() -> HttpResponse {
 
 /// `GET /tokenizer_info`: the tokenizer's configuration.
 pub fn tokenizer_info(state: &State) -> HttpResponse {
-    HttpResponse::Ok().json(&state.models.first().served.tokenizer_info)
+    HttpResponse::Ok().json(&state.models.first(None).served.tokenizer_info)
 }
 
 /// `GET /server_info`: options, environment and machine; the options as one line of text unless
 /// `config_format=json` asks for an object.
 pub fn server_info(state: &State, query: &str) -> HttpResponse {
-    let (config, environment) = (&state.models.first().served.config, &state.options.server_info);
+    let (config, environment) = (&state.models.first(None).served.config, &state.options.server_info);
     let vllm_config = match query.split('&').any(|pair| pair == "config_format=json") {
         true => Value::Object(config.clone()),
         false => config.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ").into(),

@@ -4,8 +4,10 @@
 //! dispatch, `Allow`, keys, `/load`, the metrics of requests and `/openapi.json` are made from the rows.
 
 mod classify;
+mod embeddings;
 mod info;
 mod invocations;
+mod ollama;
 mod openapi;
 mod pooling;
 mod rerank;
@@ -20,6 +22,12 @@ pub static ROUTES: Table = &[
     &rerank::ROUTE,
     &score::ROUTE,
     &classify::ROUTE,
+    &embeddings::EMBEDDINGS,
+    &embeddings::OLLAMA_EMBEDDINGS,
+    &embeddings::EMBED,
+    &embeddings::OLLAMA_EMBED,
+    &embeddings::SIMILARITY,
+    &embeddings::OTHER_VECTORS,
     &pooling::ROUTE,
     &invocations::ROUTE,
     &tokenize::TOKENIZE,
@@ -32,6 +40,9 @@ pub static ROUTES: Table = &[
     &info::VERSION,
     &info::INFO,
     &info::CLUSTER_AUTH,
+    &ollama::TAGS,
+    &ollama::SHOW,
+    &ollama::VERSION,
     &info::METRICS,
     &info::LOAD,
     &info::KV_EVENT_SOURCES,
@@ -73,6 +84,20 @@ mod tests {
         ] {
             assert!(is(path, &rerank::ROUTE), "{path}");
         }
+        for path in [
+            "/v1/embeddings",
+            "/embeddings",
+            "/v1/embeddings/v1/embeddings",
+            "/v1/embeddings/embeddings",
+            "/embeddings//embeddings/",
+            "/v3/embeddings",
+            "/v1/api/embeddings",
+        ] {
+            assert!(is(path, &embeddings::EMBEDDINGS), "{path}");
+        }
+        for path in ["/embed", "//embed", "/v1/embed", "/v2/embed/", "/v1/embeddings/embed", "/v1/api/embed"] {
+            assert!(is(path, &embeddings::EMBED), "{path}");
+        }
         for path in ["/score", "/v1/score", "/v1/score/"] {
             assert!(is(path, &score::ROUTE), "{path}");
         }
@@ -88,9 +113,16 @@ mod tests {
 
     #[test]
     fn other_paths_mean_nothing() {
-        for path in
-            ["/nope", "/v1/embeddings", "/v1/chat/completions", "/x/health", "/rerankss", "/rerank/x", "/text-rerank/x"]
-        {
+        for path in [
+            "/nope",
+            "/v1/embeddingss",
+            "/embed/x",
+            "/v1/chat/completions",
+            "/x/health",
+            "/rerankss",
+            "/rerank/x",
+            "/text-rerank/x",
+        ] {
             assert!(found(path).is_none(), "{path}");
         }
     }

@@ -1,22 +1,17 @@
-//! `POST /pooling`: whole prompts in, scores out as numbers, base64 or bytes.
+//! `POST /pooling`: whole prompts in, scores out as numbers, base64 or bytes; from an embedding model, vectors of texts.
 
-use crate::python_json::{self, NonAscii};
 use crate::server::describe::schema::{COMMON, Request, choice, described as field, object, prompts, request};
 use crate::server::describe::{Content, Description, shape};
-use crate::server::http::budget::{Charged, unwritable};
 use crate::server::http::error::ApiError;
-use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
-use crate::server::scoring::{self, Making, PromptRequest, Scored};
+use crate::server::scoring::rows::{self, Answered, Origin, RowRequest, Written};
+use crate::server::scoring::{Making, PromptRequest};
 use crate::server::served::Served;
-use crate::server::state::{State, unix_time};
-use crate::server::wire::encoding::{EncodingFormat, NumberFormat};
+use crate::server::wire::encoding::{Form, Row};
 use crate::server::wire::fields::{self, Fields};
 use crate::server::wire::input::{self, InputRequest};
-use crate::server::wire::listing::{Listed, Listing, RerankUsage};
+use crate::server::wire::listing::{Listed, Listing};
 use crate::server::wire::pairs::Common;
-use actix_web::http::header::HeaderName;
-use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::{Map, Value};
@@ -24,8 +19,6 @@ use utoipa::ToSchema;
 use utoipa::openapi::Ref;
 use utoipa::openapi::schema::{AllOfBuilder, Schema};
 
-/// Where the description of a body of bytes stands.
-const METADATA: HeaderName = HeaderName::from_static("metadata");
 /// vLLM's tasks of pooling models.
 const TASKS: [&str; 6] = ["embed", "classify", "token_embed", "token_classify", "plugin", "embed&token_classify"];
 
@@ -34,12 +27,12 @@ pub static ROUTE: Route = Route::at(
     &["/pooling"],
     &[Operation::post(
         |call| {
-            let (state, request_id) = (call.state, call.request_id());
-            Box::pin(async move { answer(state, request_id, call.json().await?).await })
+            let (state, origin) = (call.state, Origin::of(call.request));
+            Box::pin(async move { rows::answer::<PoolingRequest>(state, origin, call.json().await?).await })
         },
         Description::reads(
             "Scores",
-            "Score whole prompts, as numbers or bytes",
+            "Scores of whole prompts or vectors of texts, as numbers or bytes",
             described,
             Content::JsonOrBytes(&[shape::<PoolingResponse<'static>>]),
         ),
@@ -50,16 +43,14 @@ pub static ROUTE: Route = Route::at(
 /// A body of `/pooling`.
 pub struct PoolingRequest {
     input: InputRequest,
-    format: EncodingFormat,
-    numbers: NumberFormat,
+    form: Form,
 }
 
 impl PromptRequest for PoolingRequest {
     fn read(body: &Map<String, Value>, served: &Served) -> Result<Self, ApiError> {
         input::refuse_removed(body)?;
         let mut fields = Fields::new(body);
-        let format = EncodingFormat::from_fields(&mut fields);
-        let numbers = NumberFormat::from_fields(&mut fields);
+        let form = Form::from_fields(&mut fields);
         let task = fields.choice("task", &TASKS);
         let dimensions = fields.integer("dimensions");
         let is_plugin = task == Some("plugin") || !has_prompts(body) && fields::given(body, "data").is_some();
@@ -74,7 +65,7 @@ impl PromptRequest for PoolingRequest {
         }
         check_task(task, is_plugin, served)?;
         let input = input.ok_or_else(|| ApiError::invalid("You must pass at least one prompt"))?;
-        Ok(Self { input, format, numbers })
+        Ok(Self { input, form })
     }
 
     fn common(&self) -> &Common {
@@ -83,6 +74,19 @@ impl PromptRequest for PoolingRequest {
 
     fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
         self.input.prompts(making)
+    }
+}
+
+impl RowRequest for PoolingRequest {
+    fn write(&self, answered: &Answered<'_>) -> Result<Written, ApiError> {
+        let id = answered.id(PoolingDatum::PREFIX, self.common());
+        match self.form {
+            Form::Json(form) => {
+                let datum = |(index, row)| PoolingDatum { index, object: "pooling", data: Row::new(row, form) };
+                answered.list(id, answered.rows().enumerate().map(datum).collect())
+            }
+            Form::Bytes { numbers, described } => answered.bytes(id, numbers, described),
+        }
     }
 }
 
@@ -107,41 +111,10 @@ fn check_task(task: Option<&str>, is_plugin: bool, served: &Served) -> Result<()
     Err(ApiError::invalid(sentence).with_param("task"))
 }
 
-/// Answers a pooling request; `request_id` is the client's header, if it sent one.
-pub async fn answer(state: &web::Data<State>, request_id: Option<&str>, body: Body) -> Result<HttpResponse, ApiError> {
-    let (request, scored) = scoring::score(state, body).await?;
-    response(request_id, &request, scored)
-}
-
-/// The answer to `request`.
-pub fn response(request_id: Option<&str>, request: &PoolingRequest, scored: Scored) -> Result<HttpResponse, ApiError> {
-    let &PoolingRequest { format, numbers, .. } = request;
-    let id = scoring::answer_id(PoolingDatum::PREFIX, request_id, request.common());
-    let pooled = |score: f32| match format {
-        EncodingFormat::Base64 => Pooled::Base64(numbers.base64(score)),
-        _ => Pooled::Numbers([f64::from(score)]),
-    };
-    if let EncodingFormat::Float | EncodingFormat::Base64 = format {
-        let datum = |(index, &score)| PoolingDatum { index, object: "pooling", data: pooled(score) };
-        let data = scored.scores.iter().enumerate().map(datum).collect();
-        return Ok(scored.list(id, data));
-    }
-    let mut response = scored.ok();
-    if format == EncodingFormat::Bytes {
-        let data = (0..scored.scores.len()).map(|index| ScoreBytes::of(index, numbers)).collect();
-        let (created, model) = (unix_time(), scored.model.name());
-        let metadata = Metadata { id, created, model, data, usage: RerankUsage::of(scored.prompt_tokens) };
-        let metadata = python_json::to_string(&metadata, NonAscii::Escaped).map_err(unwritable)?;
-        response.insert_header((METADATA, metadata));
-    }
-    let bytes: Vec<u8> = scored.scores.into_iter().flat_map(|score| numbers.bytes(score)).collect();
-    Ok(Charged::bytes(response.content_type("application/octet-stream"), scored.share, bytes))
-}
-
 /// Answer of `POST /pooling`, unless bytes were asked for.
-pub type PoolingResponse<'a> = Listing<'a, PoolingDatum>;
+pub type PoolingResponse<'a> = Listing<'a, PoolingDatum<'a>>;
 
-impl Listed for PoolingDatum {
+impl Listed for PoolingDatum<'_> {
     const PREFIX: &'static str = "pooling";
     const SCHEMA: &'static str = "PoolingResponse";
     const ABOUT: &'static str = "Answer of `POST /pooling`, unless bytes were asked for.";
@@ -149,57 +122,19 @@ impl Listed for PoolingDatum {
 
 /// The result of one prompt.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PoolingDatum {
+pub struct PoolingDatum<'a> {
     /// The prompt's place.
     pub index: usize,
     /// `pooling`.
     pub object: &'static str,
-    /// Its score.
-    pub data: Pooled,
-}
-
-/// A score as it was asked for.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum Pooled {
-    /// A float32 widened to float64.
-    Numbers([f64; 1]),
-    /// Its bytes in base64.
-    Base64(String),
-}
-
-/// What the header says about a body of bytes.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    id: String,
-    created: u64,
-    model: &'a str,
-    data: Vec<ScoreBytes>,
-    usage: RerankUsage,
-}
-
-/// Where in the bytes a score stands.
-#[derive(Serialize)]
-struct ScoreBytes {
-    index: usize,
-    embed_dtype: &'static str,
-    endianness: &'static str,
-    start: usize,
-    end: usize,
-    shape: [usize; 1],
-}
-
-impl ScoreBytes {
-    fn of(index: usize, numbers: NumberFormat) -> Self {
-        let (width, embed_dtype, endianness) = (numbers.width(), numbers.dtype_name(), numbers.endianness_name());
-        Self { index, embed_dtype, endianness, start: index * width, end: (index + 1) * width, shape: [1] }
-    }
+    /// Its numbers.
+    pub data: Row<'a>,
 }
 
 /// What clients should send.
 pub fn described() -> Request {
     let own = object([
-        ("task", field(choice(&["classify"]), "The only one that a reranker has.")),
+        ("task", field(choice(&["classify", "embed"]), "classify of a reranker, embed of an embedding model.")),
         ("encoding_format", field(choice(&["float", "base64", "bytes", "bytes_only"]), "Form of the answer.")),
         (
             "embed_dtype",

@@ -1,14 +1,17 @@
-//! `/`, `/v1` and the `*` of OPTIONS: health, but a POST ranks, for clients that never add a path.
+//! `/`, `/v1` and the `*` of OPTIONS: health, but a POST ranks or embeds, for clients that never add a path.
 
+use super::embeddings::{self, Similarity, TeiEmbed};
 use super::rerank::{Documents, RerankRequest};
 use super::{info, rerank};
 use crate::server::http::error::{ApiError, ErrorForm, Refusal};
 use crate::server::http::intake::Body;
 use crate::server::route::{Call, Handler, Operation, Route, Verb, no_route};
-use crate::server::scoring::{self, Making, PromptRequest};
+use crate::server::scoring::rows::{self, Answered, Origin, RowRequest, Written};
+use crate::server::scoring::{Making, PromptRequest, Scored, compute};
 use crate::server::served::Served;
 use crate::server::wire::fields;
 use crate::server::wire::pairs::{Common, PairRequest};
+use crate::task::Task;
 use actix_web::HttpResponse;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use serde_json::{Map, Value};
@@ -21,7 +24,7 @@ pub static ROUTE: Route = Route {
         &[
             Operation::get(|call| info::health(call.state), info::WELL),
             Operation::post(
-                |call| Box::pin(rank(call)),
+                |call| Box::pin(answer(call)),
                 rerank::described("Rank documents, for clients that add no path"),
             )
             .of_the_engine(),
@@ -44,33 +47,66 @@ fn options(call: &Call<'_>) -> Result<HttpResponse, ApiError> {
     Ok(well)
 }
 
-async fn rank(call: Call<'_>) -> Result<HttpResponse, ApiError> {
-    let (state, request, table, request_id) = (call.state, call.request, call.table, call.request_id());
-    let (Ranking(ranking), scored) =
-        scoring::score(state, call.body().await?).await.map_err(|refused| match refused.refusal() {
+async fn answer(call: Call<'_>) -> Result<HttpResponse, ApiError> {
+    let (state, request, table, origin) = (call.state, call.request, call.table, Origin::of(call.request));
+    let (asked, computed) =
+        compute::<Asked>(state, call.body().await?).await.map_err(|refused| match refused.refusal() {
             Refusal::NoRoute => no_route(table, request),
             _ => refused,
         })?;
-    Ok(rerank::response(request_id, Documents::Returned, &ranking, scored))
+    match &asked {
+        Asked::Rerank(ranking) => {
+            let scored = Scored::of(&state.options.pooling, &asked, computed);
+            Ok(rerank::response(origin.request_id(), Documents::Returned, ranking, scored))
+        }
+        Asked::Embed(_) | Asked::Similarity(_) => rows::response(state, origin, asked, computed).await,
+    }
 }
 
-/// A body that came without a path: a rerank request, or nothing that is known here.
-struct Ranking(RerankRequest);
+/// A body that came without a path: a rerank request, one of TEI's for vectors, or nothing that is known here.
+enum Asked {
+    Rerank(RerankRequest),
+    Embed(embeddings::Asked<TeiEmbed>),
+    Similarity(embeddings::Asked<Similarity>),
+}
 
-impl PromptRequest for Ranking {
-    fn read(body: &Map<String, Value>, _: &Served) -> Result<Self, ApiError> {
-        if !ranks(body) {
-            return Err(nothing_here());
+impl PromptRequest for Asked {
+    fn task(body: &Map<String, Value>) -> Option<Task> {
+        Some(if embeds(body) { Task::Embed } else { Task::Rerank })
+    }
+
+    fn read(body: &Map<String, Value>, served: &Served) -> Result<Self, ApiError> {
+        match body.get("inputs") {
+            Some(Value::Object(_)) if served.task == Task::Embed => {
+                PromptRequest::read(body, served).map(Self::Similarity)
+            }
+            Some(_) if served.task == Task::Embed => PromptRequest::read(body, served).map(Self::Embed),
+            _ if ranks(body) => <RerankRequest as PairRequest>::read(body).map(Self::Rerank),
+            _ => Err(nothing_here()),
         }
-        <RerankRequest as PairRequest>::read(body).map(Self)
     }
 
     fn common(&self) -> &Common {
-        PairRequest::common(&self.0)
+        match self {
+            Self::Rerank(request) => PairRequest::common(request),
+            Self::Embed(request) => request.common(),
+            Self::Similarity(request) => request.common(),
+        }
+    }
+
+    fn queries(&self) -> usize {
+        match self {
+            Self::Rerank(request) => request.queries(),
+            Self::Embed(_) | Self::Similarity(_) => 0,
+        }
     }
 
     fn error_form(body: &Map<String, Value>) -> ErrorForm {
-        if ranks(body) { <RerankRequest as PairRequest>::error_form(body) } else { ErrorForm::Object }
+        match (embeds(body), ranks(body)) {
+            (true, _) => ErrorForm::Texts,
+            (false, true) => <RerankRequest as PairRequest>::error_form(body),
+            (false, false) => ErrorForm::Object,
+        }
     }
 
     fn no_object(_: &Body, _: ApiError) -> ApiError {
@@ -78,8 +114,26 @@ impl PromptRequest for Ranking {
     }
 
     fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
-        self.0.prompts(making)
+        match self {
+            Self::Rerank(request) => request.prompts(making),
+            Self::Embed(request) => request.prompts(making),
+            Self::Similarity(request) => request.prompts(making),
+        }
     }
+}
+
+impl RowRequest for Asked {
+    fn write(&self, answered: &Answered<'_>) -> Result<Written, ApiError> {
+        match self {
+            Self::Embed(request) => request.write(answered),
+            Self::Similarity(request) => request.write(answered),
+            Self::Rerank(_) => unreachable!("its answer holds scores"),
+        }
+    }
+}
+
+fn embeds(body: &Map<String, Value>) -> bool {
+    fields::given(body, "inputs").is_some()
 }
 
 fn ranks(body: &Map<String, Value>) -> bool {

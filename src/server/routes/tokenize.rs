@@ -3,7 +3,7 @@
 //! A prompt is read as raw text, control tokens included; messages become the prompt of pairs.
 
 use crate::error::ErrorKind;
-use crate::prompt::{Message, PromptOptions};
+use crate::prompt::{Message, NO_TEMPLATE, PromptOptions};
 use crate::server::describe::schema::{
     MESSAGE, Request, described, integer, list, list_of, nullable_boolean, nullable_string, object, request, string,
 };
@@ -17,6 +17,7 @@ use crate::server::route::{Operation, Route};
 use crate::server::state::State;
 use crate::server::wire::fields::{self, Fields};
 use crate::server::wire::{body, input, pairs};
+use crate::serves::Serves;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
@@ -82,7 +83,7 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     request.share.grow(6 * request.len())?;
     let mut fields = Fields::new(&body);
     let model = fields.string("model");
-    fields.boolean("add_special_tokens");
+    let special_tokens = fields.boolean("add_special_tokens").unwrap_or(true);
     let with_strings = fields.boolean("return_token_strs").unwrap_or(false);
     let (instruction, template_kwargs) = pairs::instructions(&mut fields);
     let subject = subject(&mut fields, &body)?;
@@ -90,13 +91,21 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
         return Err(fields::refuse(fields.into_issues()));
     };
     let model = find(state, model.as_deref())?;
-    let tokens = match subject {
-        Subject::Prompt(text) => model.encoder.vocabulary().tokens(&text, MOST_TOKENS)?,
-        Subject::Messages(messages) => {
+    let (serves, vocabulary) = (&model.serves, model.serves.vocabulary());
+    let tokens = match (subject, serves) {
+        (Subject::Prompt(text), Serves::Rerank(_)) => vocabulary.tokens(&text, MOST_TOKENS)?,
+        (Subject::Prompt(text), Serves::Embed(embedder)) => {
+            let mut tokens = vocabulary.tokens(&text, MOST_TOKENS)?;
+            tokens.extend_from_slice(if special_tokens { embedder.encoder.end() } else { &[] });
+            tokens
+        }
+        (Subject::Messages(_), Serves::Embed(_)) => return Err(ApiError::invalid(NO_TEMPLATE)),
+        (Subject::Messages(messages), Serves::Rerank(reranker)) => {
+            let encoder = &reranker.encoder;
             let options = PromptOptions { instruction, template_kwargs, ..PromptOptions::default() };
             let [query, document] = Message::pair(&messages);
-            request.share.grow(model.encoder.template_bytes(query, document))?;
-            match model.encoder.messages_of_at_most(MOST_TOKENS, &messages, &options) {
+            request.share.grow(encoder.template_bytes(query, document))?;
+            match encoder.messages_of_at_most(MOST_TOKENS, &messages, &options) {
                 Err(err) if err.kind() == ErrorKind::TooLong => return Err(too_many()),
                 made => made?.token_ids().into_owned(),
             }
@@ -109,7 +118,7 @@ fn tokens(state: &State, request: &Body) -> Result<TokenizeResponse, ApiError> {
     Ok(TokenizeResponse {
         count: tokens.len(),
         max_model_len: model.served.max_model_len,
-        token_strs: with_strings.then(|| model.encoder.vocabulary().token_strings(&tokens)),
+        token_strs: with_strings.then(|| vocabulary.token_strings(&tokens)),
         tokens,
     })
 }
@@ -149,14 +158,16 @@ fn text(state: &State, request: &Body) -> Result<DetokenizeResponse, ApiError> {
         return Err(fields::refuse(fields.into_issues()));
     };
     let model = find(state, model.as_deref())?;
-    request.share.grow(6 * model.encoder.vocabulary().text_bytes(&ids) + 2 * TOKEN * ids.len())?;
-    Ok(DetokenizeResponse { prompt: model.encoder.vocabulary().text(&ids)? })
+    let vocabulary = model.serves.vocabulary();
+    request.share.grow(6 * vocabulary.text_bytes(&ids) + 2 * TOKEN * ids.len())?;
+    Ok(DetokenizeResponse { prompt: vocabulary.text(&ids)? })
 }
 
 /// The model that is asked for; of one that is not served vLLM names the parameter here, which it does not on the scoring
 /// routes.
 fn find<'a>(state: &'a State, model: Option<&str>) -> Result<&'a Arc<Model>, ApiError> {
-    state.models.find(model.unwrap_or("")).map_err(|refused| refused.with_param("model"))
+    let found = state.models.find(model.unwrap_or(""), None);
+    found.map(|found| found.model).map_err(|refused| refused.with_param("model"))
 }
 
 /// Answer of `POST /tokenize`.
@@ -183,7 +194,13 @@ fn described_text() -> Request {
     let options = || {
         object([
             ("model", nullable_string().into()),
-            ("add_special_tokens", described(nullable_boolean(), "Has no effect: the tokenizer adds none.")),
+            (
+                "add_special_tokens",
+                described(
+                    nullable_boolean(),
+                    "Whether what an embedding model's tokenizer appends is listed; a reranker's appends nothing.",
+                ),
+            ),
             ("return_token_strs", described(nullable_boolean(), "Whether to return the vocabulary's entries.")),
         ])
     };

@@ -49,6 +49,13 @@ impl Issue {
         issue
     }
 
+    /// A body whose fields do not go together, which the sentence says.
+    pub fn of_the_whole(sentence: &str, body: &Map<String, Value>) -> Self {
+        let ctx = format!("{{'error': ValueError({})}}", quoted(sentence));
+        let issue = Self::new("value_error", "body", format!("Value error, {sentence}"), &Value::Null).with_ctx(ctx);
+        Self { input: dict_summary(body.len()), ..issue }
+    }
+
     fn with_ctx(mut self, ctx: String) -> Self {
         self.ctx = Some(ctx);
         self

@@ -1,9 +1,10 @@
-//! The request of the routes that score whole prompts, `/classify` and `/pooling`: `input` or `messages`.
+//! Whole texts in requests, which a reranker takes for prompts and an embedding model for texts: `input` or `messages`.
 //!
-//! Invariant: `input` is the prompt as it stands, `messages` are put into the prompt of pairs. Called by `classify`,
-//! `pooling`, `tokenize` and `invocations`.
+//! Invariant: `input` is a text as it stands, `messages` are put into the prompt of pairs. Called by `classify`, `pooling`,
+//! `tokenize`, `invocations` and the dialects of `embeddings`.
 
 use super::fields::{self, Fields};
+use super::halves;
 use super::pairs::{self, Common, Place};
 use crate::prompt::Message;
 use crate::server::http::error::ApiError;
@@ -19,6 +20,8 @@ pub struct InputRequest {
     pub input: Input,
     /// What the body calls it.
     pub place: Place,
+    /// Whether texts get the tokens that the tokenizer puts around them.
+    pub special_tokens: bool,
 }
 
 /// The whole prompts of a body, each as it stands, or messages for the prompt of pairs.
@@ -33,6 +36,11 @@ pub enum Input {
 }
 
 impl InputRequest {
+    /// A request that was read in other words.
+    pub fn of(common: Common, input: Input, place: Place) -> Self {
+        Self { common, input, place, special_tokens: true }
+    }
+
     /// Reads a body.
     pub fn read(body: &Map<String, Value>) -> Result<Self, ApiError> {
         refuse_removed(body)?;
@@ -46,9 +54,9 @@ impl InputRequest {
     /// The request, or nothing if `fields` have noted what is wrong with it.
     pub fn from_fields(fields: &mut Fields<'_>, body: &Map<String, Value>) -> Result<Option<Self>, ApiError> {
         let common = pairs::common(fields);
-        fields.boolean("add_special_tokens");
+        let special_tokens = fields.boolean("add_special_tokens").unwrap_or(true);
         let input = if fields.has("input") || !fields.has("messages") {
-            let input = fields.required("input").and_then(|value| input(fields, value));
+            let input = fields.required("input").and_then(|value| input(fields, "input", value));
             if !body.contains_key("input") {
                 fields.required("messages");
             }
@@ -57,12 +65,14 @@ impl InputRequest {
             chat_options(fields, body)?;
             messages(fields).map(Input::Messages)
         };
-        // A list of token ids is one prompt.
-        let is_list =
-            |value: &Value| value.as_array().and_then(|items| items.first()).is_some_and(|one| !one.is_number());
-        let place = Place { name: "input", is_list: fields.any("input").is_some_and(is_list) };
-        Ok(input.filter(|_| fields.is_clean()).map(|input| Self { common, input, place }))
+        let place = Place { name: "input", is_list: is_list(fields.any("input")) };
+        Ok(input.filter(|_| fields.is_clean()).map(|input| Self { common, input, place, special_tokens }))
     }
+}
+
+/// Whether a field holds several texts: a list of token ids is one.
+pub fn is_list(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_array).and_then(|items| items.first()).is_some_and(|one| !one.is_number())
 }
 
 /// Fields that vLLM has removed, of which clients shall learn what took their place.
@@ -139,43 +149,71 @@ fn message(fields: &mut Fields<'_>, loc: impl Display, item: &Value) -> Option<M
     Some(Message { role: role.clone(), content })
 }
 
-/// A text, texts, token ids, or lists of them; the first item says which.
-fn input(fields: &mut Fields<'_>, value: &Value) -> Option<Input> {
+/// A text, texts, token ids, or lists of them; texts may be objects with a `text`, as Jina's.
+pub fn input(fields: &mut Fields<'_>, name: &str, value: &Value) -> Option<Input> {
     let Value::Array(items) = value else {
         return match value {
             Value::String(text) => Some(Input::Texts(vec![text.clone()])),
             _ => {
-                let msg = "Input should be a valid string, a list of strings, a list of token ids or a list of those";
-                fields.note("string_type", "input", msg, value);
+                fields.note("list_type", name, "Input should be a valid list", value);
                 None
             }
         };
     };
     match items.first() {
-        None => Some(Input::Texts(Vec::new())),
-        Some(Value::Array(_)) => {
-            let lists: Option<Vec<Vec<u32>>> = items
-                .iter()
-                .enumerate()
-                .map(|(i, item)| match item {
-                    Value::Array(ids) => token_ids(fields, format_args!("input.{i}"), ids),
-                    _ => {
-                        fields.note("list_type", format_args!("input.{i}"), "Input should be a valid list", item);
-                        None
-                    }
-                })
-                .collect();
-            lists.map(Input::TokenIds)
+        Some(Value::Array(_)) if items.iter().all(is_of_numbers) => {
+            let lists = items.iter().filter_map(Value::as_array).enumerate();
+            lists
+                .map(|(i, ids)| token_ids(fields, format_args!("{name}.{i}"), ids))
+                .collect::<Option<_>>()
+                .map(Input::TokenIds)
         }
-        Some(Value::Number(_)) => token_ids(fields, "input", items).map(|ids| Input::TokenIds(vec![ids])),
-        Some(_) => match items.iter().enumerate().find(|(_, item)| !item.is_string()) {
-            None => Some(Input::Texts(items.iter().filter_map(Value::as_str).map(str::to_owned).collect())),
-            Some((i, item)) => {
-                fields.note("string_type", format_args!("input.{i}"), "Input should be a valid string", item);
+        Some(Value::Number(_)) if is_of_numbers(value) => {
+            token_ids(fields, name, items).map(|ids| Input::TokenIds(vec![ids]))
+        }
+        _ => match items.iter().map(text_of).collect::<Option<_>>() {
+            Some(texts) => Some(Input::Texts(texts)),
+            None => {
+                refuse_item(fields, name, items);
                 None
             }
         },
     }
+}
+
+fn is_of_numbers(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| items.iter().all(Value::is_number))
+}
+
+fn text_of(item: &Value) -> Option<String> {
+    item.as_str().or_else(|| item.get("text")?.as_str()).map(str::to_owned)
+}
+
+/// Notes a mistake in a list that is none of texts. vLLM takes it for token ids first; where a text is none because it is half
+/// a character, that is the mistake.
+fn refuse_item(fields: &mut Fields<'_>, name: &str, items: &[Value]) {
+    let half = items.iter().position(|item| halves::place(item).is_some());
+    let Some(at) = half.or_else(|| items.iter().position(|item| !item.is_number())) else { return };
+    let (loc, item) = (format_args!("{name}.{at}"), &items[at]);
+    match item {
+        Value::String(_) => {
+            let msg = "Input should be a valid integer, unable to parse string as an integer";
+            fields.note("int_parsing", loc, msg, item);
+        }
+        _ => fields.note("int_type", loc, "Input should be a valid integer", item),
+    }
+}
+
+/// A list of strings.
+pub fn strings(fields: &mut Fields<'_>, name: &str, value: &Value) -> Option<Vec<String>> {
+    let Value::Array(items) = value else {
+        fields.note("list_type", name, "Input should be a valid list", value);
+        return None;
+    };
+    for (i, item) in items.iter().enumerate().filter(|(_, item)| !item.is_string()) {
+        fields.note("string_type", format_args!("{name}.{i}"), "Input should be a valid string", item);
+    }
+    items.iter().map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
 /// Token ids; one that no vocabulary of 32 bits can have becomes the largest, which none has either.

@@ -3,6 +3,8 @@
 //! Invariant: a name means nothing but what ends like a served one: nothing is guessed from its middle. Called by
 //! `models`.
 
+use super::embed::{DOCUMENT, QUERY};
+
 /// A name of more bytes means nothing but itself.
 const LONGEST: usize = 4096;
 
@@ -15,6 +17,16 @@ pub fn meant<'a, T, N: Iterator<Item = (&'a str, T)>>(asked: &str, served: impl 
     let itself = served().find(|(name, _)| *name == asked);
     let meant = || readings().find_map(|reading| served().find(|(name, _)| same(name, reading)));
     itself.or_else(meant).map(|(_, model)| model)
+}
+
+/// What stands before the name of a prompt in `asked`, and that name: `MODEL:query`, also with a provider's suffix behind it.
+pub fn prompt(asked: &str) -> Option<(&str, &'static str)> {
+    let name = asked.trim();
+    [QUERY, DOCUMENT].into_iter().find_map(|prompt| {
+        let (model, behind) = name.rsplit_once(':')?;
+        let behind = behind.strip_prefix(prompt)?;
+        (behind.is_empty() || behind.starts_with("___")).then_some((model, prompt))
+    })
 }
 
 /// `asked` without the white space of a form around it and the slashes at its end, what stands before each `___` of it
@@ -37,7 +49,7 @@ fn last(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::meant;
+    use super::{meant, prompt};
 
     #[track_caller]
     fn check(served: &str, asked: &[&str], others: &[&str]) {
@@ -84,6 +96,20 @@ mod tests {
     #[test]
     fn white_space_around_a_name_is_no_part_of_it() {
         check("tiny", &["tiny ", " tiny", "tiny\n", "x/tiny\t", "tiny___VLLM "], &["ti ny", " ", "\n"]);
+    }
+
+    #[test]
+    fn a_prompt_may_stand_behind_a_name() {
+        for (asked, is) in [
+            ("tiny:query", Some(("tiny", "query"))),
+            (" org/tiny:0.6b:document ", Some(("org/tiny:0.6b", "document"))),
+            ("tiny:query___OpenAI-API", Some(("tiny", "query"))),
+            ("tiny:queryx", None),
+            ("tiny:latest", None),
+            ("query", None),
+        ] {
+            assert_eq!(prompt(asked), is, "{asked}");
+        }
     }
 
     #[test]

@@ -301,7 +301,8 @@ async fn who_wants_chats_or_embeddings_is_told_what_this_server_does() {
             assert_eq!((status, &answer["error"]["code"]), (404, &json!(404)), "{path}: {answer}");
             for sentence in [&answer["error"]["message"], &answer["message"]] {
                 let sentence = sentence.as_str().unwrap_or("");
-                assert!(sentence.contains(&path) && sentence.contains("this server only reranks"), "{path}: {answer}");
+                let why = if path.ends_with("embeddings") { "no embedding model" } else { "only ranks and embeds" };
+                assert!(sentence.contains(&path) && sentence.contains(why), "{path}: {answer}");
             }
         }
     }

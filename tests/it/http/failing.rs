@@ -1,15 +1,15 @@
 //! A server whose engine fails: what is in flight gets an error, health tells, and the server ends with the reason.
 
 use super::contract::{JSON, send as send_to};
-use super::{state_over, subject_over};
+use super::{reranker, state_over, subject_over};
 use actix_web::http::Method;
 use ironrank::batch::Batch;
+use ironrank::checkpoint::Activation;
 use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use ironrank::error::{Error, ErrorKind, Result};
 use ironrank::model::{Model, Outcome, Progress, Rows, Slot};
 use ironrank::prompt::PromptEncoder;
 use ironrank::server;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,7 +87,7 @@ async fn a_failure(fault: Fault) -> Error {
     let model = Failing { fault, begun, go_on: goes_on, sequences: 0 };
     let engine =
         Engine::start(Box::new(model), &Turns::default(), BatchLimits::default(), QueueLimits::default()).unwrap();
-    let encoder = Arc::new(PromptEncoder::builtin(512).expect("the tokenizer opens"));
+    let encoder = PromptEncoder::builtin(512).expect("the tokenizer opens");
     let reserved = server::reserve("127.0.0.1", 0).expect("a free port");
     let port = reserved.address().expect("a TCP address").port();
     let minute = Duration::from_secs(60);
@@ -105,7 +105,7 @@ async fn a_failure(fault: Fault) -> Error {
             assert!(answer.contains(r#""message":"The engine failed while it computed this request.""#), "{answer}");
         }
     };
-    let state = state_over((engine.clone(), encoder), |_| {});
+    let state = state_over((engine.clone(), reranker(encoder, Activation::Sigmoid)), |_| {});
     let serving = server::run(state, reserved.listen().expect("listens"), std::future::pending());
     let both = async { tokio::join!(serving, client) };
     let (served, ()) = tokio::time::timeout(minute, both).await.expect("ends by itself");
@@ -132,8 +132,8 @@ async fn health_says_503_from_the_failure_on() {
     let model = Failing { fault: Fault::Panic, begun, go_on: goes_on, sequences: 0 };
     let engine =
         Engine::start(Box::new(model), &Turns::default(), BatchLimits::default(), QueueLimits::default()).unwrap();
-    let encoder = Arc::new(PromptEncoder::builtin(512).expect("the tokenizer opens"));
-    let subject = subject_over((engine.clone(), encoder), |_| {});
+    let encoder = PromptEncoder::builtin(512).expect("the tokenizer opens");
+    let subject = subject_over((engine.clone(), reranker(encoder, Activation::Sigmoid)), |_| {});
     go_on.send(()).expect("the model is there");
     let ask = async |method, path, body: &str| {
         let (status, answer) = send_to(&subject, method, path, &[JSON], body.as_bytes()).await;

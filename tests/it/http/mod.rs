@@ -6,6 +6,7 @@ mod clients;
 mod connection;
 mod contract;
 mod cors;
+mod embedding_clients;
 mod failing;
 mod metrics;
 mod openapi;
@@ -19,13 +20,15 @@ mod words;
 
 use crate::support;
 use actix_web::web::Data;
-use ironrank::checkpoint::{Activation, Checkpoint, Overrides};
+use ironrank::checkpoint::{Activation, Checkpoint, Dimensions, Embedding, Head, Overrides, Said};
 use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use ironrank::model;
 use ironrank::options::ServerOptions;
 use ironrank::precision::{Dtype, Precision};
-use ironrank::prompt::{PromptEncoder, Template};
+use ironrank::prompt::{PromptEncoder, Template, TextEncoder};
 use ironrank::server::{Model, Served, State};
+use ironrank::serves::{Embedder, Reranker, Serves};
+use ironrank::task::Task;
 use ironrank_kernels::{Cpu, Isa, Pool};
 use serde_json::Map;
 use std::sync::{Arc, OnceLock};
@@ -46,8 +49,7 @@ pub fn subject_with(change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
 
 /// The server as it was recorded, with other options or another model.
 pub fn subject_serving(change: impl FnOnce(&mut ServerOptions, &mut Served)) -> Data<State> {
-    static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
-    Data::new(state_serving(SHARED.get_or_init(|| engine(QueueLimits::default())).clone(), change))
+    Data::new(state_serving(shared(), change))
 }
 
 /// The same with vLLM's score template, as `template` and `api-key` were recorded.
@@ -64,7 +66,35 @@ pub fn subject_with_encoder(
     static SHARED: OnceLock<Engine> = OnceLock::new();
     let engine = SHARED.get_or_init(|| engine(QueueLimits::default()).0).clone();
     let builtin = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
-    subject_over((engine, Arc::new(encoder(builtin))), change)
+    subject_over((engine, reranker(encoder(builtin), Activation::Sigmoid)), change)
+}
+
+/// The server as it was recorded, of a model with another activation.
+pub fn subject_activated(activation: Activation) -> Data<State> {
+    let (engine, serves) = shared();
+    let Serves::Rerank(Reranker { encoder, .. }) = serves else { unreachable!("a reranker was made") };
+    subject_over((engine, Serves::Rerank(Reranker { encoder, activation })), |_| {})
+}
+
+/// The embedding model as it was recorded, whose vectors may be cut so.
+pub fn embedder(dimensions: Dimensions) -> Data<State> {
+    let (engine, embedder) = shared_embedder();
+    Data::new(state_serving((engine, Serves::Embed(Embedder { dimensions, ..embedder })), |_, _| {}))
+}
+
+/// The embedding model as it was recorded, whose vectors may be cut in any way, with other options.
+pub fn embedder_with(change: impl FnOnce(&mut ServerOptions, &mut Served)) -> Data<State> {
+    let (engine, embedder) = shared_embedder();
+    Data::new(state_serving((engine, Serves::Embed(embedder)), change))
+}
+
+/// Both of them in one server, the reranker first, as `tiny` and as `embedder`.
+pub fn both() -> Data<State> {
+    let (engine, embedder) = shared_embedder();
+    let embedder = Serves::Embed(embedder);
+    let (reranker, name) = (shared(), vec!["embedder".to_owned()]);
+    let second = Model::new(name, served(Task::Embed), engine, embedder).expect("it can be counted");
+    Data::new(state_beside(reranker, |_, _| {}, vec![second]))
 }
 
 /// The server as it was recorded, with an engine that no other test uses.
@@ -82,7 +112,7 @@ pub fn subject_that_is_full() -> Data<State> {
     subject_over(engine(QueueLimits { sequences: 0, ..QueueLimits::default() }), |_| {})
 }
 
-fn subject_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
+fn subject_over(engine: (Engine, Serves), change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
     Data::new(state_over(engine, change))
 }
 
@@ -93,17 +123,43 @@ pub fn state_alone_with(change: impl FnOnce(&mut ServerOptions)) -> State {
 
 /// The same with other options, over an engine that several tests use.
 pub fn state_with(change: impl FnOnce(&mut ServerOptions)) -> State {
-    static SHARED: OnceLock<(Engine, Arc<PromptEncoder>)> = OnceLock::new();
-    state_over(SHARED.get_or_init(|| engine(QueueLimits::default())).clone(), change)
+    state_over(shared(), change)
 }
 
-fn state_over(engine: (Engine, Arc<PromptEncoder>), change: impl FnOnce(&mut ServerOptions)) -> State {
+/// The reranker that several tests use.
+fn shared() -> (Engine, Serves) {
+    static SHARED: OnceLock<(Engine, Serves)> = OnceLock::new();
+    SHARED.get_or_init(|| engine(QueueLimits::default())).clone()
+}
+
+/// The embedding model that several tests use.
+fn shared_embedder() -> (Engine, Embedder) {
+    static SHARED: OnceLock<(Engine, Embedder)> = OnceLock::new();
+    let make = || {
+        let (engine, checkpoint) = engine_of(Task::Embed, 0, QueueLimits::default());
+        let Head::Vector(Embedding { normalize, dimensions, prompts }) = checkpoint.head().clone() else {
+            unreachable!("an embedding model was asked for")
+        };
+        let encoder = TextEncoder::builtin(MAX_MODEL_LEN, prompts).expect("the tokenizer opens");
+        let width = checkpoint.config().hidden_size;
+        (engine, Embedder { encoder: Arc::new(encoder), normalize, width, dimensions })
+    };
+    SHARED.get_or_init(make).clone()
+}
+
+fn state_over(engine: (Engine, Serves), change: impl FnOnce(&mut ServerOptions)) -> State {
     state_serving(engine, |options, _| change(options))
 }
 
-fn state_serving(
-    (engine, encoder): (Engine, Arc<PromptEncoder>),
+fn state_serving(first: (Engine, Serves), change: impl FnOnce(&mut ServerOptions, &mut Served)) -> State {
+    state_beside(first, change, Vec::new())
+}
+
+/// The state of a server of the first model as it was recorded, and of others.
+fn state_beside(
+    (engine, serves): (Engine, Serves),
     change: impl FnOnce(&mut ServerOptions, &mut Served),
+    others: Vec<Model>,
 ) -> State {
     let minute = Duration::from_secs(60);
     let mut options = ServerOptions {
@@ -114,37 +170,57 @@ fn state_serving(
         shutdown_timeout: minute,
         ..ServerOptions::default()
     };
-    let mut served = Served {
+    let mut served = served(serves.task());
+    change(&mut options, &mut served);
+    let model = Model::new(options.served_model_names.clone(), served, engine, serves).expect("it can be counted");
+    let models = std::iter::once(model).chain(others).collect();
+    State::new(options, models).expect("the metrics can be set up")
+}
+
+/// What was learned of a model for `task`.
+fn served(task: Task) -> Served {
+    Served {
+        task,
         root: "/models/tiny".to_owned(),
         dummy: false,
         max_model_len: MAX_MODEL_LEN,
         isa: Isa::best().name(),
         precision: Precision::Exact,
         dtype: Dtype::Float32,
-        activation: Activation::Sigmoid,
         label: "LABEL_0".to_owned(),
         tokenizer_info: None,
         config: Map::new(),
-    };
-    change(&mut options, &mut served);
-    let model = Model::new(options.served_model_names.clone(), served, engine, encoder);
-    State::new(options, vec![model.expect("it can be counted")]).expect("the metrics can be set up")
+    }
+}
+
+fn reranker(encoder: PromptEncoder, activation: Activation) -> Serves {
+    Serves::Rerank(Reranker { encoder: Arc::new(encoder), activation })
 }
 
 /// Tests ask for the same again to see it computed: answers are not kept unless they are what is looked at.
-fn engine(queue: QueueLimits) -> (Engine, Arc<PromptEncoder>) {
+fn engine(queue: QueueLimits) -> (Engine, Serves) {
     engine_that_keeps(0, queue)
 }
 
-fn engine_that_keeps(answer_cache_bytes: usize, queue: QueueLimits) -> (Engine, Arc<PromptEncoder>) {
+fn engine_that_keeps(answer_cache_bytes: usize, queue: QueueLimits) -> (Engine, Serves) {
+    let (engine, _) = engine_of(Task::Rerank, answer_cache_bytes, queue);
+    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
+    (engine, reranker(encoder, Activation::Sigmoid))
+}
+
+/// The engine of the recorded model, made for `task`.
+fn engine_of(task: Task, answer_cache_bytes: usize, queue: QueueLimits) -> (Engine, Checkpoint) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(dir.path().join("config.json"), support::config("tiny").to_string()).expect("written");
-    let checkpoint = Checkpoint::dummy(Some(dir.path()), &Overrides::new()).expect("the configuration is good");
+    let said = Said { overrides: &Overrides::new(), task: Some(task) };
+    let checkpoint = Checkpoint::dummy(Some(dir.path()), said).expect("the configuration is good");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
-    let encoder = PromptEncoder::builtin(MAX_MODEL_LEN).expect("the tokenizer opens");
     let packed = model::pack(&cpu, &checkpoint, Precision::Exact, None).expect("the weights are packed");
-    let model = model::load(cpu, &checkpoint, packed, support::head(&checkpoint), MAX_MODEL_LEN);
-    let model = model.expect("the model loads");
+    let head = match task {
+        Task::Rerank => support::head(&checkpoint),
+        Task::Embed => model::Head::State,
+    };
+    let model = model::load(cpu, &checkpoint, packed, head, MAX_MODEL_LEN).expect("the model loads");
     let batch = BatchLimits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, answer_cache_bytes };
-    (Engine::start(model, &Turns::default(), batch, queue).unwrap(), Arc::new(encoder))
+    (Engine::start(model, &Turns::default(), batch, queue).unwrap(), checkpoint)
 }

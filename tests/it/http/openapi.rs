@@ -1,14 +1,20 @@
 //! The description of the API says what the server does, and the page that shows it needs nothing but the server.
 
 use super::contract::{JSON, post, send};
-use super::{subject, subject_serving, subject_with};
+use super::{embedder, subject, subject_serving, subject_with};
 use actix_web::http::Method;
 use actix_web::test as service_test;
-use ironrank::server::app;
+use actix_web::web::Data;
+use ironrank::checkpoint::Dimensions;
+use ironrank::server::{State, app};
 use serde_json::{Value, json};
 
 async fn document() -> Value {
-    let (status, document) = send(&subject(&[]), Method::GET, "/openapi.json", &[], b"").await;
+    document_of(&subject(&[])).await
+}
+
+async fn document_of(subject: &Data<State>) -> Value {
+    let (status, document) = send(subject, Method::GET, "/openapi.json", &[], b"").await;
     assert_eq!(status, 200);
     document
 }
@@ -47,8 +53,13 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
 
 #[actix_web::test]
 async fn every_described_route_answers_as_it_is_described() {
-    let subject = subject(&[]);
-    let document = document().await;
+    assert_eq!(described_routes(&subject(&[])).await, 24, "routes and methods of a reranker");
+    assert_eq!(described_routes(&embedder(Dimensions::Any(64))).await, 34, "of an embedding model");
+}
+
+/// How many there are; each answers as it is described.
+async fn described_routes(subject: &Data<State>) -> usize {
+    let document = document_of(subject).await;
     let paths = document["paths"].as_object().expect("paths");
     let mut count = 0;
     for (path, item) in paths {
@@ -58,32 +69,37 @@ async fn every_described_route_answers_as_it_is_described() {
             let body = if example.is_null() { String::new() } else { example.to_string() };
             let verb: Method = method.to_uppercase().parse().expect("a method");
             let path = path.replace("{id}", "tiny");
-            let (status, answer) = send(&subject, verb, &path, &[JSON], body.as_bytes()).await;
+            let (status, answer) = send(subject, verb, &path, &[JSON], body.as_bytes()).await;
             assert_eq!(status, 200, "{method} {path}: {answer}");
             let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
             check(&document, schema, &answer, &path);
-            let (status, answer) = send(&subject, Method::DELETE, &path, &[], b"").await;
+            let (status, answer) = send(subject, Method::DELETE, &path, &[], b"").await;
             assert_eq!(status, 405);
             check(&document, &json!({"$ref": "#/components/schemas/ErrorBody"}), &answer, &path);
             assert!(operation["responses"]["405"].is_object());
         }
     }
-    assert_eq!(count, 24, "routes and methods");
     assert_eq!(paths["/ping"].as_object().map(serde_json::Map::len), Some(2), "GET and POST");
+    count
 }
 
 #[actix_web::test]
 async fn every_status_that_a_body_may_be_refused_with_is_described() {
-    let document = document().await;
+    assert_eq!(reading_routes(&document().await), 11, "of a reranker");
+    assert_eq!(reading_routes(&document_of(&embedder(Dimensions::Any(64))).await), 19, "of an embedding model");
+}
+
+/// How many read a body; each is described with every status.
+fn reading_routes(document: &Value) -> usize {
     let mut count = 0;
     for operation in document["paths"].as_object().expect("paths").values().map(|item| &item["post"]) {
         if operation["requestBody"].is_object() {
             count += 1;
             let statuses: Vec<&String> = operation["responses"].as_object().expect("responses").keys().collect();
-            assert_eq!(statuses, ["200", "400", "404", "405", "408", "413", "500", "503"], "{operation}");
+            assert_eq!(statuses, ["200", "400", "404", "405", "408", "413", "500", "501", "503"], "{operation}");
         }
     }
-    assert_eq!(count, 11, "routes that read a body");
+    count
 }
 
 #[actix_web::test]
@@ -148,6 +164,39 @@ async fn every_described_field_is_read() {
             } else {
                 example.clone()
             };
+            body[name] = json!([[true]]);
+            let (status, answer) = post(&subject, path, body).await;
+            let said = answer["message"].as_str().unwrap_or_default();
+            assert!(status == 400 && said.contains(&format!("body.{name}")), "{path} {name}: {answer}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn every_described_field_of_an_embedding_model_is_read() {
+    let subject = embedder(Dimensions::Any(64));
+    let document = document_of(&subject).await;
+    for (path, request, example, fields) in [
+        ("/v1/embeddings", "EmbeddingRequest", json!({"input": "a"}), 9),
+        ("/embed", "EmbedRequest", json!({"inputs": "a"}), 6),
+        ("/v2/embed", "CohereEmbedRequest", json!({"texts": ["a"]}), 7),
+        ("/api/embed", "OllamaEmbedRequest", json!({"input": "a"}), 4),
+        ("/api/embeddings", "OllamaEmbeddingRequest", json!({"prompt": "a"}), 2),
+    ] {
+        let mut objects = Vec::new();
+        all(&document["components"]["schemas"][request], "properties", &mut objects);
+        let names: Vec<&String> = objects.iter().flat_map(|object| object.as_object().expect("one").keys()).collect();
+        assert!(names.len() >= fields, "{request}: {names:?}");
+        for name in names {
+            // The first two are not vLLM's: there they may hold anything. Ollama has a sentence of its own.
+            let elsewhere = ["normalized", "add_generation_prompt", "continue_final_message", "messages"];
+            if elsewhere.contains(&name.as_str())
+                || (path, name.as_str()) == ("/v1/embeddings", "input_type")
+                || (path, name.as_str()) == ("/api/embed", "input")
+            {
+                continue;
+            }
+            let mut body = example.clone();
             body[name] = json!([[true]]);
             let (status, answer) = post(&subject, path, body).await;
             let said = answer["message"].as_str().unwrap_or_default();

@@ -2,7 +2,8 @@
 //! template.
 
 use super::{
-    subject, subject_serving, subject_that_is_full, subject_with, subject_with_encoder, subject_with_template,
+    subject, subject_activated, subject_serving, subject_that_is_full, subject_with, subject_with_encoder,
+    subject_with_template,
 };
 use crate::support;
 use actix_web::http::StatusCode;
@@ -76,7 +77,7 @@ async fn the_pooler_says_what_becomes_of_a_logit_when_the_request_does_not() {
 async fn the_models_own_activation_makes_the_score_and_a_request_may_leave_it_out() {
     let logit = score(&subject(&[]), json!({"use_activation": false})).await;
     for (activation, expected) in [(Activation::Identity, logit), (Activation::Tanh, logit.tanh())] {
-        let subject = subject_serving(|_, served| served.activation = activation);
+        let subject = subject_activated(activation);
         for (fields, expected) in [
             (json!({}), expected),
             (json!({"use_activation": true}), expected),

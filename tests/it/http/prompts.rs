@@ -164,9 +164,9 @@ async fn whole_prompts_that_make_no_sense_are_refused_in_vllms_words() {
         ("/classify", json!({"input": vec![1; MAX_MODEL_LEN + 1]}), json!("input_tokens"), "at least 513 input tokens"),
         ("/classify", json!({"input": "a", "truncate_prompt_tokens": 513}), json!(null), "smaller truncation size"),
         ("/classify", json!({"input": 5}), json!("body.input"), "validation error"),
-        ("/classify", json!({"input": ["a", 5]}), json!("body.input.1"), "validation error"),
+        ("/classify", json!({"input": ["a", 5]}), json!("body.input.0"), "validation error"),
         ("/classify", json!({"input": [5, "a"]}), json!("body.input.1"), "validation error"),
-        ("/classify", json!({"input": [[5], "a"]}), json!("body.input.1"), "validation error"),
+        ("/classify", json!({"input": [[5], "a"]}), json!("body.input.0"), "validation error"),
         ("/classify", json!({"input": [-1]}), json!("body.input.0"), "validation error"),
         ("/classify", json!({"messages": "x"}), json!("body.messages"), "validation error"),
         (

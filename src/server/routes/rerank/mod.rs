@@ -10,7 +10,7 @@ use crate::server::http::budget::Charged;
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
-use crate::server::scoring::{self, Scored};
+use crate::server::scoring::{self, Computed, Scored};
 use crate::server::state::State;
 use crate::server::wire::listing::RerankUsage;
 use crate::server::wire::pairs::PairRequest;
@@ -66,8 +66,8 @@ pub fn response(
     request: &RerankRequest,
     scored: Scored,
 ) -> HttpResponse {
-    let response = scored.ok();
-    let Scored { model, share, scores, margins, prompt_tokens, .. } = scored;
+    let Scored { computed, scores, margins } = scored;
+    let (response, Computed { model, share, prompt_tokens, .. }) = (computed.ok(), computed);
     let text = |index: usize| request.documents[index].plain().unwrap_or("");
     let id = || scoring::answer_id("score", request_id, request.common());
     let ranked = ranking(&margins)

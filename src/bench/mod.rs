@@ -1,4 +1,4 @@
-//! `ironrank bench`: how fast this machine scores, beside what its cores and its memory could do at most.
+//! `ironrank bench`: how fast this machine scores or embeds, beside what its cores and its memory could do at most.
 //!
 //! The engine runs in this process, as it does under the server; what is left out is HTTP. The limits are measured
 //! right before and after, since the clock of most machines drifts. Called by `main`.
@@ -17,11 +17,11 @@ use crate::engine::{Engine, QueueLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Resident;
 use crate::model;
-use crate::options::{BenchOptions, EngineOptions};
+use crate::options::{BenchOptions, EngineOptions, Workload};
 use crate::precision::Precision;
-use crate::prompt::{Prompt, PromptEncoder, PromptOptions};
+use crate::prompt::{Prompt, PromptEncoder, PromptOptions, TextOptions};
+use crate::serves::Serves;
 use crate::startup::{self, Loaded, Prompts};
-use crate::task::Task;
 use std::time::{Duration, Instant};
 use workload::{Request, Requests};
 
@@ -34,13 +34,15 @@ const PATIENCE: f64 = 60.0;
 
 /// Loads the model, runs the workload and says what was measured.
 pub fn run(options: &BenchOptions) -> Result<Report> {
-    let BenchOptions { engine: options, workload, requests, .. } = options;
+    let &BenchOptions { engine: ref options, workload, requests, .. } = options;
     let before = limits(options)?;
     let counts = Counts::now();
     let start = Instant::now();
-    let loaded = startup::load(options, Prompts::default(), QueueLimits::default(), Some(Task::Rerank))?;
+    let wanted = workload.map(Workload::task);
+    let loaded = startup::load(options, Prompts::default(), QueueLimits::default(), wanted)?;
     let Loaded { engine, serves, config, runs_on, .. } = loaded;
-    let encoder = serves.reranker(&options.model.name())?.encoder;
+    let task = serves.task();
+    let workload = workload.unwrap_or_else(|| Workload::usual(task));
     let ready = start.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -48,21 +50,20 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
         .map_err(|err| Error::new(ErrorKind::Internal, format!("No timer can be had: {err}.")))?;
 
     let mut source = Requests::new(1);
-    let encode = |request: &Request, options: &PromptOptions| {
-        let documents: Vec<&str> = request.documents.iter().map(String::as_str).collect();
-        Ok(encoder.encode_many(&request.query, &documents, options)?.prompts)
-    };
-    let as_it_is = PromptOptions::default();
-    let warm_up = encode(&source.next_of(*workload), &as_it_is)?;
-    let timed: Vec<Vec<Prompt>> = (0..requests.unwrap_or(workload.requests()))
-        .map(|_| encode(&source.next_of(*workload), &as_it_is))
-        .collect::<Result<_>>()?;
+    let mut next = || made(&serves, workload, &source.next_of(workload));
+    let warm_up = next()?;
+    let timed = (0..requests.unwrap_or(workload.requests())).map(|_| next());
+    let timed: Vec<Vec<Prompt>> = timed.collect::<Result<_>>()?;
     let measured = runtime.block_on(async {
         // One document is enough to touch every weight.
         engine.answers(warm_up[..1].to_vec(), 0).await?;
         measure(&engine, &timed, workload.name()).await
     })?;
-    let passages = passages(&engine, &encoder, &measured, &mut source, &runtime)?;
+    let passages = match &serves {
+        Serves::Rerank(reranker) => Some(passages(&engine, &reranker.encoder, &measured, &mut source, &runtime)?),
+        // They are what has been measured.
+        Serves::Embed(_) => None,
+    };
     let (memory, busy) = (Resident::of_this_process(), Busy::since(counts));
     let limits = before.or_better(limits(options)?);
     let cost = model::cost(&config);
@@ -70,6 +71,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
         model: options.model.name(),
+        task,
         runs_on,
         workload: workload.name(),
         documents: workload.documents(),
@@ -86,6 +88,21 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
         passages,
         busy,
     })
+}
+
+/// The prompts of a request.
+fn made(serves: &Serves, workload: Workload, request: &Request) -> Result<Vec<Prompt>> {
+    let documents: Vec<&str> = request.documents.iter().map(String::as_str).collect();
+    match serves {
+        Serves::Rerank(reranker) => {
+            Ok(reranker.encoder.encode_many(&request.query, &documents, &PromptOptions::default())?.prompts)
+        }
+        Serves::Embed(embedder) => {
+            let cut = TextOptions { truncate_prompt_tokens: Some(workload.words()), ..TextOptions::default() };
+            let mut behind = embedder.encoder.behind("", &cut)?;
+            documents.iter().map(|text| Ok(behind.prompt(text)?.0)).collect()
+        }
+    }
 }
 
 /// What this machine can do at most, on the threads, with the instruction set and in the precision that were asked for.

@@ -5,6 +5,7 @@ use crate::busy::Busy;
 use crate::memory::Resident;
 use crate::precision::Precision;
 use crate::startup::RunsOn;
+use crate::task::Task;
 use serde_json::{Value, json};
 use std::fmt;
 use std::time::Duration;
@@ -52,17 +53,19 @@ pub struct Report {
     pub version: &'static str,
     /// Name of the model.
     pub model: String,
+    /// What it is for.
+    pub task: Task,
     /// What ran it.
     pub runs_on: RunsOn,
     /// Name of the workload.
     pub workload: &'static str,
-    /// Documents of a request.
+    /// Documents of a request, or texts.
     pub documents: usize,
-    /// Words of a document.
+    /// Words of a document, or tokens of a text.
     pub words: usize,
-    /// Pairs of all requests.
+    /// Pairs or texts of all requests.
     pub pairs: usize,
-    /// Tokens of all pairs, as `usage` counts them.
+    /// Tokens of all of them, as `usage` counts them.
     pub tokens: u64,
     /// Tokens that were computed, what prompts share being computed once.
     pub computed_tokens: u64,
@@ -78,17 +81,19 @@ pub struct Report {
     pub limits: Limits,
     /// After the run.
     pub memory: Option<Resident>,
-    /// The answer to a common question.
-    pub passages: Passages,
+    /// The answer to a common question, where a reranker was measured.
+    pub passages: Option<Passages>,
     /// What others did meanwhile, if the system says.
     pub busy: Option<Busy>,
 }
 
-impl Report {
-    fn ragflow(&self) -> Ragflow {
-        Ragflow::of(self.passages.count, self.passages.tokens, self.passages.seconds)
+impl Passages {
+    fn ragflow(self) -> Ragflow {
+        Ragflow::of(self.count, self.tokens, self.seconds)
     }
+}
 
+impl Report {
     /// Wall-clock seconds of all requests, which are sent one after the other.
     fn seconds(&self) -> f64 {
         self.latencies.iter().sum::<Duration>().as_secs_f64()
@@ -118,6 +123,7 @@ impl Report {
         json!({
             "version": self.version,
             "model": self.model,
+            "task": self.task.name(),
             "isa": self.runs_on.isa,
             "threads": self.runs_on.threads,
             "precision": self.runs_on.precision.name(),
@@ -144,11 +150,11 @@ impl Report {
             "work_share_of_peak": self.share(self.flop),
             "peak_memory_bytes": self.memory.map(|memory| memory.peak),
             "private_memory_bytes": self.memory.map(|memory| memory.private),
-            "passages": self.passages.count,
-            "passage_tokens": self.passages.tokens,
-            "passages_s": self.passages.seconds,
-            "passages_measured": self.passages.measured,
-            "passages_in_30_s": self.ragflow().passages,
+            "passages": self.passages.map(|passages| passages.count),
+            "passage_tokens": self.passages.map(|passages| passages.tokens),
+            "passages_s": self.passages.map(|passages| passages.seconds),
+            "passages_measured": self.passages.map(|passages| passages.measured),
+            "passages_in_30_s": self.passages.map(|passages| passages.ragflow().passages),
             "other_cpu_share": self.busy.map(|busy| busy.others),
             "stolen_cpu_share": self.busy.map(|busy| busy.stolen),
         })
@@ -163,11 +169,17 @@ impl fmt::Display for Report {
         let mut line = |name: &str, value: String| writeln!(f, "{name:<18}{value}");
         line("model", self.model.clone())?;
         line("runs on", self.runs_on.to_string())?;
-        let documents =
-            if self.documents == 1 { "1 document".to_owned() } else { format!("{} documents", self.documents) };
-        line("workload", format!("{}: {} x {documents} of {} words", self.workload, self.latencies.len(), self.words))?;
+        let (document, word, pairs) = match self.task {
+            Task::Rerank => ("document", "words", "pairs"),
+            Task::Embed => ("text", "tokens", "texts"),
+        };
+        let documents = format!("{} {document}{}", self.documents, if self.documents == 1 { "" } else { "s" });
+        line(
+            "workload",
+            format!("{}: {} x {documents} of {} {word}", self.workload, self.latencies.len(), self.words),
+        )?;
         line("ready after", format!("{:.2} s", self.ready.as_secs_f64()))?;
-        line("pairs", format!("{:.2} a second", self.pairs as f64 / seconds))?;
+        line(pairs, format!("{:.2} a second", self.pairs as f64 / seconds))?;
         line("tokens", format!("{:.0} a second", self.tokens as f64 / seconds))?;
         line("computed tokens", format!("{:.0} a second", self.computed_tokens as f64 / seconds))?;
         line("a request", format!("{:.3} s (p50), {:.3} s (p95)", self.percentile(50), self.percentile(95)))?;
@@ -191,10 +203,12 @@ impl fmt::Display for Report {
                 ),
             )?;
         }
-        let Passages { count, tokens, seconds, measured } = self.passages;
-        let how = if measured { "measured" } else { "computed from the rate above" };
-        writeln!(f, "\n{count} passages of {tokens} tokens take {seconds:.1} s on this machine ({how}).")?;
-        writeln!(f, "{}", self.ragflow())?;
+        if let Some(passages) = self.passages {
+            let Passages { count, tokens, seconds, measured } = passages;
+            let how = if measured { "measured" } else { "computed from the rate above" };
+            writeln!(f, "\n{count} passages of {tokens} tokens take {seconds:.1} s on this machine ({how}).")?;
+            writeln!(f, "{}", passages.ragflow())?;
+        }
         match self.busy.filter(Busy::matters) {
             Some(busy) => writeln!(f, "{busy}"),
             None => Ok(()),
@@ -210,6 +224,7 @@ mod tests {
         Report {
             version: "1",
             model: "m".to_owned(),
+            task: Task::Rerank,
             runs_on: RunsOn { isa: "avx2", same_bits: "avx2", threads: 2, precision: Precision::Exact },
             workload: "pair",
             documents: 1,
@@ -223,7 +238,7 @@ mod tests {
             ready: Duration::from_millis(250),
             limits: Limits { fma: Some(50.0), product: Some(50.0), gigabytes_per_s: 20.0 },
             memory: Some(Resident { peak: 2_000_000_000, private: 500_000_000 }),
-            passages: Passages { count: 64, tokens: 512, seconds: 30.0, measured: true },
+            passages: Some(Passages { count: 64, tokens: 512, seconds: 30.0, measured: true }),
             busy: None,
         }
     }

@@ -1,6 +1,7 @@
 //! The requests of a benchmark: made-up English of a given number of words, the same at every run.
 
 use crate::options::Workload;
+use crate::task::Task;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -30,12 +31,12 @@ const WORDS: &str = "a about after again all almost along also always among an a
     spectroscopy sterilisation taxonomy telegraph temperature thermodynamics topography transmission turbulence \
     vaccination ventilation viscosity watershed";
 
-/// A query and its documents.
+/// A query and its documents, or texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The query.
+    /// The query, which nobody asks for where there are texts.
     pub query: String,
-    /// The documents.
+    /// The documents, or the texts.
     pub documents: Vec<String>,
 }
 
@@ -49,20 +50,38 @@ impl Workload {
             Self::Chunk => "chunk",
             Self::Long => "long",
             Self::Max => "max",
+            Self::Texts => "texts",
         }
     }
 
-    /// Documents of a request.
+    /// What the model has to be for.
+    pub fn task(self) -> Task {
+        match self {
+            Self::Pair | Self::Short | Self::Rag | Self::Chunk | Self::Long | Self::Max => Task::Rerank,
+            Self::Texts => Task::Embed,
+        }
+    }
+
+    /// The usual one for a task.
+    pub fn usual(task: Task) -> Self {
+        match task {
+            Task::Rerank => Self::Rag,
+            Task::Embed => Self::Texts,
+        }
+    }
+
+    /// Documents of a request, or texts.
     pub fn documents(self) -> usize {
         match self {
             Self::Pair | Self::Max => 1,
             Self::Short | Self::Rag => 32,
-            Self::Chunk => 64,
+            Self::Chunk | Self::Texts => 64,
             Self::Long => 4,
         }
     }
 
-    /// Words of a document; where a request has several, they have between 0.6 and 1.4 times as many.
+    /// Words of a document; where a request has several, they have between 0.6 and 1.4 times as many. Tokens of a text, of
+    /// which each has so many.
     pub fn words(self) -> usize {
         match self {
             Self::Pair => 60,
@@ -71,6 +90,7 @@ impl Workload {
             Self::Chunk => 350,
             Self::Long => 1500,
             Self::Max => 5600,
+            Self::Texts => 512,
         }
     }
 
@@ -80,7 +100,7 @@ impl Workload {
             Self::Pair => 40,
             Self::Short => 6,
             Self::Rag | Self::Max => 2,
-            Self::Chunk | Self::Long => 1,
+            Self::Chunk | Self::Long | Self::Texts => 1,
         }
     }
 }
@@ -101,8 +121,9 @@ impl Requests {
     pub fn next_of(&mut self, workload: Workload) -> Request {
         let (count, words) = (workload.documents(), workload.words());
         let query = self.text(QUERY_WORDS);
-        let length = |random: &mut StdRng| match count {
-            1 => words,
+        let length = |random: &mut StdRng| match (count, workload.task()) {
+            // A word has at least one token.
+            (1, _) | (_, Task::Embed) => words,
             _ => (words as f64 * random.random_range(0.6..1.4)).round() as usize,
         };
         let documents = (0..count)

@@ -76,12 +76,6 @@ pub struct Speed {
     pub tokens_per_s: f64,
 }
 
-impl Speed {
-    fn ragflow(&self) -> Ragflow {
-        Ragflow::of(self.passages, self.passage_tokens, self.seconds)
-    }
-}
-
 /// What a precision that is not exact brings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lower {
@@ -144,6 +138,12 @@ impl Report {
         self.problems.is_empty()
     }
 
+    /// What becomes of RAGFlow's questions, which are a reranker's.
+    fn ragflow(&self) -> Option<Ragflow> {
+        let speed = self.speed.as_ref().filter(|_| self.task != Some(Task::Embed))?;
+        Some(Ragflow::of(speed.passages, speed.passage_tokens, speed.seconds))
+    }
+
     /// One JSON object; units stand in the names, and what is not known is null.
     pub fn to_json(&self) -> Value {
         let (shape, memory, speed) = (self.shape.as_ref(), self.memory.as_ref(), self.speed.as_ref());
@@ -181,7 +181,7 @@ impl Report {
             "passage_tokens": speed.map(|speed| speed.passage_tokens),
             "passages_s": speed.map(|speed| speed.seconds),
             "tokens_per_s": speed.map(|speed| speed.tokens_per_s),
-            "passages_in_30_s": speed.map(|speed| speed.ragflow().passages),
+            "passages_in_30_s": self.ragflow().map(|ragflow| ragflow.passages),
             "other_cpu_share": self.busy.map(|busy| busy.others),
             "stolen_cpu_share": self.busy.map(|busy| busy.stolen),
         })
@@ -244,8 +244,8 @@ impl fmt::Display for Report {
             };
             line(lower.precision.name(), gain)?;
         }
-        if let Some(speed) = &self.speed {
-            writeln!(f, "\n{}", speed.ragflow())?;
+        if let Some(ragflow) = self.ragflow() {
+            writeln!(f, "\n{ragflow}")?;
         }
         if let Some(busy) = self.busy.filter(Busy::matters) {
             writeln!(f, "{busy}")?;

@@ -14,8 +14,8 @@ pub struct BenchOptions {
     pub engine: EngineOptions,
     /// What is logged.
     pub log: LogOptions,
-    /// What is asked of the model.
-    pub workload: Workload,
+    /// What is asked of the model; `None` is what is usual for its task.
+    pub workload: Option<Workload>,
     /// Requests that are timed; `None` is the workload's own number.
     pub requests: Option<usize>,
     /// Whether the report is JSON.
@@ -37,12 +37,14 @@ pub enum Workload {
     Long,
     /// One document of 5,600 words.
     Max,
+    /// 64 texts of 512 tokens, of an embedding model.
+    Texts,
 }
 
 /// The arguments of `bench`, still without defaults.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// What is asked of the model [default: rag]
+    /// What is asked of the model [default: rag; of an embedding model: texts]
     #[arg(long, value_enum, help_heading = "Benchmark")]
     pub workload: Option<Workload>,
     /// Requests that are timed [default: by workload]
@@ -62,7 +64,7 @@ pub struct BenchArgs {
 /// The command.
 pub fn command() -> Command {
     BenchArgs::augment_args(Command::new("bench"))
-        .about("Measure how fast this machine scores, and how near that is to its limits")
+        .about("Measure how fast this machine scores or embeds, and how near that is to its limits")
         .args_override_self(true)
         .infer_long_args(true)
 }
@@ -74,5 +76,5 @@ pub fn options(args: BenchArgs, env: Environment) -> Result<BenchOptions, String
     // What is measured is computing: no answer is kept.
     let engine = engine::options(model, engine, Some(0), env, &mut notices)?;
     let log = log::options(log, env, notices);
-    Ok(BenchOptions { engine, log, workload: workload.unwrap_or(Workload::Rag), requests, json })
+    Ok(BenchOptions { engine, log, workload, requests, json })
 }

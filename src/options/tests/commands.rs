@@ -16,10 +16,10 @@ fn bench_takes_the_flags_of_the_engine_and_none_of_the_server() {
         other => panic!("'{line}' gave {other:?}"),
     };
     let plain = bench("bench");
-    assert_eq!((plain.workload, plain.requests, plain.json), (Workload::Rag, None, false));
+    assert_eq!((plain.workload, plain.requests, plain.json), (None, None, false));
     assert_eq!((plain.engine, plain.log), (that_keeps_nothing("serve"), options("serve", &[]).log));
     let full = bench("bench /m --workload short --requests 3 --json --isa sse2 --threads 2 --hf-overrides.a 1");
-    assert_eq!((full.workload, full.requests, full.json), (Workload::Short, Some(3), true));
+    assert_eq!((full.workload, full.requests, full.json), (Some(Workload::Short), Some(3), true));
     assert_eq!(full.engine, that_keeps_nothing("serve /m --isa sse2 --threads 2 --hf-overrides.a 1"));
     for line in [
         "bench --workload huge",

@@ -2,6 +2,7 @@
 
 mod brought;
 mod directories;
+mod embedding;
 mod files;
 mod hostile;
 mod task;

@@ -23,7 +23,7 @@ const SPIKE: [(&str, usize, usize, f32); 6] = [
     ("model.layers.2.mlp.down_proj.weight", 61, SPIKE_UNIT, 7.0),
 ];
 
-/// Writes it into `dir` as `write_checkpoint` does.
+/// Writes it into `dir` as `write_checkpoint` does; where files there tell of an embedding model, as one.
 pub fn write_calm_checkpoint(dir: &Path) {
     write_tensors(&config("tiny"), dir, 1, |name, dims, mut bytes| {
         let mut put = |place: usize, weight: f32| {

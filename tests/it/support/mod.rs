@@ -3,13 +3,16 @@
 //! Invariant: everything comes from the repository, nothing from the network. Called by the tests beside it.
 
 mod calm;
+mod embedding;
 pub mod process;
 
 pub use calm::write_calm_checkpoint;
+pub use embedding::{embedding_tokenizer, golden_vectors, write_calm_embedder, write_embedder};
 
 use flate2::read::GzDecoder;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::model::{Head, LinearHead};
+use ironrank::task::Task;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -113,7 +116,12 @@ fn write_tensors(
         .into_iter()
         .map(|(name, dims)| {
             let (dtype, bytes) = made(&name, &dims, bf16_bytes(&checkpoint, &name, &dims));
-            (name, dims, dtype, bytes)
+            // Embedding models lie without the prefix.
+            let stored = match checkpoint.task() {
+                Task::Rerank => name,
+                Task::Embed => name.replacen("model.", "", 1),
+            };
+            (stored, dims, dtype, bytes)
         })
         .collect();
     let mut index = serde_json::Map::new();

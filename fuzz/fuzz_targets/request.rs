@@ -125,11 +125,7 @@ impl Server {
 }
 
 fn state() -> State {
-    let options = ServerOptions {
-        served_model_names: vec!["tiny".to_owned()],
-        max_body_bytes: 1 << 16,
-        ..ServerOptions::default()
-    };
+    let options = ServerOptions { max_body_bytes: 1 << 16, ..ServerOptions::default() };
     let models = vec![model(Task::Rerank, "tiny"), model(Task::Embed, "vectors")];
     State::new(options, models).expect("the metrics can be set up")
 }

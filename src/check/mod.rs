@@ -1,5 +1,5 @@
-//! `ironrank check`: whether a model will load here, all that is wrong if it won't, and the memory and the time that it
-//! will take.
+//! `ironrank check`: whether the models of a server will load here, all that is wrong if they won't, and the memory and the time
+//! that they will take.
 //!
 //! Invariant: a start goes by the same survey and asks the same questions after it; no weight is read, packed or kept, so
 //! that a check costs a second whatever the model's size. Called by `main`.
@@ -7,38 +7,64 @@
 mod report;
 mod speed;
 
-pub use report::{Lower, Memory, Report, Shape, Speed, Whereabouts};
+pub use report::{Lower, Memory, Report, Reports, Shape, Speed, Whereabouts};
 
 use crate::busy::{Busy, Counts};
 use crate::checkpoint::{Checkpoint, packed};
 use crate::error::Error;
 use crate::file::directory;
 use crate::head::Resolved;
-use crate::memory;
-use crate::options::{CheckOptions, ModelOptions};
+use crate::memory::{self, Need};
+use crate::options::{Caches, CheckOptions, MachineOptions, ModelOptions, ServedModel};
 use crate::precision::Precision;
 use crate::prompt::{PromptEncoder, Template};
 use crate::server;
 use crate::serves::Serves;
 use crate::startup::{self, Prompts, RunsOn};
-use crate::survey::{Extent, Survey};
+use crate::survey::Survey;
 use crate::threads;
 use ironrank_kernels::{Cpu, Isa, Machine, explain_bus_errors};
 use speed::Products;
 
 /// Looks at everything that a start looks at.
-pub fn run(CheckOptions { engine: options, chat_template, instruction, named_prompts, .. }: &CheckOptions) -> Report {
+pub fn run(options: &CheckOptions) -> Reports {
     explain_bus_errors();
+    let CheckOptions { models, machine: used, .. } = options;
     let machine = Machine::here();
+    let caches = used.caches(machine.memory);
+    let mut problems = Vec::new();
+    let names: Vec<&[String]> = models.iter().map(|model| model.names.as_slice()).collect();
+    problems.extend(server::distinct(&names).err());
+    let cpu = startup::cpu(used).map_err(|err| problems.push(err)).ok();
+    problems.extend(threads::check_room("server", server::THREADS).err());
+    let look = |asked| look(asked, used, cpu.as_ref(), &machine, caches.among(models.len()));
+    let (mut reports, needs): (Vec<Report>, Vec<Option<Need>>) = models.iter().map(look).unzip();
+    // What is wrong with all of them together is said of the first.
+    if let Some(first) = reports.first_mut() {
+        first.problems.splice(0..0, problems.iter().map(Error::to_string));
+        let needs: Option<Vec<Need>> = needs.into_iter().collect();
+        let memory = needs.and_then(|needs| memory::check(&machine, &needs, caches).err());
+        first.problems.extend(memory.map(|err| err.to_string()));
+    }
+    Reports(reports)
+}
+
+/// Looks at one model, whose caches may take so much; and what it needs of the memory.
+fn look(
+    asked: &ServedModel,
+    used: &MachineOptions,
+    cpu: Option<&Cpu>,
+    machine: &Machine,
+    caches: Caches,
+) -> (Report, Option<Need>) {
     let (mut problems, mut notices) = (Vec::new(), Vec::new());
+    let ServedModel { model: options, chat_template, instruction, named_prompts, .. } = asked;
     let template = chat_template.as_deref().map(Template::parse).transpose();
     let template = template.map_err(|err| problems.push(err)).ok().flatten();
     let prompts = Prompts { template, instruction: instruction.clone(), named: named_prompts.clone() };
-    let cpu = startup::cpu(&options.machine).map_err(|err| problems.push(err)).ok();
-    notices.extend(cpu.as_ref().and_then(|cpu| options.model.precision.notice(cpu.isa())));
-    problems.extend(threads::check_room("server", server::THREADS).err());
-    let precision = options.model.precision.on(cpu.as_ref().map_or_else(Isa::best, Cpu::isa));
-    let Survey { found, faults } = Survey::of(&options.model, &options.machine, precision);
+    notices.extend(cpu.and_then(|cpu| options.precision.notice(cpu.isa())));
+    let precision = options.precision.on(cpu.map_or_else(Isa::best, Cpu::isa));
+    let Survey { found, faults } = Survey::of(options, used, precision);
     problems.extend(faults);
     let (checkpoint, extent) = found.map(|found| (found.checkpoint, found.extent)).unzip();
     let (checkpoint, extent) =
@@ -47,7 +73,7 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, named_pro
     if let Some(checkpoint) = checkpoint {
         notices.extend(checkpoint.notices().iter().cloned().chain(prompts.notice(checkpoint)));
     }
-    let serves = serves(&options.model, prompts, checkpoint, longest.unwrap_or(usize::MAX));
+    let serves = serves(options, prompts, checkpoint, longest.unwrap_or(usize::MAX));
     let serves = serves.map_err(|err| problems.extend(err)).ok();
     let mut head = None;
     if let (Some(checkpoint), Some((serves, of_prompts))) = (checkpoint, &serves) {
@@ -55,36 +81,34 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, named_pro
         head = Resolved::of(checkpoint, serves.vocabulary()).map_err(|err| problems.push(err)).ok();
     }
     notices.extend(head.iter_mut().flat_map(|head| std::mem::take(&mut head.notices)));
-    let memory = checkpoint.zip(extent).map(|(checkpoint, Extent { need, .. })| {
-        let (needs, caches) = (std::slice::from_ref(&need), options.machine.caches(machine.memory));
-        problems.extend(memory::check(&machine, needs, caches).err());
-        let file = options.machine.weight_cache.as_ref().and_then(|dir| packed::find(dir, checkpoint, precision));
+    let need = extent.map(|extent| extent.need);
+    let memory = checkpoint.zip(need.clone()).map(|(checkpoint, need)| {
+        let file = used.weight_cache.as_ref().and_then(|dir| packed::find(dir, checkpoint, precision));
         Memory {
-            private: memory::private(needs, caches),
+            private: memory::private(std::slice::from_ref(&need), caches),
             available: machine.memory,
             weights_bytes: need.weights,
             weights: match (need.in_memory, file) {
                 (Some(why), _) => Whereabouts::InMemory(why),
                 (None, Some(file)) => Whereabouts::Packed(file),
-                (None, None) => Whereabouts::ToBePacked(options.machine.weight_cache.clone().unwrap_or_default()),
+                (None, None) => Whereabouts::ToBePacked(used.weight_cache.clone().unwrap_or_default()),
             },
         }
     });
     let counts = Counts::now();
-    let measured =
-        cpu.as_ref().zip(checkpoint).map(|(cpu, checkpoint)| (Products::measure(cpu, checkpoint), checkpoint));
+    let measured = cpu.zip(checkpoint).map(|(cpu, checkpoint)| (Products::measure(cpu, checkpoint), checkpoint));
     let shape = checkpoint.map(|checkpoint| Shape::of(checkpoint.config(), checkpoint.bytes()));
-    Report {
+    let report = Report {
         version: env!("CARGO_PKG_VERSION"),
-        model: options.model.name(),
+        model: options.name(),
         problems: problems.iter().map(Error::to_string).collect(),
         notices,
         shape,
         task: checkpoint.map(Checkpoint::task),
         head: head.map(|head| head.about),
         max_model_len: longest,
-        machine: memory::describe(&machine),
-        runs_on: cpu.as_ref().map(|cpu| RunsOn::of(cpu, &options.model)),
+        machine: memory::describe(machine),
+        runs_on: cpu.map(|cpu| RunsOn::of(cpu, options)),
         memory,
         speed: measured.as_ref().and_then(|(products, checkpoint)| {
             let around = match serves {
@@ -96,7 +120,8 @@ pub fn run(CheckOptions { engine: options, chat_template, instruction, named_pro
         }),
         lower: measured.iter().flat_map(|(products, checkpoint)| lower(products, checkpoint)).collect(),
         busy: Busy::since(counts),
-    }
+    };
+    (report, need)
 }
 
 /// What this CPU gains by each precision that is not exact.

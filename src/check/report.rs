@@ -132,6 +132,34 @@ pub struct Report {
     pub busy: Option<Busy>,
 }
 
+/// What was found of each model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reports(pub Vec<Report>);
+
+impl Reports {
+    /// Whether a server will start with all of them.
+    pub fn loads(&self) -> bool {
+        self.0.iter().all(Report::loads)
+    }
+
+    /// The first as one JSON object, with the others in it.
+    pub fn to_json(&self) -> Value {
+        let mut all = self.0.iter().map(Report::to_json);
+        let mut first = all.next().unwrap_or_default();
+        if all.len() > 0 {
+            first["also"] = all.collect();
+        }
+        first
+    }
+}
+
+impl fmt::Display for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separated = |(at, report)| if at == 0 { write!(f, "{report}") } else { write!(f, "\n{report}") };
+        self.0.iter().enumerate().try_for_each(separated)
+    }
+}
+
 impl Report {
     /// Whether a server will start with this model.
     pub fn loads(&self) -> bool {

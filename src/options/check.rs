@@ -1,26 +1,20 @@
-//! The options of `check`: those of the engine and of prompts, and how the answer is written.
+//! The options of `check`: those of the models and of the machine, and how the answer is written.
 //!
 //! Called by `options::parse`.
 
-use super::embedding::{EmbeddingArgs, NamedPrompts};
-use super::engine::{self, AnswerCacheArgs, EngineArgs, EngineOptions};
+use super::engine::{self, AnswerCacheArgs, EngineArgs, MachineOptions};
 use super::environment::Environment;
 use super::log::{self, LogFormatArgs, LogOptions};
-use super::model::ModelArgs;
-use super::scoring::ScoringArgs;
+use super::served::{self, AlsoArgs, ServedArgs, ServedModel};
 use clap::{Args, Command};
 
 /// What is checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckOptions {
-    /// Which model, and how it would run.
-    pub engine: EngineOptions,
-    /// Text of a Jinja template; `None` is the model card's prompt.
-    pub chat_template: Option<String>,
-    /// The instruction of texts that bring none; `None` is the model card's.
-    pub instruction: Option<String>,
-    /// What stands before the texts of an embedding model.
-    pub named_prompts: NamedPrompts,
+    /// Which models.
+    pub models: Vec<ServedModel>,
+    /// How they would run.
+    pub machine: MachineOptions,
     /// What is logged.
     pub log: LogOptions,
     /// Whether the report is JSON.
@@ -34,11 +28,9 @@ pub struct CheckArgs {
     #[arg(long, help_heading = "Check")]
     pub json: bool,
     #[command(flatten)]
-    pub scoring: ScoringArgs,
+    pub first: ServedArgs,
     #[command(flatten)]
-    pub embedding: EmbeddingArgs,
-    #[command(flatten)]
-    pub model: ModelArgs,
+    pub also: AlsoArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
     #[command(flatten)]
@@ -58,14 +50,14 @@ pub fn command() -> Command {
 
 /// The options of `check`.
 pub fn options(args: CheckArgs, env: Environment) -> Result<CheckOptions, String> {
-    let CheckArgs { json, scoring, embedding, model, engine, answers, log } = args;
-    model.needed_by("check")?;
+    let CheckArgs { json, first, also, engine, answers, log } = args;
+    if also.is_empty() {
+        first.model.needed_by("check")?;
+    }
     let mut notices = Vec::new();
     // It is not heard here, but a mistake in it is one.
-    scoring.pooling(&mut notices)?;
-    let chat_template = scoring.template()?;
-    let (instruction, named_prompts) = (scoring.instruction(env), embedding.prompts(env));
-    let engine = engine::options(model, engine, answers.bytes(env)?, env, &mut notices)?;
-    let log = log::options(log, env, notices);
-    Ok(CheckOptions { engine, chat_template, instruction, named_prompts, log, json })
+    first.scoring.pooling(&mut notices)?;
+    let models = served::options(first, also, env, &mut notices)?;
+    let machine = engine::machine(engine, answers.bytes(env)?, env, &mut notices)?;
+    Ok(CheckOptions { models, machine, log: log::options(log, env, notices), json })
 }

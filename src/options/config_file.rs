@@ -5,7 +5,7 @@
 
 use super::names;
 use crate::file;
-use clap::{ArgAction, Command};
+use clap::{Arg, ArgAction, Command};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -23,22 +23,23 @@ pub fn arguments(path: &str, command: &Command) -> Result<Vec<String>, String> {
     let rules = serde_saphyr::options! { strict_booleans: true };
     let keys: Option<Map<String, Value>> = serde_saphyr::from_str_with_options(&text, rules)
         .map_err(|err| format!("--config {path} is not a YAML mapping of flags to values: {err}"))?;
+    let serve = command.find_subcommand("serve").unwrap_or_else(|| unreachable!("there is a command `serve`"));
     let mut arguments = Vec::new();
     for (key, value) in keys.unwrap_or_default() {
-        arguments.extend(flag(&key, value, command)?);
+        arguments.extend(flag(&key, value, serve)?);
     }
     Ok(arguments)
 }
 
-fn flag(key: &str, value: Value, command: &Command) -> Result<Vec<String>, String> {
+/// The arguments that give the flag `key` of `command` this value.
+pub fn flag(key: &str, value: Value, command: &Command) -> Result<Vec<String>, String> {
     let flag = names::flag_name(&format!("--{key}"));
     let name = flag.trim_start_matches("--");
     if name == "config" {
         return Err("A --config file cannot name another.".to_owned());
     }
-    let arg = command
-        .find_subcommand("serve")
-        .and_then(|serve| serve.get_arguments().find(|arg| arg.get_long() == Some(name)));
+    let is_called = |arg: &&Arg| arg.get_long_and_visible_aliases().is_some_and(|names| names.contains(&name));
+    let arg = command.get_arguments().find(is_called);
     let is_switch = arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue));
     let takes_several = arg.and_then(|arg| arg.get_num_args()).is_some_and(|range| range.max_values() > 1);
     let switched = match &value {
@@ -57,6 +58,9 @@ fn flag(key: &str, value: Value, command: &Command) -> Result<Vec<String>, Strin
         Value::Null => Vec::new(),
         _ if is_switch && switched == Some(true) => vec![flag],
         _ if is_switch && switched == Some(false) => vec![format!("--{}", names::twin(name))],
+        Value::Array(items) if arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::Append)) => {
+            items.into_iter().map(|item| format!("{flag}={}", text(item))).collect()
+        }
         Value::Array(items) if takes_several => {
             let items = items.into_iter().map(text);
             if items.len() == 0 { Vec::new() } else { std::iter::once(flag).chain(items).collect() }

@@ -1,6 +1,6 @@
-//! vLLM's flags that mean nothing on a CPU reranker, and those that can't be ignored without doing harm.
+//! vLLM's and TEI's flags that mean nothing here, and those that can't be ignored without doing harm.
 //!
-//! Invariant: each is declared with the number of values that vLLM gives it, so that it never swallows or leaves behind
+//! Invariant: each is declared with the number of values that it has there, so that it never swallows or leaves behind
 //! a neighbour. Flags of vLLM 0.9 to 0.32, whichever of them had it. Called by the options of `serve`.
 
 use super::environment::Environment;
@@ -277,6 +277,24 @@ const LISTS: &[&str] = &[
     "offload-params",
 ];
 
+/// TEI's switches.
+const TEI_SWITCHES: &[&str] = &["disable-spans"];
+
+/// TEI's flags with one value.
+const TEI_VALUES: &[&str] = &[
+    "dense-path",
+    "hf-api-token",
+    "huggingface-hub-cache",
+    "max-batch-requests",
+    "max-batch-tokens",
+    "max-client-batch-size",
+    "otlp-endpoint",
+    "otlp-service-name",
+    "prometheus-port",
+    "tokenization-workers",
+    "uds-path",
+];
+
 /// Flags whose effect operators count on, so that going on without it would be worse than not starting.
 const REFUSED: &[(&str, usize, &str)] = &[
     ("grpc", 0, "only HTTP is served"),
@@ -309,8 +327,8 @@ pub fn args() -> Vec<Arg> {
     let hidden = |name: &'static str| Arg::new(name).long(name).hide(true);
     let switch = |name| hidden(name).action(ArgAction::SetTrue);
     let value = |name| hidden(name).num_args(1).allow_hyphen_values(true);
-    let mut args: Vec<Arg> = SWITCHES.iter().copied().map(switch).collect();
-    args.extend(VALUES.iter().copied().map(value));
+    let mut args: Vec<Arg> = SWITCHES.iter().chain(TEI_SWITCHES).copied().map(switch).collect();
+    args.extend(VALUES.iter().chain(TEI_VALUES).copied().map(value));
     args.extend(LISTS.iter().copied().map(|name| hidden(name).num_args(1..)));
     // A token with or without a value, as vLLM declares it.
     args.push(hidden("hf-token").num_args(0..=1));
@@ -321,7 +339,7 @@ pub fn args() -> Vec<Arg> {
     args
 }
 
-/// The ignored flags that were given, as `--name`; a sentence if one can't be ignored.
+/// A notice for each ignored flag that was given; an error if one can't be ignored.
 pub fn given(serve: &ArgMatches) -> Result<Vec<String>, String> {
     let given = |id: &str| serve.value_source(id) == Some(ValueSource::CommandLine);
     for &(name, _, why) in REFUSED {
@@ -334,7 +352,10 @@ pub fn given(serve: &ArgMatches) -> Result<Vec<String>, String> {
         names.extend([name.to_owned(), twin(name)]);
     }
     names.extend(VALUES.iter().chain(LISTS).chain(&["hf-token"]).map(|&name| name.to_owned()));
-    Ok(names.into_iter().filter(|name| given(name)).map(|name| format!("--{name}")).collect())
+    let said = |name: &str, whose| format!("--{name} is accepted for {whose} sake and has no effect here.");
+    let tei = TEI_SWITCHES.iter().chain(TEI_VALUES).filter(|name| given(name)).map(|name| said(name, "TEI's"));
+    let vllm = names.iter().filter(|name| given(name)).map(|name| said(name, "vLLM's"));
+    Ok(vllm.chain(tei).collect())
 }
 
 /// A notice for each variable that is set in vain.

@@ -34,6 +34,18 @@ pub fn string_list(text: &str) -> Result<StringList, String> {
     })
 }
 
+/// Several JSON objects that are one value of a flag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Objects(pub Vec<Map<String, Value>>);
+
+/// Reads [`Objects`] from a JSON list.
+pub fn objects(text: &str) -> Result<Objects, String> {
+    serde_json::from_str(bare(text)).map(Objects).map_err(|_| {
+        let form = "is not a JSON list of objects; write it as [{\"model\": \"/models/x\", \"names\": [\"x\"]}].";
+        format!("{} {form}{}", beginning(text), cause(text))
+    })
+}
+
 /// The first characters of a value, on one line.
 fn beginning(text: &str) -> String {
     let shown: String = bare(text).chars().take(SHOWN).flat_map(char::escape_debug).collect();

@@ -1,5 +1,5 @@
-//! What stood before the model where vLLM was started: `vllm serve`, Python and its module, a shell with the line in one
-//! text; lines that have become one argument; and commands with letters out of place.
+//! What stood before the model where vLLM or TEI was started: `vllm serve`, Python and its module, a shell with the line in
+//! one text; lines that have become one argument; and commands with letters out of place.
 //!
 //! Invariant: what can only mean one thing is taken for it; the rest is a sentence, never a model of that name. The name
 //! of a directory that is there is a model. Called by `options::spelling`, before it looks for the command.
@@ -23,8 +23,10 @@ pub fn unwrap(args: Vec<String>, commands: &[&str]) -> Result<Vec<String>, Strin
     let behind = |n: usize| args[n..].to_vec();
     match (name, second) {
         ("vllm", Some("serve")) => return Ok(behind(1)),
-        // The image's entry point is the program itself.
-        ("ironrank" | "exec" | "--", Some(_)) if !is_directory(first) => return unwrap(behind(1), commands),
+        // The image's entry point is the program itself, as TEI's is.
+        ("ironrank" | "text-embeddings-router" | "exec" | "--", Some(_)) if !is_directory(first) => {
+            return unwrap(behind(1), commands);
+        }
         (shell, Some(flags)) if SHELLS.contains(&shell) && is_script_flag(flags) => {
             return unwrap(script(name, &args[2..])?, commands);
         }
@@ -35,6 +37,8 @@ pub fn unwrap(args: Vec<String>, commands: &[&str]) -> Result<Vec<String>, Strin
         return Ok(args);
     }
     match (name, second) {
+        // With its model in a variable.
+        ("text-embeddings-router", None) => Ok(vec!["serve".to_owned()]),
         ("vllm", None) => Err("`vllm` needs a command here too: `vllm serve MODEL` is understood.".to_owned()),
         ("vllm", Some(flag)) if flag.starts_with('-') => Ok(behind(1)),
         ("vllm", Some(command)) => Err(format!(

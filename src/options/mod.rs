@@ -5,7 +5,8 @@
 //! anything is loaded. The way is: arguments -> `launcher` (what stands before them) -> `spelling` (one spelling for each
 //! flag, `config_file` included) -> `command` (clap, with the flags of each command and those that are `ignored`; a
 //! flag's value leaves clap with its type, by `values` and `json`) -> the options of the command, in a file of its name,
-//! out of the groups that commands share: `model` and `engine`, `scoring`, `embedding`, `log`, and `server`'s with `listen` and `tls`.
+//! out of the groups that commands share: `model` and `engine`, `scoring`, `embedding`, `log`; and `served`'s and `server`'s
+//! with `listen` and `tls`.
 //! A flag wins over a variable, a variable over a default; an empty value and vLLM's `None` are no value.
 //! The environment comes in as a function, so that tests need not change it; of files, only those are read that a flag
 //! names and that are options themselves (`--config`, `--chat-template`), and the token of the hub. Called by `main`;
@@ -36,8 +37,10 @@ mod pooler;
 mod score;
 mod scoring;
 mod serve;
+mod served;
 mod server;
 mod spelling;
+mod tei;
 mod tls;
 mod values;
 
@@ -58,6 +61,7 @@ pub use pooler::Pooling;
 pub use score::ScoreOptions;
 pub use scoring::Overflow;
 pub use serve::Options;
+pub use served::ServedModel;
 pub use server::{Cors, DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_CONNECTIONS, ServerOptions};
 pub use tls::{ClientCertificates, Tls};
 
@@ -94,7 +98,12 @@ pub enum Command {
 
 /// Reads the command line (`args[0]` is the program) and the environment.
 pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&str) -> Option<String>) -> Command {
-    let args = match spelling::normalise(args.into_iter().map(Into::into).collect()) {
+    let mut args: Vec<String> = args.into_iter().map(Into::into).collect();
+    // TEI's image needs no argument.
+    if args.len() == 1 && Environment(&env).get(tei::MODEL).is_some() {
+        args.push("serve".to_owned());
+    }
+    let args = match spelling::normalise(args) {
         Ok(args) => args,
         Err(sentence) => return mistake(&sentence),
     };
@@ -107,7 +116,7 @@ pub fn parse<S: Into<String>>(args: impl IntoIterator<Item = S>, env: impl Fn(&s
 /// The options of the command that was given.
 fn options(matches: &ArgMatches, env: Environment) -> Result<Command, String> {
     Ok(match matches.subcommand() {
-        Some(("serve", it)) => Command::Serve(Box::new(serve::options(read(it)?, &ignored::given(it)?, env)?)),
+        Some(("serve", it)) => Command::Serve(Box::new(serve::options(read(it)?, ignored::given(it)?, env)?)),
         Some(("score", it)) => Command::Score(Box::new(score::options(read(it)?, env)?)),
         Some(("bench", it)) => Command::Bench(Box::new(bench::options(read(it)?, env)?)),
         Some(("check", it)) => Command::Check(Box::new(check::options(read(it)?, env)?)),

@@ -116,10 +116,14 @@ pub struct Pooling;
 pub struct Int8;
 
 impl ModelArgs {
+    /// Whether a directory is given.
+    pub fn is_named(&self) -> bool {
+        self.model_tag.is_some() || self.model.is_some()
+    }
+
     /// An error where `command` would go on with made-up weights that nobody has asked for.
     pub fn needed_by(&self, command: &str) -> Result<(), String> {
-        let named = self.model_tag.is_some() || self.model.is_some();
-        match named || self.load_format == Some(OrNone(Some(LoadFormat::Dummy))) {
+        match self.is_named() || self.load_format == Some(OrNone(Some(LoadFormat::Dummy))) {
             true => Ok(()),
             false => Err(format!(
                 "`ironrank {command}` needs a MODEL directory; --load-format dummy takes made-up weights, without meaning."
@@ -219,7 +223,7 @@ fn model_len(text: &str) -> Result<OrNone<usize>, String> {
 }
 
 /// `--dtype`, with vLLM's names; `auto`, which is the checkpoint's type there, is the exact one.
-fn dtype(text: &str) -> Result<OrNone<Dtype>, String> {
+pub fn dtype(text: &str) -> Result<OrNone<Dtype>, String> {
     let choices = [
         ("auto", OrNone(None)),
         ("float", OrNone(Some(Dtype::Float32))),

@@ -1,25 +1,26 @@
-//! The options of `serve`: those of the engine, of scores, of the server and of its log, and vLLM's that mean nothing
+//! The options of `serve`: those of the models, of the machine, of the server and of its log, and vLLM's that mean nothing
 //! here.
 //!
 //! Called by `options::parse`.
 
-use super::embedding::EmbeddingArgs;
-use super::engine::{self, AnswerCacheArgs, EngineArgs, EngineOptions};
+use super::engine::{self, AnswerCacheArgs, EngineArgs, MachineOptions};
 use super::environment::Environment;
 use super::log::{self, LogArgs, LogOptions};
-use super::model::ModelArgs;
-use super::scoring::ScoringArgs;
+use super::served::{self, AlsoArgs, ServedArgs, ServedModel};
 use super::server::{self, ServerArgs, ServerOptions};
+use super::tei::{self, TeiArgs};
 use super::tls::TlsArgs;
 use super::{ignored, keys};
 use clap::{Args, Command};
 
-/// A server, and the model that it serves.
+/// A server, and what it serves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Which model, and how it runs.
-    pub engine: EngineOptions,
-    /// Where, to whom and how its scores are served.
+    /// Which models, at least one.
+    pub models: Vec<ServedModel>,
+    /// How the machine is used for them.
+    pub machine: MachineOptions,
+    /// Where and to whom they are served.
     pub server: ServerOptions,
     /// What is logged.
     pub log: LogOptions,
@@ -32,11 +33,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub first: ServedArgs,
     #[command(flatten)]
-    pub scoring: ScoringArgs,
-    #[command(flatten)]
-    pub embedding: EmbeddingArgs,
+    pub also: AlsoArgs,
     #[command(flatten)]
     pub server: ServerArgs,
     #[command(flatten)]
@@ -47,16 +46,20 @@ pub struct ServeArgs {
     pub engine: EngineArgs,
     #[command(flatten)]
     pub answers: AnswerCacheArgs,
+    #[command(flatten)]
+    pub tei: TeiArgs,
 }
 
 const SPELLINGS: &str = "\
 Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON
 (--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the
-log; unknown flags are errors. Not in vLLM: --instruction, --query-prompt, --document-prompt, --overflow, --drain-delay,
---max-body-mib, --receive-timeout, --max-connections, --prefix-cache-mib, --answer-cache-mib, --weight-cache, --threads, --no-pin, --numa, --isa,
---log-format. Environment:
+log; unknown flags are errors. Not in vLLM: --also, --models, --instruction, --query-prompt, --document-prompt, --overflow,
+--drain-delay, --max-body-mib, --receive-timeout, --max-connections, --prefix-cache-mib, --answer-cache-mib,
+--weight-cache, --threads, --no-pin, --numa, --isa, --log-format. Environment:
 VLLM_API_KEY, VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG, NO_COLOR.";
+VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG, NO_COLOR.
+The command line of text-embeddings-inference is taken too: --model-id DIR (MODEL_ID), --auto-truncate, --port (PORT) and its
+others.";
 
 /// The command.
 pub fn command() -> Command {
@@ -68,16 +71,18 @@ pub fn command() -> Command {
         .after_help(SPELLINGS)
 }
 
-/// The options of `serve`; `ignored` are the flags that were given in vain.
-pub fn options(args: ServeArgs, ignored: &[String], env: Environment) -> Result<Options, String> {
-    let ServeArgs { config, model, scoring, embedding, mut server, tls, log, engine, answers } = args;
+/// The options of `serve`; `notices` tell of the flags that were given in vain.
+pub fn options(args: ServeArgs, mut notices: Vec<String>, env: Environment) -> Result<Options, String> {
+    let ServeArgs { config, mut first, also, mut server, tls, mut log, engine, answers, tei } = args;
+    let is_tei = tei::translate(tei, &mut first, &mut server, &mut log, env)?;
     let api_keys = keys::api_keys(std::mem::take(&mut server.api_key), config.as_deref(), env)?;
-    let mut notices: Vec<String> =
-        ignored.iter().map(|flag| format!("{flag} is accepted for vLLM's sake and has no effect here.")).collect();
     notices.extend(ignored::variables(env));
     notices.extend(keys::doubts(&api_keys));
-    let engine = engine::options(model, engine, answers.bytes(env)?, env, &mut notices)?;
-    let server = server::options(server, scoring, embedding, tls, || engine.model.name(), env, &mut notices)?;
-    let server = ServerOptions { api_keys, log_requests: log.enable_log_requests, ..server };
-    Ok(Options { engine, server, log: log::server_options(log, env, notices) })
+    let server = server::options(server, &first.scoring, tls, env, &mut notices)?;
+    let models = served::options(first, also, env, &mut notices)?;
+    let machine = engine::machine(engine, answers.bytes(env)?, env, &mut notices)?;
+    let skip_model_name_validation = server.skip_model_name_validation || is_tei;
+    let log_requests = log.enable_log_requests;
+    let server = ServerOptions { api_keys, log_requests, skip_model_name_validation, ..server };
+    Ok(Options { models, machine, server, log: log::server_options(log, env, notices) })
 }

@@ -3,12 +3,10 @@
 //! Invariant: what is learned of the model when it is loaded is no option and not in here. Called by the options of
 //! `serve`.
 
-use super::embedding::{EmbeddingArgs, NamedPrompts};
 use super::environment::Environment;
 use super::json::{self, StringList};
 use super::keys::ApiKeys;
 use super::listen::{self, DEFAULT_HOST, DEFAULT_PORT, Listen};
-use super::model::BUILTIN_MODEL_NAME;
 use super::pooler::Pooling;
 use super::scoring::{Overflow, ScoringArgs};
 use super::tls::{self, Tls, TlsArgs};
@@ -52,8 +50,6 @@ const TOLD: [&str; 12] = [
 /// Where, to whom and how scores are served.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerOptions {
-    /// Names that requests may use, never empty; answers carry the first.
-    pub served_model_names: Vec<String>,
     /// Where clients find the server.
     pub listen: Listen,
     /// Prefix that a proxy puts before every path: empty, or `/` and more without a `/` at the end.
@@ -70,12 +66,6 @@ pub struct ServerOptions {
     pub cors: Cors,
     /// Encryption; `None` is plain HTTP.
     pub tls: Option<Tls>,
-    /// Text of a Jinja template; `None` is the model card's prompt.
-    pub chat_template: Option<String>,
-    /// The instruction of requests that bring none; `None` is the model card's.
-    pub instruction: Option<String>,
-    /// What stands before the texts of an embedding model.
-    pub named_prompts: NamedPrompts,
     /// What becomes of a pair that is too long.
     pub overflow: Overflow,
     /// How a logit becomes a score.
@@ -108,7 +98,6 @@ impl Default for ServerOptions {
     /// Those of `ironrank serve` without any flag or variable.
     fn default() -> Self {
         Self {
-            served_model_names: vec![BUILTIN_MODEL_NAME.to_owned()],
             listen: Listen::default(),
             root_path: String::new(),
             api_keys: ApiKeys::default(),
@@ -117,9 +106,6 @@ impl Default for ServerOptions {
             max_queued_tokens: None,
             cors: Cors::default(),
             tls: None,
-            chat_template: None,
-            instruction: None,
-            named_prompts: NamedPrompts::default(),
             overflow: Overflow::DEFAULT,
             pooling: Pooling::DEFAULT,
             log_requests: false,
@@ -162,9 +148,6 @@ impl Default for Cors {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
-    /// Names that requests may use; answers carry the first [default: MODEL as given]
-    #[arg(long, value_name = "NAME", num_args = 1.., action = ArgAction::Set)]
-    pub served_model_name: Vec<String>,
     /// Address to listen on [default: 0.0.0.0]
     #[arg(long, value_parser = values::text)]
     pub host: Option<OrNone<String>>,
@@ -229,22 +212,16 @@ pub struct ServerArgs {
     pub allow_credentials: bool,
 }
 
-/// The options of the server; keys and the log's own come from elsewhere.
+/// The options of the server, those of `scoring` among them that hold for all models; keys and the log's own come from
+/// elsewhere.
 pub fn options(
     args: ServerArgs,
-    scoring: ScoringArgs,
-    embedding: EmbeddingArgs,
+    scoring: &ScoringArgs,
     tls: TlsArgs,
-    model_name: impl FnOnce() -> String,
     env: Environment,
     notices: &mut Vec<String>,
 ) -> Result<ServerOptions, String> {
     let default = ServerOptions::default();
-    let names = args.served_model_name.iter().map(|name| values::bare(name).to_owned()).filter(|name| !name.is_empty());
-    let served_model_names = match names.collect::<Vec<_>>() {
-        names if !names.is_empty() => names,
-        _ => vec![model_name()],
-    };
     let keep_alive = match env.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") {
         Some(text) => values::seconds(&text).map_err(|err| format!("VLLM_HTTP_TIMEOUT_KEEP_ALIVE: {err}"))?,
         None => default.keep_alive,
@@ -262,7 +239,6 @@ pub fn options(
     }
     let list = |asked: Option<StringList>, default| asked.map_or(default, |StringList(items)| items);
     Ok(ServerOptions {
-        served_model_names,
         listen,
         root_path: args.root_path.unwrap_or(default.root_path),
         skip_model_name_validation: env.switched_on("VLLM_SKIP_MODEL_NAME_VALIDATION").is_some(),
@@ -276,9 +252,6 @@ pub fn options(
         },
         tls,
         pooling: scoring.pooling(notices)?,
-        chat_template: scoring.template()?,
-        instruction: scoring.instruction(env),
-        named_prompts: embedding.prompts(env),
         overflow: scoring.overflow.unwrap_or(default.overflow),
         request_id_headers: args.enable_request_id_headers,
         docs: !args.disable_fastapi_docs,

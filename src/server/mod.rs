@@ -30,6 +30,6 @@ pub use app::app;
 pub use http::listen::{Listening, Reserved, reserve, reserve_unix};
 pub use http::tls::{Renewal, follow, hang_ups};
 pub use life::run;
-pub use models::Model;
+pub use models::{Model, distinct};
 pub use served::Served;
 pub use state::{State, THREADS};

@@ -61,6 +61,21 @@ pub struct Found<'a> {
     pub prompt: Option<&'static str>,
 }
 
+/// An error if a name of one model means another one, which can be told before any is loaded.
+pub fn distinct(models: &[&[String]]) -> Result<()> {
+    let named = || models.iter().enumerate().flat_map(|(at, names)| names.iter().map(move |name| (at, name)));
+    for (at, name) in named() {
+        if let Some((_, other)) = named().find(|(other, taken)| *other > at && names::same(name, taken)) {
+            let sentence = format!(
+                "Two models are called {name} and {other}, which a request cannot tell apart: give one of them another name, \
+                 with --served-model-name or --also DIR=NAME."
+            );
+            return Err(Error::new(ErrorKind::Options, sentence));
+        }
+    }
+    Ok(())
+}
+
 /// All models of a server.
 pub struct Models {
     all: Vec<Arc<Model>>,
@@ -69,19 +84,9 @@ pub struct Models {
 }
 
 impl Models {
-    /// `all` of them, in the order in which they answer requests that name none; an error if a name of one means another.
-    pub(super) fn new(all: Vec<Model>, any_name: bool) -> Result<Self> {
-        let named = || all.iter().enumerate().flat_map(|(at, model)| model.names.iter().map(move |name| (at, name)));
-        for (at, name) in named() {
-            if let Some((_, other)) = named().find(|(other, taken)| *other > at && names::same(name, taken)) {
-                let sentence = format!(
-                    "Two models are called {name} and {other}, which mean the same in a request: give one of them another \
-                     name with --served-model-name."
-                );
-                return Err(Error::new(ErrorKind::Options, sentence));
-            }
-        }
-        Ok(Self { all: all.into_iter().map(Arc::new).collect(), any_name })
+    /// `all` of them, in the order in which they answer requests that name none; their names are [`distinct`].
+    pub(super) fn new(all: Vec<Model>, any_name: bool) -> Self {
+        Self { all: all.into_iter().map(Arc::new).collect(), any_name }
     }
 
     /// All of them.

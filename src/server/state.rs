@@ -42,11 +42,11 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a server of `models`, of which the first answers where a request names none; an error if two of them have
-    /// one name, or if the system refuses the threads that a server takes, those of HTTP among them.
+    /// The state of a server of `models`, of which the first answers where a request names none; an error if the system
+    /// refuses the threads that a server takes, those of HTTP among them.
     pub fn new(options: impl Into<Arc<ServerOptions>>, models: Vec<Model>) -> Result<Self> {
         let options = options.into();
-        let models = Models::new(models, options.skip_model_name_validation)?;
+        let models = Models::new(models, options.skip_model_name_validation);
         let metrics = Metrics::new()
             .map_err(|err| Error::new(ErrorKind::Internal, format!("The metrics cannot be set up: {err}.")))?;
         let threads = Threads::start("texts", TEXT_THREADS)?;

@@ -1,6 +1,7 @@
 //! What the engine promises, with a model that tests hold in their hands.
 
 mod answers;
+mod turns;
 
 use ironrank::batch::Batch;
 use ironrank::engine::{BatchLimits, Engine, QueueLimits, Turns};

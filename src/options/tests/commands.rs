@@ -2,9 +2,15 @@
 
 use super::*;
 
+/// The model and the machine of a server.
+fn engine(line: &str) -> EngineOptions {
+    let Options { mut models, machine, .. } = options(line, &[]);
+    EngineOptions { model: models.remove(0).model, machine }
+}
+
 /// An engine whose speed is measured: it must compute what comes again.
 fn that_keeps_nothing(line: &str) -> EngineOptions {
-    let mut engine = options(line, &[]).engine;
+    let mut engine = engine(line);
     engine.machine.answer_cache_bytes = Some(0);
     engine
 }
@@ -41,14 +47,14 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
     let plain = score("score --load-format dummy --input - --output -");
     assert_eq!((&plain.corpus.input, &plain.corpus.output, &plain.corpus.rejected), (&None, &None, &None));
     assert_eq!((plain.corpus.shard, plain.overflow, plain.instruction), (Shard::WHOLE, Overflow::Error, None));
-    assert_eq!(plain.engine, options("serve", &[]).engine);
+    assert_eq!(plain.engine, engine("serve"));
     let full = score("score /m --input a --output b --shard 2/4 --overflow truncate --isa sse2 --answer-cache-mib 2");
     assert_eq!((full.corpus.input, full.corpus.output), (Some("a".into()), Some("b".into())));
     assert_eq!(
         (full.corpus.rejected, full.corpus.shard),
         (Some("b.rejected.jsonl".into()), Shard { index: 2, count: 4 })
     );
-    assert_eq!(full.engine, options("serve /m --isa sse2 --answer-cache-mib 2", &[]).engine);
+    assert_eq!(full.engine, engine("serve /m --isa sse2 --answer-cache-mib 2"));
     assert_eq!(score("score m --input - --output - --instruction Find!").instruction.as_deref(), Some("Find!"));
     for line in [
         "score m --input a",

@@ -13,24 +13,24 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
     let good: &[(&str, &str, &[&str], Change)] = &[
         ("", "m", &[], |_| {}),
         ("# nothing\n", "m", &[], |_| {}),
-        ("model: m\nmax_model_len: 8K\n", "serve", &[], |o| o.engine.model.max_model_len = Some(8192)),
+        ("model: m\nmax_model_len: 8K\n", "serve", &[], |o| o.models[0].model.max_model_len = Some(8192)),
         ("model: n\n", "m", &["--model n is overruled"], |_| {}),
-        ("max-model-len: 512\n", "m --max-model-len 1k", &[], |o| o.engine.model.max_model_len = Some(1000)),
-        ("served-model-name: [a, b]\n", "m", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
+        ("max-model-len: 512\n", "m --max-model-len 1k", &[], |o| o.models[0].model.max_model_len = Some(1000)),
+        ("served-model-name: [a, b]\n", "m", &[], |o| o.models[0].names = texts(&["a", "b"])),
         ("served-model-name: [a, b]\n", "m --served-model-name c", &[], |o| {
-            o.server.served_model_names = texts(&["c"]);
+            o.models[0].names = texts(&["c"]);
         }),
         ("api-key: []\nuds: null\n", "m", &[], |_| {}),
         ("served-model-name: \"\"\ninstruction: |\n  Find laws.\n", "m", &[], |o| {
-            o.server.instruction = Some("Find laws.".to_owned());
+            o.models[0].instruction = Some("Find laws.".to_owned());
         }),
         ("allowed-origins: [\"https://a.example\"]\n", "m", &[], |o| {
             o.server.cors.allowed_origins = texts(&["https://a.example"]);
         }),
         ("enable-prefix-caching: false\nno-pin: true\n", "m", &[], |o| {
-            (o.engine.machine.prefix_cache_bytes, o.engine.machine.pin) = (Some(0), false);
+            (o.machine.prefix_cache_bytes, o.machine.pin) = (Some(0), false);
         }),
-        ("answer-cache-mib: 8\n", "m", &[], |o| o.engine.machine.answer_cache_bytes = Some(8 << 20)),
+        ("answer-cache-mib: 8\n", "m", &[], |o| o.machine.answer_cache_bytes = Some(8 << 20)),
         ("enable-log-requests: true\n", "m --no-enable-log-requests", &[], |_| {}),
         ("enforce-eager: yes\nseed: -1\n", "m", &["--enforce-eager", "--seed"], |_| {}),
         ("hf-overrides:\n  classifier_from_token: [no, yes]\n", "m --hf-overrides.num_labels 1", &[], |o| {
@@ -45,7 +45,7 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
     }
     for mark in ["\u{feff}", "\u{feff}\u{feff}"] {
         write(&format!("{mark}model: m\r\nmax-model-len: 512\r\n"));
-        check(&format!("serve {flag}"), &[], &[], |o| o.engine.model.max_model_len = Some(512));
+        check(&format!("serve {flag}"), &[], &[], |o| o.models[0].model.max_model_len = Some(512));
     }
     write("port: 9\n");
     check(&format!("serve {flag} m"), &[], &[], |o| {

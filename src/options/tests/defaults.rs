@@ -18,13 +18,13 @@ fn no_key_is_in_what_options_show_of_themselves() {
 fn the_caches_of_a_small_machine_are_small_unless_they_were_asked_for() {
     let gib = 1_u64 << 30;
     let [plain, asked, off] =
-        ["m", "m --prefix-cache-mib 200", "m --no-enable-prefix-caching"].map(|line| options(line, &[]).engine.machine);
+        ["m", "m --prefix-cache-mib 200", "m --no-enable-prefix-caching"].map(|line| options(line, &[]).machine);
     for (memory, expected) in [(None, 256 << 20), (Some(16 * gib), 256 << 20), (Some(gib / 2), 32 << 20)] {
         assert_eq!(plain.caches(memory).prefixes, expected, "{memory:?}");
         assert_eq!((asked.caches(memory).prefixes, off.caches(memory).prefixes), (200 << 20, 0));
     }
     let [plain, asked, off] =
-        ["m", "m --answer-cache-mib 200", "m --answer-cache-mib 0"].map(|line| options(line, &[]).engine.machine);
+        ["m", "m --answer-cache-mib 200", "m --answer-cache-mib 0"].map(|line| options(line, &[]).machine);
     for (memory, expected) in [(None, 64 << 20), (Some(gib), 64 << 20), (Some(gib / 2), 32 << 20)] {
         assert_eq!(plain.caches(memory).answers, expected, "{memory:?}");
         assert_eq!((asked.caches(memory).answers, off.caches(memory).answers), (200 << 20, 0));

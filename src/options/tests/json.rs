@@ -82,7 +82,7 @@ fn nothing_is_guessed_where_nothing_can_be_told() {
     refused("serve m --hf-overrides={x --hf-overrides.a 1", &[], "--hf-overrides is not valid JSON");
     let good = options("serve m", &[("VLLM_HF_OVERRIDES", "\u{feff} {\"num_labels\": 1}\n")]);
     assert_eq!(
-        good.engine.model.hf_overrides,
-        options("serve m --hf-overrides.num_labels 1", &[]).engine.model.hf_overrides
+        good.models[0].model.hf_overrides,
+        options("serve m --hf-overrides.num_labels 1", &[]).models[0].model.hf_overrides
     );
 }

@@ -17,54 +17,56 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     ("serve m --model m", &[], |_| {}),
     ("serve m --model n", &["--model n is overruled by the positional m"], |_| {}),
     ("serve", &[], |o| {
-        o.engine.model.dir = None;
-        o.engine.model.load_format = LoadFormat::Dummy;
-        o.server.served_model_names = texts(&[BUILTIN_MODEL_NAME]);
+        o.models[0].model.dir = None;
+        o.models[0].model.load_format = LoadFormat::Dummy;
+        o.models[0].names = texts(&[BUILTIN_MODEL_NAME]);
     }),
-    ("serve m --load-format dummy", &[], |o| o.engine.model.load_format = LoadFormat::Dummy),
+    ("serve m --load-format dummy", &[], |o| o.models[0].model.load_format = LoadFormat::Dummy),
     ("serve m --load-format safetensors", &[], |_| {}),
-    ("serve m --tokenizer t", &[], |o| o.engine.model.tokenizer = Some("t".into())),
+    ("serve m --tokenizer t", &[], |o| o.models[0].model.tokenizer = Some("t".into())),
     ("serve m --tokenizer None", &[], |_| {}),
     ("serve m --trust-remote-code", &["no code of a model is ever run"], |_| {}),
     ("serve m --trust-remote-code --no-trust-remote-code", &[], |_| {}),
     ("serve m --runner pooling --convert none --task auto", &[], |_| {}),
-    ("serve m --runner pooling --convert classify --task classify", &[], |o| o.engine.model.task = Some(Task::Rerank)),
-    ("serve m --task score", &[], |o| o.engine.model.task = Some(Task::Rerank)),
-    ("serve m --task embedding", &[], |o| o.engine.model.task = Some(Task::Embed)),
-    ("serve m --convert embed", &[], |o| o.engine.model.task = Some(Task::Embed)),
+    ("serve m --runner pooling --convert classify --task classify", &[], |o| {
+        o.models[0].model.task = Some(Task::Rerank)
+    }),
+    ("serve m --task score", &[], |o| o.models[0].model.task = Some(Task::Rerank)),
+    ("serve m --task embedding", &[], |o| o.models[0].model.task = Some(Task::Embed)),
+    ("serve m --convert embed", &[], |o| o.models[0].model.task = Some(Task::Embed)),
     ("serve m --query-prompt=Find:\\n --document-prompt=", &[], |o| {
-        o.server.named_prompts = NamedPrompts { query: Some("Find:\n".to_owned()), document: Some(String::new()) };
+        o.models[0].named_prompts = NamedPrompts { query: Some("Find:\n".to_owned()), document: Some(String::new()) };
     }),
     ("serve m --dtype float32", &[], |_| {}),
     ("serve m --dtype auto", &[], |_| {}),
-    ("serve m --dtype bfloat16", &[], |o| o.engine.model.precision.dtype = Dtype::Bfloat16),
-    ("serve m --dtype half", &[], |o| o.engine.model.precision.dtype = Dtype::Float16),
+    ("serve m --dtype bfloat16", &[], |o| o.models[0].model.precision.dtype = Dtype::Bfloat16),
+    ("serve m --dtype half", &[], |o| o.models[0].model.precision.dtype = Dtype::Float16),
     ("serve m --dtype float16 -q int8", &[], |o| {
-        o.engine.model.precision = Asked { dtype: Dtype::Float16, int8: true }
+        o.models[0].model.precision = Asked { dtype: Dtype::Float16, int8: true }
     }),
-    ("serve m --quantization int8", &[], |o| o.engine.model.precision.int8 = true),
+    ("serve m --quantization int8", &[], |o| o.models[0].model.precision.int8 = true),
     ("serve m --quantization None --hf-config-path m", &[], |_| {}),
     // Sizes.
-    ("serve m --max-model-len 8192", &[], |o| o.engine.model.max_model_len = Some(8192)),
-    ("serve m --max_model_len 8K", &[], |o| o.engine.model.max_model_len = Some(8192)),
-    ("serve m --max-model-len=8k", &[], |o| o.engine.model.max_model_len = Some(8000)),
-    ("m --max-model 8.5k", &[], |o| o.engine.model.max_model_len = Some(8500)),
+    ("serve m --max-model-len 8192", &[], |o| o.models[0].model.max_model_len = Some(8192)),
+    ("serve m --max_model_len 8K", &[], |o| o.models[0].model.max_model_len = Some(8192)),
+    ("serve m --max-model-len=8k", &[], |o| o.models[0].model.max_model_len = Some(8000)),
+    ("m --max-model 8.5k", &[], |o| o.models[0].model.max_model_len = Some(8500)),
     ("serve m --max-model-len auto", &[], |_| {}),
     ("m --max-model-len -1", &[], |_| {}),
-    ("serve m --max_num_batched_tokens=4K", &[], |o| o.engine.machine.max_num_batched_tokens = 4096),
-    ("serve m --max-num-seqs 16", &[], |o| o.engine.machine.max_num_seqs = Some(16)),
+    ("serve m --max_num_batched_tokens=4K", &[], |o| o.machine.max_num_batched_tokens = 4096),
+    ("serve m --max-num-seqs 16", &[], |o| o.machine.max_num_seqs = Some(16)),
     ("serve m --max-num-queued-reqs 200", &[], |o| o.server.max_queued_pairs = Some(200)),
     ("serve m --max-num-queued-t 1m", &[], |o| o.server.max_queued_tokens = Some(1_000_000)),
-    ("serve m --prefix-cache-mib 3", &[], |o| o.engine.machine.prefix_cache_bytes = Some(3 << 20)),
-    ("serve m --prefix-cache-mib 0", &[], |o| o.engine.machine.prefix_cache_bytes = Some(0)),
-    ("serve m --answer-cache-mib 3", &[], |o| o.engine.machine.answer_cache_bytes = Some(3 << 20)),
-    ("serve m --answer_cache_mib=0", &[], |o| o.engine.machine.answer_cache_bytes = Some(0)),
-    ("serve m --no-enable-prefix-caching", &[], |o| o.engine.machine.prefix_cache_bytes = Some(0)),
+    ("serve m --prefix-cache-mib 3", &[], |o| o.machine.prefix_cache_bytes = Some(3 << 20)),
+    ("serve m --prefix-cache-mib 0", &[], |o| o.machine.prefix_cache_bytes = Some(0)),
+    ("serve m --answer-cache-mib 3", &[], |o| o.machine.answer_cache_bytes = Some(3 << 20)),
+    ("serve m --answer_cache_mib=0", &[], |o| o.machine.answer_cache_bytes = Some(0)),
+    ("serve m --no-enable-prefix-caching", &[], |o| o.machine.prefix_cache_bytes = Some(0)),
     ("serve m --no-enable-prefix-caching --enable-prefix-caching", &[], |_| {}),
-    ("serve m --threads 3 --no-pin", &[], |o| (o.engine.machine.threads, o.engine.machine.pin) = (Some(3), false)),
-    ("serve m --numa off", &[], |o| o.engine.machine.numa = false),
-    ("serve m --isa sse2", &[], |o| o.engine.machine.isa = Some("sse2".to_owned())),
-    ("serve m --weight-cache /w", &[], |o| o.engine.machine.weight_cache = Some("/w".into())),
+    ("serve m --threads 3 --no-pin", &[], |o| (o.machine.threads, o.machine.pin) = (Some(3), false)),
+    ("serve m --numa off", &[], |o| o.machine.numa = false),
+    ("serve m --isa sse2", &[], |o| o.machine.isa = Some("sse2".to_owned())),
+    ("serve m --weight-cache /w", &[], |o| o.machine.weight_cache = Some("/w".into())),
     // Overrides of the configuration.
     ("serve m --hf-overrides {\"num_labels\":1}", &[], |o| overrides(o, json!({"num_labels": 1}))),
     ("serve m --hf_overrides.num_labels 1", &[], |o| overrides(o, json!({"num_labels": 1}))),
@@ -88,9 +90,9 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     ("serve m --port 8 --port=9", &[], |o| o.server.listen = Listen::Tcp { host: DEFAULT_HOST.to_owned(), port: 9 }),
     ("serve m --host ::1", &[], |o| o.server.listen = Listen::Tcp { host: "::1".to_owned(), port: DEFAULT_PORT }),
     ("serve m --uds /run/i.sock --port 9", &[], |o| o.server.listen = Listen::Unix("/run/i.sock".into())),
-    ("serve m --served-model-name a b --port 8000", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
+    ("serve m --served-model-name a b --port 8000", &[], |o| o.models[0].names = texts(&["a", "b"])),
     ("serve m --served-model-name=", &[], |_| {}),
-    ("serve --served-model-name a b --model m", &[], |o| o.server.served_model_names = texts(&["a", "b"])),
+    ("serve --served-model-name a b --model m", &[], |o| o.models[0].names = texts(&["a", "b"])),
     ("serve m --api-key k1 k2", &[], |o| keys(o, "--api-key", &["k1", "k2"])),
     ("serve m --api-key k1 --api-key k2", &[], |o| keys(o, "--api-key", &["k2"])),
     ("serve m --root-path /reranker/", &[], |o| o.server.root_path = "/reranker".to_owned()),
@@ -137,7 +139,7 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     }),
     // Scores.
     ("serve m --overflow truncate", &[], |o| o.server.overflow = Overflow::Truncate),
-    ("serve m --chat-template {{messages}}", &[], |o| o.server.chat_template = Some("{{messages}}".to_owned())),
+    ("serve m --chat-template {{messages}}", &[], |o| o.models[0].chat_template = Some("{{messages}}".to_owned())),
     ("serve m --pooler-config {\"use_activation\":false}", &[], |o| o.server.pooling.use_activation = false),
     ("serve m --override-pooler-config {\"softmax\":false,\"pooling_type\":\"LAST\"}", &[], |o| {
         o.server.pooling.use_activation = false;
@@ -272,8 +274,8 @@ fn todays_deployment_is_understood_with_and_without_the_word_serve() {
     let env: Env = &[("VLLM_HF_OVERRIDES", OVERRIDES)];
     let bare = options(line, env);
     assert_eq!(bare, options(&format!("serve {line}"), env));
-    assert_eq!(bare.engine.model.dir, Some(PathBuf::from("/models/qwen3-reranker-0.6b")));
-    assert_eq!(bare.server.served_model_names, ["/models/qwen3-reranker-0.6b"]);
-    assert_eq!(bare.engine.model.max_model_len, Some(8192));
-    assert_eq!(bare.engine.model.hf_overrides["is_original_qwen3_reranker"], true);
+    assert_eq!(bare.models[0].model.dir, Some(PathBuf::from("/models/qwen3-reranker-0.6b")));
+    assert_eq!(bare.models[0].names, ["/models/qwen3-reranker-0.6b"]);
+    assert_eq!(bare.models[0].model.max_model_len, Some(8192));
+    assert_eq!(bare.models[0].model.hf_overrides["is_original_qwen3_reranker"], true);
 }

@@ -10,6 +10,8 @@ mod json;
 mod launcher;
 mod lines;
 mod page;
+mod several;
+mod tei;
 mod template;
 mod variables;
 mod without_effect;
@@ -73,5 +75,5 @@ fn keys(options: &mut Options, from: &str, keys: &[&str]) {
 }
 
 fn overrides(options: &mut Options, value: Value) {
-    options.engine.model.hf_overrides = value.as_object().expect("an object").clone();
+    options.models[0].model.hf_overrides = value.as_object().expect("an object").clone();
 }

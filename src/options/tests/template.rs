@@ -9,7 +9,7 @@ fn a_chat_template_is_read_from_its_file() {
     let path = dir.path().join("t.jinja");
     std::fs::write(&path, "{{ messages }}\n\n").expect("written");
     let read = options(&format!("m --chat-template {}", path.display()), &[]);
-    assert_eq!(read.server.chat_template.as_deref(), Some("{{ messages }}\n\n"));
+    assert_eq!(read.models[0].chat_template.as_deref(), Some("{{ messages }}\n\n"));
 }
 
 #[test]

@@ -10,22 +10,22 @@ fn variables_say_what_flags_do_not() {
         (&[("VLLM_API_KEY", "k3\n")], "m", &[], |o| keys(o, "VLLM_API_KEY", &["k3"])),
         (&[("VLLM_API_KEY", "k3")], "m --api-key k1", &[], |o| keys(o, "--api-key", &["k1"])),
         (&[("IRONRANK_INSTRUCTION", " Find laws.\n")], "m", &[], |o| {
-            o.server.instruction = Some("Find laws.".to_owned());
+            o.models[0].instruction = Some("Find laws.".to_owned());
         }),
         (&[("IRONRANK_INSTRUCTION", "\u{feff}Find laws.\r\n")], "m", &[], |o| {
-            o.server.instruction = Some("Find laws.".to_owned());
+            o.models[0].instruction = Some("Find laws.".to_owned());
         }),
-        (&[], "m --served-model-name=\u{feff}a", &[], |o| o.server.served_model_names = texts(&["a"])),
+        (&[], "m --served-model-name=\u{feff}a", &[], |o| o.models[0].names = texts(&["a"])),
         (&[("IRONRANK_INSTRUCTION", "Find laws.")], "m --instruction Find!", &[], |o| {
-            o.server.instruction = Some("Find!".to_owned());
+            o.models[0].instruction = Some("Find!".to_owned());
         }),
         (&[("IRONRANK_INSTRUCTION", " ")], "m --instruction=", &[], |_| {}),
         (&[("IRONRANK_QUERY_PROMPT", "Find:"), ("IRONRANK_DOCUMENT_PROMPT", "text: ")], "m", &[], |o| {
-            o.server.named_prompts =
+            o.models[0].named_prompts =
                 NamedPrompts { query: Some("Find:".to_owned()), document: Some("text: ".to_owned()) };
         }),
         (&[("IRONRANK_QUERY_PROMPT", "Find:")], "m --query-prompt=", &[], |o| {
-            o.server.named_prompts.query = Some(String::new());
+            o.models[0].named_prompts.query = Some(String::new());
         }),
         (&[("VLLM_HF_OVERRIDES", OVERRIDES)], "m", &[], |o| {
             overrides(
@@ -40,25 +40,24 @@ fn variables_say_what_flags_do_not() {
         (&[("VLLM_HF_OVERRIDES", OVERRIDES)], "m --hf-overrides.a 1", &[], |o| overrides(o, json!({"a": 1}))),
         (&[("VLLM_SERVER_DEV_MODE", "1"), ("VLLM_API_KEY", "k3"), ("IRONRANK_ISA", "avx2")], "m", &[], |o| {
             keys(o, "VLLM_API_KEY", &["k3"]);
-            o.engine.machine.isa = Some("avx2".to_owned());
+            o.machine.isa = Some("avx2".to_owned());
             o.server.server_info = json!({"IRONRANK_ISA": "avx2", "VLLM_SERVER_DEV_MODE": "1"}).as_object().cloned();
         }),
         (&[("VLLM_SERVER_DEV_MODE", "0")], "m", &[], |_| {}),
-        (&[("IRONRANK_ISA", "avx2")], "m", &[], |o| o.engine.machine.isa = Some("avx2".to_owned())),
-        (&[("IRONRANK_ISA", "avx2")], "m --isa sse2", &[], |o| o.engine.machine.isa = Some("sse2".to_owned())),
-        (&[("IRONRANK_ANSWER_CACHE_MIB", "0")], "m", &[], |o| o.engine.machine.answer_cache_bytes = Some(0)),
+        (&[("IRONRANK_ISA", "avx2")], "m", &[], |o| o.machine.isa = Some("avx2".to_owned())),
+        (&[("IRONRANK_ISA", "avx2")], "m --isa sse2", &[], |o| o.machine.isa = Some("sse2".to_owned())),
+        (&[("IRONRANK_ANSWER_CACHE_MIB", "0")], "m", &[], |o| o.machine.answer_cache_bytes = Some(0)),
         (&[("IRONRANK_ANSWER_CACHE_MIB", "2")], "m --answer-cache-mib 1", &[], |o| {
-            o.engine.machine.answer_cache_bytes = Some(1 << 20);
+            o.machine.answer_cache_bytes = Some(1 << 20);
         }),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "auto")], "m", &[], |_| {}),
-        (&[("VLLM_CPU_OMP_THREADS_BIND", "nobind")], "m", &[], |o| o.engine.machine.pin = false),
-        (&[("VLLM_CPU_OMP_THREADS_BIND", "0-2,8")], "m", &[], |o| o.engine.machine.cores = Some(vec![0, 1, 2, 8])),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "nobind")], "m", &[], |o| o.machine.pin = false),
+        (&[("VLLM_CPU_OMP_THREADS_BIND", "0-2,8")], "m", &[], |o| o.machine.cores = Some(vec![0, 1, 2, 8])),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "0-1|2-3")], "m", &["the cores of the first list"], |o| {
-            o.engine.machine.cores = Some(vec![0, 1]);
+            o.machine.cores = Some(vec![0, 1]);
         }),
         (&[("VLLM_CPU_OMP_THREADS_BIND", "4-7")], "m --threads 2 --no-pin", &[], |o| {
-            (o.engine.machine.cores, o.engine.machine.threads, o.engine.machine.pin) =
-                (Some(vec![4, 5, 6, 7]), Some(2), false);
+            (o.machine.cores, o.machine.threads, o.machine.pin) = (Some(vec![4, 5, 6, 7]), Some(2), false);
         }),
         (
             &[("VLLM_CPU_KVCACHE_SPACE", "40"), ("VLLM_USE_V1", "1")],
@@ -78,21 +77,19 @@ fn variables_say_what_flags_do_not() {
         (&[("VLLM_SKIP_MODEL_NAME_VALIDATION", "0")], "m", &[], |_| {}),
         (&[("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "75")], "m", &[], |o| o.server.keep_alive = Duration::from_secs(75)),
         (&[("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"), ("HF_HOME", "/h")], "m", &[], |_| {}),
-        (&[("HOME", "/home/a")], "m", &[], |o| o.engine.machine.weight_cache = Some("/home/a/.cache/ironrank".into())),
-        (&[("HOME", "/home/a")], "m --weight-cache off", &[], |o| o.engine.machine.weight_cache = None),
-        (&[("HOME", "")], "m --weight-cache off", &[], |o| o.engine.machine.weight_cache = None),
+        (&[("HOME", "/home/a")], "m", &[], |o| o.machine.weight_cache = Some("/home/a/.cache/ironrank".into())),
+        (&[("HOME", "/home/a")], "m --weight-cache off", &[], |o| o.machine.weight_cache = None),
+        (&[("HOME", "")], "m --weight-cache off", &[], |o| o.machine.weight_cache = None),
         (&[("HOME", "")], "m", &["Neither XDG_CACHE_HOME nor HOME names a directory"], |o| {
-            o.engine.machine.weight_cache = None;
+            o.machine.weight_cache = None;
         }),
-        (&[("HOME", "relative")], "m", &["packed into memory at every start"], |o| {
-            o.engine.machine.weight_cache = None
-        }),
-        (&[("HOME", "")], "m --weight-cache /w", &[], |o| o.engine.machine.weight_cache = Some("/w".into())),
+        (&[("HOME", "relative")], "m", &["packed into memory at every start"], |o| o.machine.weight_cache = None),
+        (&[("HOME", "")], "m --weight-cache /w", &[], |o| o.machine.weight_cache = Some("/w".into())),
         (&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/c")], "m", &[], |o| {
-            o.engine.machine.weight_cache = Some("/c/ironrank".into());
+            o.machine.weight_cache = Some("/c/ironrank".into());
         }),
         (&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "c")], "m", &[], |o| {
-            o.engine.machine.weight_cache = Some("/home/a/.cache/ironrank".into());
+            o.machine.weight_cache = Some("/home/a/.cache/ironrank".into());
         }),
     ];
     for (env, line, notices, change) in good {

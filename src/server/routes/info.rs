@@ -248,9 +248,14 @@ pub fn tokenizer_info(state: &State) -> HttpResponse {
 /// `GET /server_info`: options, environment and machine; the options as one line of text unless
 /// `config_format=json` asks for an object.
 pub fn server_info(state: &State, query: &str) -> HttpResponse {
-    let (config, environment) = (&state.models.first(None).served.config, &state.options.server_info);
+    let environment = &state.options.server_info;
+    let mut configs = state.models.all().iter().map(|model| model.served.config.clone());
+    let mut config = configs.next().unwrap_or_default();
+    if configs.len() > 0 {
+        config.insert("also".to_owned(), configs.map(Value::Object).collect());
+    }
     let vllm_config = match query.split('&').any(|pair| pair == "config_format=json") {
-        true => Value::Object(config.clone()),
+        true => Value::Object(config),
         false => config.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ").into(),
     };
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);

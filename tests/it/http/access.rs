@@ -2,7 +2,7 @@
 //! they write a served name.
 
 use super::contract::{JSON, post, send};
-use super::{subject, subject_with};
+use super::{subject, subject_called};
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ async fn a_served_name_is_known_however_clients_write_it_on_every_route() {
         ("/invocations", json!({"query": "q", "documents": ["a"]})),
     ];
     let served = "/models/Qwen3-Reranker-0___6B";
-    let subject = subject_with(|options| options.served_model_names = vec![served.to_owned()]);
+    let subject = subject_called(&[served], |_| {});
     for (name, known) in [
         (served, true),
         ("/models/Qwen3-Reranker-0___6B/", true),

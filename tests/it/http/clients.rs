@@ -5,7 +5,7 @@
 //! that are no Python libraries, which `tests/clients` runs.
 
 use super::contract::{JSON, post, send};
-use super::{subject, subject_with};
+use super::{subject, subject_called};
 use actix_web::http::Method;
 use actix_web::test;
 use actix_web::web::Data;
@@ -98,9 +98,8 @@ impl Request {
 }
 
 fn subject_of_clients(api_keys: &[&str]) -> Data<State> {
-    subject_with(|options| {
-        // The second is LibreChat's, which has no other.
-        options.served_model_names = vec![MODEL.to_owned(), "jina-reranker-v2-base-multilingual".to_owned()];
+    // The second is LibreChat's, which has no other.
+    subject_called(&[MODEL, "jina-reranker-v2-base-multilingual"], |options| {
         options.api_keys.keys = api_keys.iter().map(|key| (*key).to_owned()).collect();
     })
 }

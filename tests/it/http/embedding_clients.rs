@@ -5,7 +5,7 @@
 //! libraries, which `tests/clients` runs.
 
 use super::contract::{JSON, post, send};
-use super::{both, embedder_with};
+use super::{both, embedder_called};
 use actix_web::http::Method;
 use actix_web::test;
 use actix_web::web::Data;
@@ -18,7 +18,7 @@ const MODEL: &str = "qwen3-embedding-0.6b";
 const QUERY: &str = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:";
 
 fn subject() -> Data<State> {
-    embedder_with(|options, _| options.served_model_names = vec![MODEL.to_owned()])
+    embedder_called(&[MODEL])
 }
 
 /// The vectors of an answer, which stand where `answer` says.

@@ -27,7 +27,7 @@ fn parse(text: &str) -> BTreeMap<Series, f64> {
     all
 }
 
-async fn text(subject: &Data<State>) -> String {
+pub async fn text(subject: &Data<State>) -> String {
     let service = init_service(app(subject.clone())).await;
     let answer = call_and_read_body(&service, TestRequest::get().uri("/metrics").to_request()).await;
     String::from_utf8(answer.to_vec()).expect("UTF-8")

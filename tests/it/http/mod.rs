@@ -14,6 +14,7 @@ mod operator;
 mod places;
 mod prompts;
 mod replay;
+mod several;
 mod stopping;
 mod transport;
 mod words;
@@ -34,6 +35,8 @@ use serde_json::Map;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// The names of the server that was recorded.
+const NAMES: [&str; 2] = ["tiny", "tiny-alias"];
 /// Longest prompt of the server that was recorded.
 const MAX_MODEL_LEN: usize = 512;
 
@@ -49,7 +52,12 @@ pub fn subject_with(change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
 
 /// The server as it was recorded, with other options or another model.
 pub fn subject_serving(change: impl FnOnce(&mut ServerOptions, &mut Served)) -> Data<State> {
-    Data::new(state_serving(shared(), change))
+    Data::new(state_serving(&NAMES, shared(), change))
+}
+
+/// The server as it was recorded, with these names and other options.
+pub fn subject_called(names: &[&str], change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
+    Data::new(state_serving(names, shared(), |options, _| change(options)))
 }
 
 /// The same with vLLM's score template, as `template` and `api-key` were recorded.
@@ -79,22 +87,20 @@ pub fn subject_activated(activation: Activation) -> Data<State> {
 /// The embedding model as it was recorded, whose vectors may be cut so.
 pub fn embedder(dimensions: Dimensions) -> Data<State> {
     let (engine, embedder) = shared_embedder();
-    Data::new(state_serving((engine, Serves::Embed(Embedder { dimensions, ..embedder })), |_, _| {}))
+    Data::new(state_serving(&NAMES, (engine, Serves::Embed(Embedder { dimensions, ..embedder })), |_, _| {}))
 }
 
-/// The embedding model as it was recorded, whose vectors may be cut in any way, with other options.
-pub fn embedder_with(change: impl FnOnce(&mut ServerOptions, &mut Served)) -> Data<State> {
+/// The embedding model as it was recorded, with these names.
+pub fn embedder_called(names: &[&str]) -> Data<State> {
     let (engine, embedder) = shared_embedder();
-    Data::new(state_serving((engine, Serves::Embed(embedder)), change))
+    Data::new(state_serving(names, (engine, Serves::Embed(embedder)), |_, _| {}))
 }
 
 /// Both of them in one server, the reranker first, as `tiny` and as `embedder`.
 pub fn both() -> Data<State> {
     let (engine, embedder) = shared_embedder();
-    let embedder = Serves::Embed(embedder);
-    let (reranker, name) = (shared(), vec!["embedder".to_owned()]);
-    let second = Model::new(name, served(Task::Embed), engine, embedder).expect("it can be counted");
-    Data::new(state_beside(reranker, |_, _| {}, vec![second]))
+    let second = model_called(&["embedder"], (engine, Serves::Embed(embedder)), |_| {});
+    Data::new(state_beside(&NAMES, shared(), |_, _| {}, vec![second]))
 }
 
 /// The server as it was recorded, with an engine that no other test uses.
@@ -148,22 +154,26 @@ fn shared_embedder() -> (Engine, Embedder) {
 }
 
 fn state_over(engine: (Engine, Serves), change: impl FnOnce(&mut ServerOptions)) -> State {
-    state_serving(engine, |options, _| change(options))
+    state_serving(&NAMES, engine, |options, _| change(options))
 }
 
-fn state_serving(first: (Engine, Serves), change: impl FnOnce(&mut ServerOptions, &mut Served)) -> State {
-    state_beside(first, change, Vec::new())
+fn state_serving(
+    names: &[&str],
+    first: (Engine, Serves),
+    change: impl FnOnce(&mut ServerOptions, &mut Served),
+) -> State {
+    state_beside(names, first, change, Vec::new())
 }
 
 /// The state of a server of the first model as it was recorded, and of others.
 fn state_beside(
+    names: &[&str],
     (engine, serves): (Engine, Serves),
     change: impl FnOnce(&mut ServerOptions, &mut Served),
     others: Vec<Model>,
 ) -> State {
     let minute = Duration::from_secs(60);
     let mut options = ServerOptions {
-        served_model_names: vec!["tiny".to_owned(), "tiny-alias".to_owned()],
         max_body_bytes: 1 << 20,
         max_connections: 100,
         receive_timeout: minute,
@@ -172,9 +182,17 @@ fn state_beside(
     };
     let mut served = served(serves.task());
     change(&mut options, &mut served);
-    let model = Model::new(options.served_model_names.clone(), served, engine, serves).expect("it can be counted");
+    let model = model_called(names, (engine, serves), |own| *own = served);
     let models = std::iter::once(model).chain(others).collect();
     State::new(options, models).expect("the metrics can be set up")
+}
+
+/// One of several models of a server.
+fn model_called(names: &[&str], (engine, serves): (Engine, Serves), change: impl FnOnce(&mut Served)) -> Model {
+    let mut served = served(serves.task());
+    change(&mut served);
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    Model::new(names, served, engine, serves).expect("it can be counted")
 }
 
 /// What was learned of a model for `task`.

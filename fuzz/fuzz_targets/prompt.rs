@@ -1,14 +1,18 @@
-//! Any texts as query, document and instruction, under the model card's prompt and under templates: a prompt keeps its
-//! limit, its beginning and its end, texts never yield a control token, and pieces change no token. Any text as template.
+//! Any texts as query, document and instruction, under the model card's prompt and under templates, and as texts of an
+//! embedding model: a prompt keeps its limit, its beginning and its end, texts never yield a control token, and pieces change
+//! no token. Any text as template.
 //!
 //! Input: seven bytes (see `read`), then query, document, instruction and template with NULs between them.
 #![no_main]
 
 use flate2::read::GzDecoder;
 use ironrank::error::{Error, ErrorKind};
-use ironrank::prompt::{Message, Prompt, PromptEncoder, PromptOptions, Template, TruncationSide};
+use ironrank::prompt::{
+    Message, Prompt, PromptEncoder, PromptOptions, Template, TextEncoder, TextOptions, TruncationSide,
+};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::LazyLock;
 use tokenizers::Tokenizer;
@@ -28,6 +32,8 @@ static TEMPLATED: LazyLock<[Subject; 2]> = LazyLock::new(|| {
         Subject::new(PromptEncoder::builtin(MAX_MODEL_LEN).and_then(|encoder| encoder.with_template(template)))
     })
 });
+static TEXTS: LazyLock<TextEncoder> =
+    LazyLock::new(|| TextEncoder::builtin(MAX_MODEL_LEN, BTreeMap::new()).expect("the encoder is made"));
 /// What reads a whole text at once.
 static WHOLE: LazyLock<Tokenizer> = LazyLock::new(|| {
     let mut json = Vec::new();
@@ -48,6 +54,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         b'v' => TEMPLATED[0].check(query, document, &options),
         b'o' => TEMPLATED[1].check(query, document, &options),
         b'r' => raw(query, document, &options),
+        b'e' => embedded(query, document, &options),
         b't' => render(template, query, document, &options.template_kwargs),
         _ => return Corpus::Reject,
     }
@@ -158,6 +165,23 @@ fn raw(text: &str, other: &str, options: &PromptOptions) {
         roles.zip(contents).map(|(role, content)| Message { role: role.to_owned(), content }).collect();
     if let Err(error) = encoder.messages(&messages, options) {
         is_the_clients(&error);
+    }
+}
+
+/// Texts of an embedding model: what precedes a text and the text are one string, and the end stays.
+fn embedded(prefix: &str, text: &str, options: &PromptOptions) {
+    let PromptOptions { truncate_prompt_tokens, truncation_side, shorten, .. } = *options;
+    let options = TextOptions { truncate_prompt_tokens, truncation_side, shorten, bare: false };
+    let made = |prefix: &str, text: &str| TEXTS.behind(prefix, &options)?.prompt(text);
+    match (made(prefix, text), made("", &format!("{prefix}{text}"))) {
+        (Ok((apart, cut)), Ok((whole, cut_too))) => {
+            let ids = apart.token_ids();
+            assert_eq!((&ids, cut), (&whole.token_ids(), cut_too), "a prefix and a text are one string");
+            assert!((1..=MAX_MODEL_LEN).contains(&ids.len()) && ids.ends_with(TEXTS.end()));
+            assert_eq!(controls(&ids), TEXTS.end().len(), "no text has a control token");
+        }
+        (Err(error), Err(_)) => is_the_clients(&error),
+        (one, other) => panic!("{} and {}", one.is_ok(), other.is_ok()),
     }
 }
 

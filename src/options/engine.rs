@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub const DEFAULT_MAX_NUM_BATCHED_TOKENS: usize = 2048;
 /// Keys and values kept between batches: about 1,100 tokens of the 0.6B shape, which is some fifty queries.
 pub const DEFAULT_PREFIX_CACHE_BYTES: usize = 256 << 20;
-/// Answers kept for pairs that come again: 1,800,000 of a reranker.
+/// Answers kept for prompts that come again: 1,800,000 of a reranker, 16,000 of an embedding model with 1,024 numbers.
 pub const DEFAULT_ANSWER_CACHE_BYTES: usize = 64 << 20;
 /// Where one of these is more than this part of the memory that the process may use, the part is the default.
 pub const DEFAULT_CACHE_PART: u64 = 16;

@@ -1,7 +1,7 @@
 //! Vectors against Hugging Face transformers in float64, their independence of all that is no part of a text, and what the
 //! program says of an embedding model.
 
-use crate::support::{golden_vectors, write_calm_embedder, write_embedder};
+use crate::support::{golden_vectors, process, tokenizer_json, write_calm_embedder, write_embedder};
 use ironrank::batch::Batch;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::embed;
@@ -153,6 +153,23 @@ fn vectors_of_integers_point_where_exact_ones_do() {
             assert!(got.0 >= mean && got.1 >= least && got.1 < 1.0, "{precision:?} on {isa:?}: {got:?}");
         }
     }
+}
+
+#[test]
+fn a_tokenizer_that_appends_nothing_is_told_of_before_vectors_are_served() {
+    let dir = dir(write_embedder);
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer_json()).unwrap();
+    let model = process::text(dir.path());
+    let json = ironrank(&["check", model, "--json", "--threads", "1"]);
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let notices = report["notices"].to_string();
+    assert!(report["loads"] == true && notices.contains("appends nothing to a text"), "{report}");
+    let serve = ["serve", model, "--host", "127.0.0.1", "--port", "0", "--weight-cache", "off", "--threads", "1"];
+    let mut served = process::Process::start(&mut process::ironrank(&serve));
+    let line = served.wait_for("appends nothing to a text");
+    assert!(line.contains("WARN"), "{line}");
+    served.wait_for("vectors: 64 numbers of the last token, of length 1");
+    served.wait_for("ready: ");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Invariants: no request is charged more than [`PER_BYTE`] times its body and [`BESIDES`], and all that are received, at work
 //! or being answered no more than `Budget::limit` together, of which the last quarter is for small ones. What takes
 //! memory by the amount that a client sends is charged before it is made: bodies as they come, the tree of their JSON,
-//! texts, pairs, tokens. What is charged are estimates from above; tests/faults/hostile_bodies.py measures them. Called
+//! texts, pairs, tokens, rows of numbers. What is charged are estimates from above; tests/faults/hostile_bodies.py measures them. Called
 //! by `intake`, `body`, `scoring` and `tokenize`.
 
 use super::error::{ApiError, Refusal};

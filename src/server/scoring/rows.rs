@@ -3,7 +3,8 @@
 //! Invariant: rows are written aside, straight from those that the engine gave: a large answer takes as long as reading a
 //! large body. Called by the routes that answer with rows.
 
-use super::{Computed, PromptRequest, answer_id, compute};
+use super::compute::{Computed, answer_id, compute};
+use super::making::PromptRequest;
 use crate::server::http::aside::on_a_thread;
 use crate::server::http::budget::{Charged, unwritable};
 use crate::server::http::error::ApiError;

@@ -1,12 +1,17 @@
 //! What rows say of pairs: a reranker's are margins, of an embedding model the vectors of both sides.
 
-use super::{Computed, PromptRequest, pairs};
+use super::compute::{Computed, compute};
+use super::making::PromptRequest;
+use super::pairs;
 use crate::options::Pooling;
 use crate::rerank;
 use crate::server::http::budget::Charged;
+use crate::server::http::error::ApiError;
+use crate::server::http::intake::Body;
+use crate::server::state::State;
 use crate::server::wire::listing::{Listed, Listing};
 use crate::serves::Serves;
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 
 /// The scores of a request, and what they took.
 pub struct Scored {
@@ -42,4 +47,11 @@ impl Scored {
         let Computed { model, share, prompt_tokens, .. } = &self.computed;
         Charged::json(self.computed.ok(), share.clone(), &Listing::new(id, model.name(), data, *prompt_tokens))
     }
+}
+
+/// Reads `body` as an `R`, runs its prompts through the model that it is for, and makes scores of what that gives.
+pub async fn score<R: PromptRequest>(state: &web::Data<State>, body: Body) -> Result<(R, Scored), ApiError> {
+    let (request, computed) = compute::<R>(state, body).await?;
+    let scored = Scored::of(&state.options.pooling, &request, computed);
+    Ok((request, scored))
 }

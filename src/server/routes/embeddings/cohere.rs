@@ -1,6 +1,6 @@
 //! Cohere's words, which are vLLM's at `/v2/embed`: `texts` in, vectors by type out.
 
-use super::Dialect;
+use super::dialect::Dialect;
 use crate::prompt::{NO_TEMPLATE, TruncationSide};
 use crate::server::describe::schema::{
     Request, choice, described, list, nullable_integer, nullable_string, object, request, string,

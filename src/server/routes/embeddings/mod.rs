@@ -5,11 +5,13 @@
 //! none of these routes.
 
 mod cohere;
+mod dialect;
 mod ollama;
 mod openai;
 mod tei;
 
 pub use cohere::CohereEmbeddings;
+pub use dialect::Asked;
 pub use openai::{EmbeddingResponse, OpenAi, described_request};
 pub use tei::{Embed as TeiEmbed, EmbedResponse, Similarity, SimilarityResponse, described_embed};
 
@@ -17,13 +19,11 @@ use crate::server::describe::schema::{Request, any};
 use crate::server::describe::{Content, Description, shape};
 use crate::server::http::error::{ApiError, ErrorForm, Refusal};
 use crate::server::route::{Call, Handler, Operation, Route, Switch, Verb, Working};
-use crate::server::scoring::rows::{self, Answered, Origin, RowRequest, Written};
-use crate::server::scoring::{Making, PromptRequest};
-use crate::server::served::Served;
+use crate::server::scoring::rows::{self, Answered, Origin, Written};
 use crate::server::wire::embed::EmbedRequest;
 use crate::server::wire::fields::given;
-use crate::server::wire::pairs::Common;
 use crate::task::Task;
+use dialect::Dialect;
 use serde_json::{Map, Value};
 
 /// What servers without an embedding model say.
@@ -143,55 +143,6 @@ pub static OTHER_VECTORS: Route = Route {
 /// How a route is described whose clients read errors in TEI's form.
 const fn texts(summary: &'static str, request: fn() -> Request, answer: Content) -> Description {
     Description { refuses_texts: true, ..Description::reads("Vectors", summary, request, answer) }
-}
-
-/// Whose words a body is in, and the answer to it.
-pub trait Dialect: Sized + Send + 'static {
-    /// Reads a body.
-    fn read(body: &Map<String, Value>) -> Result<Self, ApiError>;
-    /// What it asks for.
-    fn request(&self) -> &EmbedRequest;
-    /// The answer.
-    fn write(&self, answered: &Answered<'_>) -> Result<Written, ApiError>;
-    /// How the client of such a body reads errors.
-    fn error_form(_: &Map<String, Value>) -> ErrorForm {
-        ErrorForm::Object
-    }
-}
-
-/// A body in the words of a dialect, as what becomes prompts and rows.
-pub struct Asked<D>(D);
-
-impl<D: Dialect> PromptRequest for Asked<D> {
-    fn task(_: &Map<String, Value>) -> Option<Task> {
-        Some(Task::Embed)
-    }
-
-    fn read(body: &Map<String, Value>, _: &Served) -> Result<Self, ApiError> {
-        D::read(body).map(Self)
-    }
-
-    fn refuses(&self, task: Task) -> Option<&'static str> {
-        (task != Task::Embed).then_some("The model does not support Embeddings API")
-    }
-
-    fn common(&self) -> &Common {
-        &self.0.request().input.common
-    }
-
-    fn error_form(body: &Map<String, Value>) -> ErrorForm {
-        D::error_form(body)
-    }
-
-    fn prompts(&self, making: &mut Making<'_>) -> Result<(), ApiError> {
-        making.embed(self.0.request())
-    }
-}
-
-impl<D: Dialect> RowRequest for Asked<D> {
-    fn write(&self, answered: &Answered<'_>) -> Result<Written, ApiError> {
-        self.0.write(answered)
-    }
 }
 
 fn post<D: Dialect>(call: Call<'_>) -> Working<'_> {

@@ -1,6 +1,6 @@
 //! Ollama's words: `input` or `prompt` in, vectors and durations out.
 
-use super::Dialect;
+use super::dialect::Dialect;
 use crate::server::describe::schema::{
     Request, described, list, nullable_boolean, nullable_integer, nullable_string, object, request, string,
 };

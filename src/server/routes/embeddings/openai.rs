@@ -3,7 +3,7 @@
 //!
 //! Invariant: a body that vLLM takes means here what it means there.
 
-use super::Dialect;
+use super::dialect::Dialect;
 use crate::server::describe::schema::{
     COMMON, Request, choice, described, nullable_boolean, nullable_integer, nullable_string, object, prompts, request,
 };

@@ -1,6 +1,6 @@
 //! TEI's words (text-embeddings-inference): `inputs` in, bare lists of numbers out.
 
-use super::Dialect;
+use super::dialect::Dialect;
 use crate::embed;
 use crate::prompt::TruncationSide;
 use crate::server::describe::schema::{

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 """Tests of the program from outside: what cargo's tests cannot reach.
 
-    tests/run.py [--binary BINARY] [--at-a-time N] SUITE [OPTION=VALUE]... [SUITE [OPTION=VALUE]...]...
+    tests/run.py [--binary BINARY] [--precision PRECISION] [--at-a-time N] SUITE [OPTION=VALUE]... [SUITE [OPTION=VALUE]...]...
     tests/run.py --prepare SUITE...      what the suites install from PyPI and keep, so that they find it
     tests/run.py --list                  the suites, with their options
 
-BINARY is target/release/ironrank unless it is given. Several suites run in processes of their own, one after the other or N at a
-time; what they print comes in order. Each check is a claim and a line: "ok", "FAILED" or "not run"; the last line has the counts,
-and the exit code is 1 where a check failed. A suite that misses a command says what installs it. All of it is on loopback, with
-small models, and suites may run beside each other.
+BINARY is target/release/ironrank unless it is given, and PRECISION, in which all models are computed, float32; the other is int8.
+Several suites run in processes of their own, one after the other or N at a time; what they print comes in order. Each check is a claim
+and a line: "ok", "FAILED" or "not run"; the last line has the counts, and the exit code is 1 where a check failed. A suite that misses a
+command says what installs it. All of it is on loopback, with small models, and suites may run beside each other.
 """
 
 import argparse
 import importlib
 import inspect
+import os
 import sys
 import time
 import traceback
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from harness import Program, check, need, together
 from harness.checks import end, failures
+from harness.precision import PRECISIONS, VARIABLE
 from harness.processes import ROOT, end_when_told, show_logs
 
 # A suite is a module with `run`, whose parameters are its options, and perhaps `prepare`.
@@ -102,11 +104,13 @@ def run_apart(asked, at_a_time, binary):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     arguments.add_argument("--binary", default=ROOT / "target/release/ironrank")
+    arguments.add_argument("--precision", choices=PRECISIONS, default=os.environ.get(VARIABLE, "float32"))
     arguments.add_argument("--at-a-time", type=int, default=1)
     arguments.add_argument("--prepare", action="store_true")
     arguments.add_argument("--list", action="store_true")
     arguments.add_argument("suites", nargs="*")
     given = arguments.parse_args()
+    os.environ[VARIABLE] = given.precision
     asked = asked_for(given.suites)
     binary = Path(given.binary).resolve()
     if given.list:

@@ -3,12 +3,9 @@
 import gzip
 import json
 
-from harness import ROOT
+from harness import ROOT, precision
 
 from .subjects import EMULATED
-
-# As tests/it/golden.rs: what float32 may err at least.
-FLOOR = 2e-6
 
 
 def hold(server):
@@ -26,4 +23,4 @@ def hold(server):
         assert tokens == len(case["token_ids"]), f"'{case['query']}' is {len(case['token_ids'])} tokens, not {tokens}"
         error = abs(score - case["score"])
         said = f"'{case['query']}' scores {score}, in float64 {case['score']}: off by {error:.1e}"
-        assert error <= max(FLOOR, 2 * case["float32_score_error"]), said
+        assert error <= max(precision().off_by, 2 * case["float32_score_error"]), said

@@ -5,7 +5,7 @@ A claim that starts a server, asks it or stops it is checked here, in its words.
 
 import re
 
-from harness import Server, check, output, succeeds, tiny_model
+from harness import Server, check, output, precision, succeeds, tiny_model
 
 # What is asked: three documents of mixed length and script.
 QUERY = "What is the capital of France?"
@@ -37,14 +37,19 @@ def fails_with(code, text, *command):
 
 
 def same_scores(these, those):
-    """Within what float32 errs on such a model."""
+    """To the bit, as they are with one instruction set."""
+    assert these == those and len(these) == len(DOCUMENTS), f"scores {these} are not {those}"
+
+
+def near(these, those):
+    """Within what their precision errs on such a model, as scores of different instruction sets are."""
     worst = max(abs(a - b) for a, b in zip(these, those))
-    assert len(these) == len(those) == len(DOCUMENTS) and worst <= 2e-6, f"scores {these} and {those} differ by {worst:.1e}"
+    assert len(these) == len(those) == len(DOCUMENTS) and worst <= precision().off_by, f"scores {these} and {those} differ by {worst:.1e}"
 
 
-def start(claim, binary, *wrap):
+def start(claim, binary, *wrap, flags=()):
     """A server of the tiny model under a command, with as many threads as it takes by itself: a check."""
-    server = Server(binary, tiny_model(), "--max-model-len", "2048", threads=None, wrap=wrap, ready=EMULATED)
+    server = Server(binary, tiny_model(), "--max-model-len", "2048", *flags, threads=None, wrap=wrap, ready=EMULATED)
     check(claim, server.url is not None, server.log())
     return server
 
@@ -57,6 +62,11 @@ def ask(claim, server):
 def logged(claim, server, pattern):
     """A line of its log: a check."""
     check(claim, re.search(pattern, server.log(), re.M), server.log())
+
+
+def chosen(claim, server, isa):
+    """That it computes with an instruction set, in the precision of the run: a check."""
+    logged(claim, server, f" threads? of {isa}, in {precision().described}$")
 
 
 def stop(claim, server):

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import COMPUTES, PATIENCE, Server, check, eventually, not_run, tiny_model, work
+from harness import COMPUTES, PATIENCE, Server, check, eventually, not_run, precision, tiny_model, work
 
 DOCUMENTS = [f"document {i} of a few words" for i in range(12)]
 
@@ -148,7 +148,7 @@ def killed(files):
     unfinished = 0
     for _ in range(15):
         shutil.rmtree(files.cache, ignore_errors=True)
-        command = [files.binary, "serve", str(files.checkpoint), "--weight-cache", str(files.cache), "--port", "0", "--threads", "1"]
+        command = [files.binary, "serve", str(files.checkpoint), "--weight-cache", str(files.cache), "--port", "0", "--threads", "1", *precision().flags]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + whole + 10
         while not files.cached("unfinished") and process.poll() is None and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 
-from harness import COMPUTES, Server, check, not_run, tiny_model, work
+from harness import COMPUTES, Server, check, not_run, precision, tiny_model, work
 
 # Nobody else's, so that all of its threads are the server's.
 USER = 61234
@@ -88,7 +88,7 @@ def run(binary):
     shutil.copy(binary, own)
     own.chmod(0o755)
     a_server(own, model)
-    flags = [model, "--load-format", "dummy", "--weight-cache", "off", "--threads", "1", "--max-model-len", "2048"]
+    flags = [model, "--load-format", "dummy", "--weight-cache", "off", "--threads", "1", "--max-model-len", "2048", *precision().flags]
     pairs = work() / "pairs.jsonl"
     pairs.write_text('{"query": "q", "document": "d"}\n' * 3)
     a_command("score", [own, "score", *flags, "--input", pairs, "--output", "-"], lambda ran: len(ran.stdout.splitlines()) == 3)

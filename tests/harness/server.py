@@ -18,6 +18,7 @@ import subprocess
 import urllib.parse
 from pathlib import Path
 
+from .precision import precision
 from .processes import ROOT, Refused, eventually, output, start, work
 
 # Seconds: longer than anything takes on a busy machine; only a failing check waits for it.
@@ -72,7 +73,8 @@ def tiny_embedder(width=TINY["hidden_size"]):
 
 
 class Server:
-    """`BINARY serve MODEL FLAGS` on a port of loopback, with made-up weights unless not `dummy`; `wrap` are words before the command.
+    """`BINARY serve MODEL FLAGS` on a port of loopback, in the precision of the run, with made-up weights unless not
+    `dummy`; `wrap` are words before the command.
 
     Waits `ready` seconds for it; a `with` block fails, with the log, if it is not ready then."""
 
@@ -80,6 +82,7 @@ class Server:
                  ready=2 * PATIENCE):
         self.binary, self.log_path = binary, work() / f"server-{next(_numbers)}.log"
         command = [*wrap, binary, "serve", *([model] if model else []), "--host", "127.0.0.1", "--port", port]
+        command += precision().flags
         command += [*(["--weight-cache", cache] if cache else []), *(["--load-format", "dummy"] if dummy else [])]
         command += [*(["--served-model-name", name] if name else []), *(["--threads", threads] if threads else []), *flags]
         self.process = start(command, self.log_path, env={**os.environ, **(env or {})})

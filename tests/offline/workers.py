@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 
-from harness import check, need, note, output, start, tiny_model, work
+from harness import check, need, note, output, precision, start, tiny_model, work
 
 
 def pairs():
@@ -38,7 +38,7 @@ class Scores:
         self.input = work() / "pairs.jsonl"
         self.input.write_text("".join(line + "\n" for line in pairs()))
         self.command = [binary, "score", tiny_model(), "--load-format", "dummy", "--max-model-len", "512", "--threads", "1", "--no-pin"]
-        self.command += ["--weight-cache", work() / "cache"]
+        self.command += ["--weight-cache", work() / "cache", *precision().flags]
         # For parallel's own files.
         self.env = {**os.environ, "HOME": str(work())}
 

@@ -233,11 +233,11 @@ fn engine_of(task: Task, answer_cache_bytes: usize, queue: QueueLimits) -> (Engi
     let said = Said { overrides: &Overrides::new(), task: Some(task) };
     let checkpoint = Checkpoint::dummy(Some(dir.path()), said).expect("the configuration is good");
     let cpu = Cpu::new(Isa::best(), Pool::new(Some(1), false).unwrap());
-    let packed = model::pack(&cpu, &checkpoint, Precision::Exact, None).expect("the weights are packed");
-    let head = match task {
-        Task::Rerank => support::head(&checkpoint),
-        Task::Embed => model::Head::State,
+    let (head, precision) = match task {
+        Task::Rerank => (support::head(&checkpoint), support::precision()),
+        Task::Embed => (model::Head::State, Precision::Exact),
     };
+    let packed = model::pack(&cpu, &checkpoint, precision, None).expect("the weights are packed");
     let model = model::load(cpu, &checkpoint, packed, head, MAX_MODEL_LEN).expect("the model loads");
     let batch = BatchLimits { tokens: 2048, sequences: 128, prefix_cache_bytes: 1 << 20, answer_cache_bytes };
     (Engine::start(model, &Turns::default(), batch, queue).unwrap(), checkpoint)

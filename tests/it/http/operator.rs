@@ -242,7 +242,12 @@ async fn pairs_that_bring_the_model_cards_prompt_score_as_its_goldens() {
             }
             let (_, _, answer) = send(&subject, "/score", body).await;
             let score = answer["data"][0]["score"].as_f64().unwrap_or_else(|| panic!("no score in {answer}"));
-            assert!((score - golden.score).abs() < 1e-6, "{score}, not {}: {}", golden.score, golden.query);
+            assert!(
+                (score - golden.score).abs() < support::may_err(1e-6),
+                "{score}, not {}: {}",
+                golden.score,
+                golden.query
+            );
             assert_eq!(answer["usage"]["prompt_tokens"], golden.token_ids.len());
         }
     }

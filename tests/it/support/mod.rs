@@ -12,6 +12,7 @@ pub use embedding::{embedding_tokenizer, golden_vectors, write_calm_embedder, wr
 use flate2::read::GzDecoder;
 use ironrank::checkpoint::{Checkpoint, Overrides};
 use ironrank::model::{Head, LinearHead};
+use ironrank::precision::Precision;
 use ironrank::task::Task;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
@@ -54,6 +55,19 @@ const NO: u32 = 2152;
 /// The head of an original reranker, found without a tokenizer.
 pub fn head(checkpoint: &Checkpoint) -> Head {
     Head::Margin(LinearHead::of_tokens(checkpoint, YES, Some(NO)).expect("the checkpoint has an output matrix"))
+}
+
+/// In which precision models over HTTP are computed: that of `tests/run.py --precision`, whose variable this is.
+pub fn precision() -> Precision {
+    match std::env::var("TEST_PRECISION").as_deref() {
+        Ok("int8") => Precision::Int8,
+        _ => Precision::Exact,
+    }
+}
+
+/// How far their scores may be from those of float32, which may itself be off by `float32`.
+pub fn may_err(float32: f64) -> f64 {
+    if precision() == Precision::Int8 { 0.05 } else { float32 }
 }
 
 /// The bytes of the `tokenizer.json` that the binary carries.

@@ -25,6 +25,7 @@
 //! - [`startup`]: from options to a model that is ready to score.
 //! - [`corpus`]: a file of rows through the engine, without a server.
 //! - [`mod@score`]: the pairs of a file, scored without a server.
+//! - [`vectors`]: the texts of a file as vectors, without a server.
 //! - [`serve`]: the life of a server as a command: place, model, answers, stop.
 //! - [`server`]: HTTP; requests and answers field for field.
 //! - [`check`]: whether a model will load here, what it will take, and what is wrong.
@@ -80,6 +81,7 @@ pub mod startup;
 pub mod survey;
 pub mod task;
 pub mod threads;
+pub mod vectors;
 
 /// The program's version, with the revision that it was built from where that is known: `0.1.0 (0123456789ab)`.
 pub fn version() -> String {

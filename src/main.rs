@@ -1,8 +1,8 @@
-//! The program: parse options, load the model, serve, measure or compare it or score a file with it; or check or fetch one, or
+//! The program: parse options, load the model, serve, measure or compare it or go through a file with it; or check or fetch one, or
 //! ask a server how it is; leave with an exit code.
 //!
 //! Exit codes: 0 when all went well, 1 when a model, a port or the machine was at fault, 2 when the command line was.
-//! `score` also has 3 when rows were rejected. 128 and the signal's number when a signal ended it, unless that was a
+//! `score` and `embed` also have 3 when rows were rejected. 128 and the signal's number when a signal ended it, unless that was a
 //! server's order to stop.
 #![forbid(unsafe_code)]
 
@@ -16,12 +16,12 @@ use ironrank::error::{ErrorKind, Result};
 use ironrank::health;
 use ironrank::logging;
 use ironrank::options::{
-    self, BenchOptions, CacheOptions, CheckOptions, Command, CompareOptions, DownloadOptions, HealthOptions,
-    LogOptions, ScoreOptions,
+    self, BenchOptions, CacheOptions, CheckOptions, Command, CompareOptions, DownloadOptions, HealthOptions, LogOptions,
 };
 use ironrank::score;
 use ironrank::serve;
 use ironrank::signals::Signals;
+use ironrank::vectors;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -40,7 +40,8 @@ fn main() -> ExitCode {
         Command::Serve(options) => {
             run(&options.log, |signals| serve::run(&options, signals).map(|()| ExitCode::SUCCESS))
         }
-        Command::Score(options) => run(&options.log, |signals| score_file(&options, signals)),
+        Command::Score(options) => run(&options.log, |signals| score::run(&options, signals).map(code_of)),
+        Command::Embed(options) => run(&options.log, |signals| vectors::run(&options, signals).map(code_of)),
         Command::Check(options) => run(&options.log, |_| Ok(check_model(&options))),
         Command::Compare(options) => run(&options.log, |_| compare_precisions(&options).map(|()| ExitCode::SUCCESS)),
         Command::Cache(options) => run(&options.log, |_| tidy(&options)),
@@ -122,11 +123,11 @@ fn fetch(options: &DownloadOptions) -> Result<()> {
     Ok(())
 }
 
-/// Scores a file; the exit code says whether all of it was.
-fn score_file(options: &ScoreOptions, signals: &Signals) -> Result<ExitCode> {
-    Ok(match score::run(options, signals)? {
+/// Whether all rows of a file have an answer.
+fn code_of(outcome: Outcome) -> ExitCode {
+    match outcome {
         Outcome { stopped: Some(stop), .. } => ExitCode::from(stop.exit_code()),
         Outcome { rejected: 1.., .. } => ExitCode::from(3),
         Outcome { .. } => ExitCode::SUCCESS,
-    })
+    }
 }

@@ -45,6 +45,8 @@ SUITES = {
     "clients": "clients.libraries",
     "java": "clients.jdk",
     "schemathesis": "clients.openapi_cases",
+    "spark": "corpora.spark",
+    "ray": "corpora.ray_data",
     "odd": "cpus.odd",
     "x86": "cpus.x86",
     "aarch64": "cpus.aarch64",

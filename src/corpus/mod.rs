@@ -10,6 +10,8 @@
 //! a request of its own, so that the engine fills its batches in that order and what neighbours share is computed once.
 //! Called by `score`; its rows are read by `compare` too.
 
+mod array;
+mod columns;
 mod flight;
 mod form;
 mod input;
@@ -27,10 +29,10 @@ mod texts;
 pub(crate) use form::Form;
 pub(crate) use input::Input;
 pub(crate) use job::{Job, hash, job};
-pub(crate) use output::Output;
+pub(crate) use output::{Layout, Output};
 pub(crate) use row::{Ask, Asked, id, parse};
 pub(crate) use source::each;
-pub(crate) use texts::Texts;
+pub(crate) use texts::{Text, Texts};
 
 use crate::engine::{Answer, Engine};
 use crate::error::{Error, ErrorKind, Result};
@@ -78,9 +80,9 @@ pub struct Files {
 
 impl Files {
     /// Opens them, so that what is wrong there is said before a model is loaded.
-    pub(crate) fn open(options: &CorpusOptions, form: Form) -> Result<Self> {
+    pub(crate) fn open(options: &CorpusOptions, form: Form, layout: Layout) -> Result<Self> {
         let input = Input::open(options.input.as_deref(), &form)?;
-        Ok(Self { form, input, output: Output::open(options)? })
+        Ok(Self { form, input, output: Output::open(options, layout)? })
     }
 }
 
@@ -103,6 +105,8 @@ pub(crate) struct Corpus<'a> {
     pub engine: Engine,
     /// Of the engine's batches, in tokens.
     pub batch: usize,
+    /// Numbers in a vector, if any are made.
+    pub width: usize,
     pub job: Job,
 }
 
@@ -117,7 +121,7 @@ impl Corpus<'_> {
         stop: impl Future<Output = Stop>,
     ) -> Result<Outcome> {
         let Files { form, input, mut output } = files;
-        let begun = output.begin(self.job.clone())?;
+        let begun = output.begin(self.job.clone(), self.width)?;
         if begun.line > 0 {
             let Begun { line, done, rejected, .. } = begun;
             tracing::info!("going on after line {line}: {done} rows are {} and {rejected} rejected already", form.done);
@@ -190,7 +194,7 @@ impl Corpus<'_> {
                 done = flight.wait() => done?,
             }
         }
-        output.finish(&mark).await?;
+        output.finish(&mark, stopped.is_none()).await?;
         progress.end();
         let again = match (stopped, output.can_be_continued()) {
             (Some(_), true) => "; the same command goes on from here",

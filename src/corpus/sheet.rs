@@ -46,16 +46,12 @@ impl Sheet {
         Self::stream(name, Box::new(device))
     }
 
-    /// Opens or creates a file that no other process writes, and reads the lines of its rows, none beyond `limit`.
-    pub fn open(path: &Path, limit: u64) -> Result<Self> {
+    /// Opens or creates a file that no other process writes, and reads the lines of its rows: none beyond line `limit`, and
+    /// `most` of them at most.
+    pub fn open(path: &Path, limit: u64, most: u64) -> Result<Self> {
         let name = path.display().to_string();
         let fail = |err: &io::Error| cannot_write(&name, err);
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
-        let file = file.map_err(|err| fail(&err))?;
-        // Where locks can't be had, as on some network file systems, there are none.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err(Error::new(ErrorKind::Machine, format!("Another process is writing {name}.")));
-        }
+        let file = locked(path)?;
         let (mut rows, mut last, mut whole) = (0, 0, 0);
         let (mut reader, mut line) = (BufReader::new(&file), Vec::new());
         loop {
@@ -74,7 +70,7 @@ impl Sheet {
                     ),
                 )
             })?;
-            if number > limit {
+            if number > limit || rows == most {
                 break;
             }
             (rows, last, whole) = (rows + 1, number, whole + bytes as u64);
@@ -82,20 +78,11 @@ impl Sheet {
         Ok(Self { name, to: To::File(file), rows, last, whole, waiting: Vec::new() })
     }
 
-    /// An error if there is anything in it.
+    /// An error if there is anything in it, which no record tells of.
     pub fn check_empty(&self) -> Result<()> {
-        let To::File(file) = &self.to else { return Ok(()) };
-        match file.metadata() {
-            Ok(facts) if facts.len() == 0 => Ok(()),
-            Ok(_) => Err(Error::new(
-                ErrorKind::Options,
-                format!(
-                    "{} is there already, without the record (.job) by which it could be continued; it is left as it \
-                     is. Name another file.",
-                    self.name
-                ),
-            )),
-            Err(err) => Err(cannot_write(&self.name, &err)),
+        match &self.to {
+            To::File(file) => check_empty(&self.name, file),
+            To::Stream(..) => Ok(()),
         }
     }
 
@@ -158,6 +145,35 @@ fn number(row: &[u8]) -> Option<u64> {
         line: u64,
     }
     serde_json::from_slice(row).ok().map(|Numbered { line }| line)
+}
+
+/// Opens or creates a file that no other process writes.
+pub(super) fn locked(path: &Path) -> Result<File> {
+    let name = path.display().to_string();
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
+    let file = file.map_err(|err| cannot_write(&name, &err))?;
+    // Where locks can't be had, as on some network file systems, there are none.
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::new(ErrorKind::Machine, format!("Another process is writing {name}.")))
+        }
+        _ => Ok(file),
+    }
+}
+
+/// An error if there is anything in a file, which no record tells of.
+pub(super) fn check_empty(name: &str, file: &File) -> Result<()> {
+    match file.metadata() {
+        Ok(facts) if facts.len() == 0 => Ok(()),
+        Ok(_) => Err(Error::new(
+            ErrorKind::Options,
+            format!(
+                "{name} is there already, without the record (.job) by which it could be continued; it is left as it is. \
+                 Name another file."
+            ),
+        )),
+        Err(err) => Err(cannot_write(name, &err)),
+    }
 }
 
 /// The error of an output, or of what stands beside it.

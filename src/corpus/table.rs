@@ -11,6 +11,8 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use serde::Serializer;
 
 const KINDS: [(u8, &str); 3] = [(b'\t', "TSV"), (b',', "CSV"), (b';', "CSV")];
+/// What would separate the fields of a table that has but one.
+const ALONE: u8 = b',';
 /// Columns that a sentence lists.
 const LISTED: usize = 10;
 
@@ -34,19 +36,25 @@ impl Table {
             return None;
         }
         let mut fault = None;
-        for (separator, kind) in KINDS.into_iter().filter(|(separator, _)| text.contains(separator)) {
+        for (separator, kind) in
+            KINDS.into_iter().filter(|(separator, _)| *separator == ALONE || text.contains(separator))
+        {
             // A return stays in the last field, for it may be part of any other.
             let mut reader = ReaderBuilder::new().delimiter(separator).terminator(Terminator::Any(b'\n')).build();
             let why = match fields(&mut reader, text, text.len()) {
-                Ok(names) if names.len() < 2 => continue,
+                Ok(names) if names.len() < 2 && separator != ALONE => continue,
                 Ok(names) => {
                     let separator = separator.into();
                     let table = Self { reader, separator, names: names.iter().map(|name| normal(name)).collect() };
                     if (form.fits)(&table.object(&names)) {
                         return Some(Ok(table));
                     }
+                    if names.len() < 2 {
+                        continue;
+                    }
                     format!("looks like {kind}, but its header names {}, expected {}", listed(&names), form.header)
                 }
+                Err(_) if !text.contains(&separator) => continue,
                 Err(_) => format!("looks like {kind}, but no header ends within its first {} bytes", text.len()),
             };
             fault.get_or_insert(why);

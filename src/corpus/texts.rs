@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 
 /// One text.
-struct Text(pub String);
+pub(crate) struct Text(pub String);
 
 /// One text, or a list.
 pub(crate) struct Texts {

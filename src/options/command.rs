@@ -4,7 +4,7 @@
 //! given counts. Called by `options::parse` and, for the names that a `--config` file may have, by `options::spelling`.
 
 use super::names::twin;
-use super::{bench, cache, check, compare, download, health, score, serve};
+use super::{bench, cache, check, compare, download, embed, health, score, serve};
 use clap::{Arg, ArgAction, Command};
 
 /// The whole command line.
@@ -17,6 +17,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .subcommand(with_twins(serve::command()))
         .subcommand(with_twins(score::command()))
+        .subcommand(with_twins(embed::command()))
         .subcommand(with_twins(bench::command()))
         .subcommand(with_twins(check::command()))
         .subcommand(with_twins(compare::command()))

@@ -21,6 +21,7 @@ mod compare;
 mod config_file;
 mod corpus;
 mod download;
+mod embed;
 mod embedding;
 mod engine;
 mod environment;
@@ -50,6 +51,7 @@ pub use check::CheckOptions;
 pub use compare::{CompareOptions, Compared};
 pub use corpus::{CorpusOptions, Shard};
 pub use download::{DEFAULT_ENDPOINT, DEFAULT_PATIENCE, DownloadOptions, Patience, Token};
+pub use embed::EmbedOptions;
 pub use embedding::NamedPrompts;
 pub use engine::{Caches, EngineOptions, MachineOptions};
 pub use health::HealthOptions;
@@ -85,6 +87,8 @@ pub enum Command {
     Download(Box<DownloadOptions>),
     /// Score a file of pairs.
     Score(Box<ScoreOptions>),
+    /// Make vectors of a file of texts.
+    Embed(Box<EmbedOptions>),
     /// Ask a server whether it is well; `None` is the one of this container.
     Health(Option<HealthOptions>),
     /// Print `text` and exit: help and version on stdout with code 0, mistakes on stderr with code 2.
@@ -118,6 +122,7 @@ fn options(matches: &ArgMatches, env: Environment) -> Result<Command, String> {
     Ok(match matches.subcommand() {
         Some(("serve", it)) => Command::Serve(Box::new(serve::options(read(it)?, ignored::given(it)?, env)?)),
         Some(("score", it)) => Command::Score(Box::new(score::options(read(it)?, env)?)),
+        Some(("embed", it)) => Command::Embed(Box::new(embed::options(read(it)?, env)?)),
         Some(("bench", it)) => Command::Bench(Box::new(bench::options(read(it)?, env)?)),
         Some(("check", it)) => Command::Check(Box::new(check::options(read(it)?, env)?)),
         Some(("compare", it)) => Command::Compare(Box::new(compare::options(read(it)?, env)?)),
@@ -125,9 +130,11 @@ fn options(matches: &ArgMatches, env: Environment) -> Result<Command, String> {
         Some(("download", it)) => Command::Download(Box::new(download::options(read(it)?, env)?)),
         Some(("health", it)) => Command::Health(health::options(read(it)?)?),
         _ => {
-            return Err("The commands are `serve`, `score`, `bench`, `check`, `compare`, `cache`, `download` and \
-                        `health`."
-                .to_owned());
+            return Err(
+                "The commands are `serve`, `score`, `embed`, `bench`, `check`, `compare`, `cache`, `download` \
+                        and `health`."
+                    .to_owned(),
+            );
         }
     })
 }

@@ -77,7 +77,7 @@ pub fn template(value: &str) -> Result<String, String> {
 }
 
 /// `--overflow`.
-fn overflow(text: &str) -> Result<Overflow, String> {
+pub fn overflow(text: &str) -> Result<Overflow, String> {
     match text {
         "error" => Ok(Overflow::Error),
         "truncate" => Ok(Overflow::Truncate),

@@ -8,9 +8,10 @@ use super::{command, config_file, json, launcher, names, values};
 use serde_json::{Map, Value};
 
 /// Commands; anything else in the first place means `serve`.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "serve",
     "score",
+    "embed",
     "bench",
     "check",
     "compare",

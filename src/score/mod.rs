@@ -7,7 +7,7 @@ mod row;
 pub(crate) use pairs::{Pair, Pairs};
 
 use crate::checkpoint::Activation;
-use crate::corpus::{Ask, Corpus, Done, Files, Outcome, Output, block_on, hash, job};
+use crate::corpus::{Ask, Corpus, Done, Files, Layout, Outcome, Output, block_on, hash, job};
 use crate::engine::QueueLimits;
 use crate::error::Result;
 use crate::options::{Overflow, ScoreOptions};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 /// Opens the files of a command.
 pub fn open(options: &ScoreOptions) -> Result<Files> {
-    Files::open(&options.corpus, row::form())
+    Files::open(&options.corpus, row::form(), Layout::Lines)
 }
 
 /// A model with the rules of a command.
@@ -64,7 +64,7 @@ impl<'a> Scorer<'a> {
             job.insert("activation".to_owned(), activation.to_string().into());
         }
         let batch = options.engine.machine.max_num_batched_tokens;
-        let corpus = Corpus { options: &options.corpus, engine: loaded.engine, batch, job };
+        let corpus = Corpus { options: &options.corpus, engine: loaded.engine, batch, width: 0, job };
         let activation = pooling.use_activation.then_some(activation);
         Ok(Self { options, encoder, activation, corpus })
     }

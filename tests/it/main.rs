@@ -11,6 +11,7 @@ mod check;
 mod checkpoint;
 mod compare;
 mod download;
+mod embed;
 mod embedding;
 mod engine;
 mod golden;

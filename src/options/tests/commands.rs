@@ -70,6 +70,27 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
 }
 
 #[test]
+fn embed_takes_its_files_and_the_flags_of_the_engine() {
+    let embed = |line: &str| match run(line, &[("IRONRANK_QUERY_PROMPT", "Q:\\n")]) {
+        Command::Embed(embed) => *embed,
+        other => panic!("'{line}' gave {other:?}"),
+    };
+    let plain = embed("embed /m --input - --output -");
+    assert_eq!((&plain.field, plain.dimensions, plain.raw, plain.overflow), (&None, None, false, Overflow::Error));
+    assert_eq!((plain.prompt_name.as_str(), plain.prompts.query.as_deref()), ("document", Some("Q:\n")));
+    assert_eq!(plain.engine, engine("serve /m"));
+    let full = embed("embed /m --input a --output b.npy --input-type query --dimensions 5 --no-normalize --field body");
+    assert_eq!((full.prompt_name.as_str(), full.dimensions, full.raw), ("query", Some(5), true));
+    assert_eq!((full.field.as_deref(), full.corpus.output), (Some("body"), Some("b.npy".into())));
+    assert!(!embed("embed /m --input a --output b --no-normalize --normalize").raw);
+    for line in
+        ["embed m --input a", "embed m --input a --output b --dimensions x", "embed m --input a --output b --port 1"]
+    {
+        assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");
+    }
+}
+
+#[test]
 fn compare_takes_pairs_and_the_flags_of_the_engine_and_of_scores() {
     let compare = |line: &str| match run(line, &[]) {
         Command::Compare(compare) => *compare,

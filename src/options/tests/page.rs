@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Commands whose own flags stand in a page that docs/flags.md names for them.
-const ELSEWHERE: [(&str, &str); 2] = [("score", "offline.md"), ("download", "models.md")];
+const ELSEWHERE: [(&str, &str); 3] = [("score", "offline.md"), ("embed", "offline.md"), ("download", "models.md")];
 
 /// What stands for any flag, where the page says how flags are spelt.
 const ANY: [&str; 2] = ["--flag", "--no-x"];

@@ -54,6 +54,7 @@ class Task:
 
     def __init__(self, binary, name):
         self.name, self.directory = name, work() / name
+        self.route = "/v1/score" if name == "score" else "/v1/embeddings"
         self.directory.mkdir()
         rows, answers = ("pairs", "scores") if name == "score" else ("texts", "vectors")
         self.input, self.answers = self.directory / f"{rows}.jsonl", answers
@@ -105,7 +106,7 @@ def one(task, title, python, env, victims, server):
         if process.poll() is not None:
             return True
         found = [pid for pid, words in below(process.pid).items() if re.search(victims, words)]
-        busy = server is None or server.metric("ironrank_requests_total", 'status="2xx"') >= 2
+        busy = server is None or server.metric("http_requests_total", 'status="2xx"', f'handler="{task.route}"') >= 2
         victim.extend(found[:1] if busy and len(found) >= 2 else [])
         return bool(victim)
 

@@ -51,8 +51,8 @@ pub fn matmul_integers(a: &[f32], w: &[f32], [m, n, k]: [usize; 3], integers: In
 }
 
 /// A block's scale and its integers.
-fn quantize(block: &[f32], Integers { limit, mixed, .. }: Integers) -> (f32, Vec<i64>) {
-    let values = if mixed { mix(block) } else { block.to_vec() };
+fn quantize(values: &[f32], Integers { limit, block, mixed }: Integers) -> (f32, Vec<i64>) {
+    let values = if mixed { mix(values, block) } else { values.to_vec() };
     let largest = values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     let scale = largest / f32::from(limit);
     if scale < f32::MIN_POSITIVE {
@@ -63,10 +63,10 @@ fn quantize(block: &[f32], Integers { limit, mixed, .. }: Integers) -> (f32, Vec
     (scale, integers)
 }
 
-/// A block, filled up with zeros, its values `j`, `j + n / 8` and so on mixed by the Walsh-Hadamard transform.
-fn mix(block: &[f32]) -> Vec<f32> {
+/// A block, filled up with zeros to `depth`, its values `j`, `j + n / 8` and so on mixed by the Walsh-Hadamard transform.
+fn mix(block: &[f32], depth: usize) -> Vec<f32> {
     let mut x = block.to_vec();
-    x.resize(block.len().next_multiple_of(16), 0.0);
+    x.resize(depth, 0.0);
     let n = x.len() / 8;
     for bit in [1, 2, 4] {
         let mixed = |i: usize| {

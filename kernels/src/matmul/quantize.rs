@@ -9,8 +9,8 @@
 //! have them, a few of whose channels are much larger than the rest. On a model made to be like that, margins err by 6 % of
 //! their standard deviation, and by 12 % without.
 //!
-//! A block is filled up with zeros to whole words, `n` of them, and word `j` holds its values `j`, `j + n` and so on: sums of
-//! integers have no order, and no value has to cross lanes on its way.
+//! A block is filled up with zeros, a mixed one to its whole depth, and word `j` of its `n` words holds the values `j`, `j + n`
+//! and so on: sums of integers have no order, and no value has to cross lanes on its way.
 
 use super::transpose::transpose;
 use crate::isa::Simd;
@@ -18,6 +18,8 @@ use crate::tile::NR;
 
 /// The most words of a block.
 const MAX_WORDS: usize = 128;
+/// The most values.
+const MAX_VALUES: usize = 256;
 
 /// `1.5 * 2^23`: a number added to it is rounded to an integer, which stands in its low bits.
 const MAGIC: f32 = 12_582_912.0;
@@ -78,7 +80,8 @@ impl Scheme {
     /// Words of a block of `depth` values.
     #[inline(always)]
     pub fn words(self, depth: usize) -> usize {
-        depth.next_multiple_of(16) / self.values
+        let step = if self.mixed { self.block } else { 16 };
+        depth.next_multiple_of(step) / self.values
     }
 
     /// 32-bit values that a depth of `k` takes.
@@ -89,26 +92,26 @@ impl Scheme {
         k / self.block * block(self.block) + rest
     }
 
-    /// Makes one block: its words, as the bits of floats, and its scale.
+    /// Makes one block: its words, as the bits of floats, and its scale. `mixed` is memory for its values when they are mixed.
     #[inline(always)]
-    fn quantize(self, x: &[f32], words: &mut [f32]) -> f32 {
-        let mut values = [0.0; 2 * MAX_WORDS];
-        let values = &mut values[..words.len() * self.values];
-        values[..x.len()].copy_from_slice(x);
-        if self.mixed {
-            mix(values);
-        }
+    fn quantize<S: Simd>(self, s: S, x: &[f32], mixed: &mut [f32; MAX_VALUES], words: &mut [f32]) -> f32 {
+        let len = words.len() * self.values;
+        let filled;
+        let x = if x.len() == len {
+            x
+        } else {
+            filled = fill(x);
+            &filled[..len]
+        };
+        let values = if self.mixed { mix(s, x, &mut mixed[..len]) } else { x };
         let largest = values.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff));
         let scale = f32::from_bits(largest) / f32::from(self.limit);
         // Less than a normal number is too coarse, and its inverse too large.
         let (scale, inverse) = if scale < f32::MIN_POSITIVE { (0.0, 0.0) } else { (scale, 1.0 / scale) };
         let magic = MAGIC + f32::from(self.offset);
-        for x in values.iter_mut() {
-            *x = *x * inverse + magic;
-        }
         match self.values {
-            2 => join_i16(values, words),
-            _ => join_i8(values, words),
+            2 => join_i16(values, inverse, magic, words),
+            _ => join_i8(values, inverse, magic, words),
         }
         scale
     }
@@ -118,7 +121,7 @@ impl Scheme {
     #[inline(always)]
     pub fn pack<S: Simd>(self, s: S, rows: &[f32], stride: usize, k: usize, out: &mut [f32], side: Side) {
         let (width, header) = (side.width, side.header());
-        let mut words = [0.0; NR * MAX_WORDS];
+        let (mut words, mut mixed) = (Line([0.0; NR * MAX_WORDS]), Line([0.0; MAX_VALUES]));
         let mut at = 0;
         for p in (0..k).step_by(self.block) {
             let depth = self.block.min(k - p);
@@ -127,8 +130,8 @@ impl Scheme {
             at += out.len();
             let (head, out) = out.split_at_mut(header);
             let mut count = 0;
-            for (i, (row, words)) in rows.chunks(stride).zip(words.chunks_exact_mut(n)).enumerate() {
-                head[i] = self.quantize(&row[p..p + depth], words);
+            for (i, (row, words)) in rows.chunks(stride).zip(words.0.chunks_exact_mut(n)).enumerate() {
+                head[i] = self.quantize(s, &row[p..p + depth], &mut mixed.0, words);
                 if self.mixed && side.weights {
                     head[i] /= MIXED as f32;
                 }
@@ -137,7 +140,7 @@ impl Scheme {
                 }
                 count += 1;
             }
-            transpose(s, &words[..count * n], n, n, count, out, width);
+            transpose(s, &words.0[..count * n], n, n, count, out, width);
         }
     }
 
@@ -160,43 +163,64 @@ impl Scheme {
 /// Values that are mixed with each other. Of 2, 4, 8 and 16, eight erred least on both models that were tried.
 const MIXED: usize = 8;
 
-/// Mixes the values `j`, `j + n / 8` and so on of a block of `n` with each other: the Walsh-Hadamard transform of eight, times
-/// the root of 8. Products of two blocks that are both mixed are 8 times what they were, which the scales of the weights take
-/// back, and a value that is much larger than the others, which would take their digits, is a part of eight that are not.
+/// Mixes the values `j`, `j + n / 8` and so on of a whole block of `n` with each other: the Walsh-Hadamard transform of eight,
+/// times the root of 8. Products of two blocks that are both mixed are 8 times what they were, which the scales of the weights
+/// take back, and a value that is much larger than the others, which would take their digits, is a part of eight that are not.
 /// Additions alone, in one order: the same bits on every instruction set.
 #[inline(always)]
-fn mix(values: &mut [f32]) {
-    let n = values.len() / MIXED;
-    for half in [1, 2, 4] {
-        for pair in values.chunks_exact_mut(2 * half * n) {
-            let (a, b) = pair.split_at_mut(half * n);
-            for (a, b) in a.iter_mut().zip(b) {
-                (*a, *b) = (*a + *b, *a - *b);
+fn mix<'a, S: Simd>(s: S, x: &[f32], mixed: &'a mut [f32]) -> &'a [f32] {
+    let n = x.len() / MIXED;
+    for at in (0..n).step_by(S::LANES) {
+        let mut eight = [s.splat(0.0); MIXED];
+        for (i, value) in eight.iter_mut().enumerate() {
+            *value = s.load(&x[i * n + at..]);
+        }
+        for half in [1, 2, 4] {
+            for i in (0..MIXED).filter(|i| i & half == 0) {
+                let (a, b) = (eight[i], eight[i + half]);
+                (eight[i], eight[i + half]) = (s.add(a, b), s.sub(a, b));
             }
         }
+        for (i, value) in eight.into_iter().enumerate() {
+            s.store(value, &mut mixed[i * n + at..]);
+        }
     }
+    mixed
 }
 
-/// Words of two integers: word `j` of the values `j` and `j + words.len()`.
+/// A block's values, and zeros.
+fn fill(x: &[f32]) -> [f32; MAX_VALUES] {
+    let mut all = [0.0; MAX_VALUES];
+    all[..x.len()].copy_from_slice(x);
+    all
+}
+
+/// Words of two integers: word `j` of the values `j` and `j + words.len()`, times `inverse` and rounded.
 #[inline(always)]
-fn join_i16(rounded: &[f32], words: &mut [f32]) {
-    let (low, high) = rounded.split_at(words.len());
+fn join_i16(values: &[f32], inverse: f32, magic: f32, words: &mut [f32]) {
+    let (low, high) = values.split_at(words.len());
+    let rounded = |x: &f32| (*x * inverse + magic).to_bits();
     for ((word, low), high) in words.iter_mut().zip(low).zip(high) {
-        *word = f32::from_bits(low.to_bits() & 0xffff | high.to_bits() << 16);
+        *word = f32::from_bits(rounded(low) & 0xffff | rounded(high) << 16);
     }
 }
 
-/// Words of four integers: word `j` of the values `j`, `j + words.len()` and so on.
+/// Words of four integers: word `j` of the values `j`, `j + words.len()` and so on, times `inverse` and rounded.
 #[inline(always)]
-fn join_i8(rounded: &[f32], words: &mut [f32]) {
+fn join_i8(values: &[f32], inverse: f32, magic: f32, words: &mut [f32]) {
     let n = words.len();
-    let (low, high) = rounded[..4 * n].split_at(2 * n);
+    let (low, high) = values[..4 * n].split_at(2 * n);
     let ((a, b), (c, d)) = (low.split_at(n), high.split_at(n));
-    let byte = |x: &f32| x.to_bits() & 0xff;
+    let rounded = |x: &f32| (*x * inverse + magic).to_bits();
+    let byte = |x: &f32| rounded(x) & 0xff;
     for ((((word, a), b), c), d) in words.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        *word = f32::from_bits(byte(a) | byte(b) << 8 | byte(c) << 16 | d.to_bits() << 24);
+        *word = f32::from_bits(byte(a) | byte(b) << 8 | byte(c) << 16 | rounded(d) << 24);
     }
 }
+
+/// Memory that begins at a cache line: vectors that cross one cost twice as much.
+#[repr(align(64))]
+struct Line<T>(T);
 
 fn sum_of_bytes(words: &[f32]) -> i32 {
     words.iter().flat_map(|word| word.to_bits().to_le_bytes()).map(|byte| i32::from(byte as i8)).sum()

@@ -25,7 +25,7 @@ pub struct Weights {
 impl Weights {
     /// Changes whenever [`Weights::as_bytes`] gives other bytes for the same weights in the same [`Storage`]: whoever keeps
     /// them in a file writes both beside them, and packs anew where one differs.
-    pub const LAYOUT: u64 = 5;
+    pub const LAYOUT: u64 = 6;
 
     /// Packs `n` rows of `k` values; `read(row, out)` fills `out` (length `k`) with one row, in any order and from
     /// several threads.

@@ -187,9 +187,6 @@ fn what_no_right_score_can_come_of_ends_every_command_with_one_sentence() {
         assert_refused(case, dir.path(), &[], words);
     }
     let dir = model();
-    write(dir.path(), "modules.json", &json!([{"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]));
-    assert_refused("an embedding model", dir.path(), &[], &["modules.json", "Pooling", "makes no embeddings"]);
-    let dir = model();
     set(dir.path(), "sbert_ce_default_activation_function", json!("torch.nn.modules.activation.GELU"));
     assert_refused("an activation", dir.path(), &[], &["sbert_ce_default_activation_function", "GELU"]);
     let dir = model();

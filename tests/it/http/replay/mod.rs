@@ -228,24 +228,31 @@ impl Numbers {
         if theirs.len() != ours.len() {
             return Err(format!("{at} has {} bytes, not {}", ours.len(), theirs.len()));
         }
-        for (theirs, ours) in self.read(theirs).into_iter().zip(self.read(ours)) {
+        let (theirs, ours) = (self.read(theirs), self.read(ours));
+        let most = may_differ(at, if self.width == 4 { length(&theirs) } else { 1.0 });
+        for (theirs, ours) in theirs.into_iter().zip(ours) {
             let step = match self.width {
                 1 => 1.0,
                 2 => theirs.abs().max(1e-4) / 1024.0,
                 _ => 0.0,
             };
-            near(theirs, ours, step, at)?;
+            near(theirs, ours, most + step, at)?;
         }
         Ok(())
     }
 }
 
-/// `step` is what a narrow format may add to the difference.
-fn near(theirs: f64, ours: f64, step: f64, at: &str) -> Result<(), String> {
-    let difference = (theirs - ours).abs();
-    // Vectors of another length than 1 have larger numbers.
-    let most = if at.contains("embedding") { 3e-6 * theirs.abs().max(1.0) } else { may_err(5e-6) };
-    if difference <= most + step { Ok(()) } else { Err(format!("{at} is {ours}, not {theirs}")) }
+/// How far apart two numbers of a vector of this length may be, or two scores.
+fn may_differ(at: &str, length: f64) -> f64 {
+    if at.contains("embedding") { 3e-6 * length.max(1.0) } else { may_err(5e-6) }
+}
+
+fn length(vector: &[f64]) -> f64 {
+    vector.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+fn near(theirs: f64, ours: f64, most: f64, at: &str) -> Result<(), String> {
+    if (theirs - ours).abs() <= most { Ok(()) } else { Err(format!("{at} is {ours}, not {theirs}")) }
 }
 
 fn compare_error(theirs: &Value, ours: &Value) -> Result<(), String> {
@@ -303,6 +310,10 @@ fn compare(theirs: &Value, ours: &Value, at: &str, numbers: Option<Numbers>) -> 
             if theirs.len() != ours.len() {
                 return Err(format!("{at} has {} items, not {}", ours.len(), theirs.len()));
             }
+            if let (Some(_), Some(theirs), Some(ours)) = (numbers, vector(theirs), vector(ours)) {
+                let most = may_differ(at, length(&theirs));
+                return theirs.into_iter().zip(ours).try_for_each(|(theirs, ours)| near(theirs, ours, most, at));
+            }
             let ranked = at.ends_with(".results") && numbers.is_none();
             theirs.iter().enumerate().try_for_each(|(i, value)| {
                 let same = |other: &&Value| other["index"] == value["index"];
@@ -318,13 +329,19 @@ fn compare(theirs: &Value, ours: &Value, at: &str, numbers: Option<Numbers>) -> 
         }
         (Value::Number(number), _) if number.is_f64() => {
             if numbers.is_some() {
-                near(theirs.as_f64().unwrap_or(f64::NAN), ours.as_f64().unwrap_or(f64::NAN), 0.0, at)?;
+                let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+                near(number(theirs), number(ours), may_differ(at, 1.0), at)?;
             }
             same_type(theirs, ours, at)
         }
         _ if at.ends_with("_tokens") && numbers.is_none() => same_type(theirs, ours, at),
         _ => equal(theirs, ours, at),
     }
+}
+
+/// A list of nothing but numbers that are not whole.
+fn vector(list: &[Value]) -> Option<Vec<f64>> {
+    list.iter().map(|value| value.as_f64().filter(|_| value.is_f64())).collect()
 }
 
 /// Whether a string at this place holds numbers.

@@ -4,11 +4,11 @@
 //! source (a thread: rows -> prompts) -> flight (the engine's queue, in order) -> output (answered, rejected rows)
 //! ```
 //!
-//! What a row asks for and how its answer is written are the command's: an [`Ask`] and a function that fills [`Output`].
+//! What a row asks for and how its answer is written are the command's: an `Ask` and a function that fills `Output`.
 //! Invariants: memory is bounded by the window of tokens and rows in flight and by `ITEMS` of the longest rows, never
 //! by the file; rows are written in the order of the input, as soon as they and all before them are done. Every prompt is
 //! a request of its own, so that the engine fills its batches in that order and what neighbours share is computed once.
-//! Called by `score`; its rows are read by `compare` too.
+//! Called by `score` and `vectors`; its rows are read by `compare` too.
 
 mod array;
 mod columns;

@@ -138,13 +138,13 @@ def everything():
             Step("documentation", "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --release --locked"),
             Step("oldest Rust", ".ci/oldest"),
             Step("benchmark", lints("--manifest-path benches/kernels/Cargo.toml --all-targets")),
+            Step("Miri", ".ci/miri"),
         ],
         [
             # Faults hold what clients wait for against what they usually wait: nothing is compiled beside them.
             Step("x86", f"{suites} x86", after=["faults"]),
             Step("aarch64", f"{suites} aarch64"),
             Step("fuzz", "fuzz/run.sh 30"),
-            Step("Miri", ".ci/miri"),
         ],
         [
             Step("environments", f"{suites} --prepare clients schemathesis deploy dependencies"),
@@ -154,7 +154,7 @@ def everything():
             *(Step(name, f"{suites} {name}") for name in ("offline", "proxies", "odd", "java", "clients", "schemathesis")),
             Step("containers", f"{suites} containers"),
             # What a server does under more work than it can do is told of a server that has the cores for itself.
-            Step("load", f"{suites} load", after=["benchmark", "Miri"]),
+            Step("load", f"{suites} load", after=["Miri", "fuzz"]),
             Step("scale", f"{suites} scale pause=2.5"),
         ],
     ]

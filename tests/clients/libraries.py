@@ -1,4 +1,4 @@
-"""The client libraries of other rerankers, from PyPI, against the program: each does what its users do, and must give the scores, the
+"""The client libraries of other rerankers and embedders, from PyPI, against the program: each does what its users do, and must give the scores, the
 order and the errors that plain HTTP gives. Needs Python 3.10. A library that cannot be installed has failed.
 """
 
@@ -8,13 +8,13 @@ import re
 
 from harness import COMPUTES, ROOT, Program, Refused, Server, check, environment, tiny_model, together
 
-MODEL, KEY = "qwen3-reranker-tiny", "second-key"
+MODEL, EMBED_MODEL, KEY = "qwen3-reranker-tiny", "qwen3-embedding-tiny", "second-key"
 # Which scripts run in which environment: requirements/ENVIRONMENT.txt.
 SCRIPTS = {
     "ragflow": ["cohere_5_6_2", "huggingface_inference_client"],
     "frameworks": ["langchain_rerankers", "llama_index_rerankers", "infinity_client_rerank", "huggingface_inference_client"],
     "newest": ["cohere_newest", "haystack_rankers", "litellm_rerank", "xinference_client_rerank", "openai_models",
-               "huggingface_inference_client"],
+               "huggingface_inference_client", "openai_embeddings", "litellm_embeddings", "cohere_embeddings", "ollama_embeddings"],
 }  # fmt: skip
 # What a script may take, in seconds, and how many run at a time.
 LIMIT, AT_A_TIME = 300, 2
@@ -36,14 +36,15 @@ def prepare():
 
 
 def run(binary):
-    def subject(*flags):
-        return Server(binary, tiny_model(), "--max-model-len", "8192", *flags, name=MODEL)
+    def subject(*flags, name=MODEL):
+        return Server(binary, tiny_model(), "--max-model-len", "8192", *flags, name=name)
 
     environments = prepare()
-    with subject() as open_, subject("--api-key", "first-key", KEY) as keyed, subject("--overflow", "truncate", "--max-num-queued-reqs", "1", *COMPUTES) as small:
+    with subject() as open_, subject("--api-key", "first-key", KEY) as keyed, subject("--overflow", "truncate", "--max-num-queued-reqs", "1", *COMPUTES) as small, subject("--task", "embed", name=EMBED_MODEL) as embedder:
         # No keys or addresses of the caller's.
         env = {"SUBJECT_MODEL": MODEL, "SUBJECT_KEY": KEY, "SUBJECT_URL": open_.url, "SUBJECT_KEYED_URL": keyed.url,
-               "SUBJECT_SMALL_URL": small.url, "PYTHONWARNINGS": "ignore"}
+               "SUBJECT_SMALL_URL": small.url, "SUBJECT_EMBED_URL": embedder.url, "SUBJECT_EMBED_MODEL": EMBED_MODEL,
+               "PYTHONWARNINGS": "ignore"}
         for name in "CO_API_KEY", "CO_API_URL", "HF_TOKEN":
             os.environ.pop(name, None)
         programs = []
@@ -55,6 +56,6 @@ def run(binary):
                     command = [environments[name] / "bin/python", ROOT / f"tests/clients/{script}.py"]
                     programs.append(Program(f"{script}, {name}", command, env, LIMIT))
         together(programs, AT_A_TIME)
-        for name, server in {"open": open_, "keyed": keyed, "small": small}.items():
+        for name, server in {"open": open_, "keyed": keyed, "small": small, "embedder": embedder}.items():
             faults = [line for line in server.log().splitlines() if re.search("panicked|ERROR 500", line)]
             check(f"the server '{name}' is well and has logged no fault of its own", server.is_well() and not faults, faults)

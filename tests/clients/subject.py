@@ -25,6 +25,9 @@ SMALL_URL = os.environ["SUBJECT_SMALL_URL"]
 KEY = os.environ["SUBJECT_KEY"]
 WRONG_KEY = KEY + "x"
 MODEL = os.environ["SUBJECT_MODEL"]
+# A server of an embedding model.
+EMBED_URL = os.environ["SUBJECT_EMBED_URL"]
+EMBED_MODEL = os.environ["SUBJECT_EMBED_MODEL"]
 
 QUERY = "What is the capital of France?"
 DOCUMENTS = [
@@ -105,6 +108,14 @@ def same(found, expected):
     """Fails unless two rankings are the same, to the last bit of the scores."""
     found = [(index, score) for index, score in found]
     assert found == expected, f"{found} is not {expected}"
+
+
+def vectors(texts, model=EMBED_MODEL, **fields):
+    """What /v1/embeddings gives for some texts, each number a float32."""
+    answer = post("/v1/embeddings", {"model": model, "input": texts, **fields}, EMBED_URL)
+    found = [item["embedding"] for item in answer["data"]]
+    assert len(found) == len(texts) and len({str(vector) for vector in found}) == len(texts), "texts are told apart"
+    return found
 
 
 @atexit.register

@@ -13,6 +13,7 @@ use super::wire::body;
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use percent_encoding::percent_decode_str;
+use std::cmp::Reverse;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -29,7 +30,8 @@ pub struct Route {
     /// Paths that mean it, where it is described and by which metrics call it: a request's own if it is among these,
     /// else the first. `{id}` at the end is one segment or more.
     pub paths: &'static [&'static str],
-    /// Paths that mean it as well; `**/x` is every path that ends in `x` and has no other meaning.
+    /// Paths that mean it as well; `**/x` is every path that ends in `x` and has no other meaning, `**/x/y` counting more
+    /// than `**/y`.
     pub also: &'static [&'static str],
     /// Whether it is open to all, also when a key is configured: what tells nothing of anybody's texts and is asked by
     /// programs that know no key, such as a browser at the description of the API.
@@ -203,7 +205,7 @@ pub fn meant(table: Table, path: &str) -> Option<Found> {
     let (meaning, route) = meanings.min_by_key(|(meaning, _)| *meaning)?;
     let id = match meaning {
         Meaning::Under(head) => percent_decode_str(&segments[head..].join("/")).decode_utf8_lossy().into_owned(),
-        Meaning::Itself | Meaning::EndsIn => String::new(),
+        Meaning::Itself | Meaning::EndsIn(_) => String::new(),
     };
     Some(Found { route, id })
 }
@@ -225,13 +227,14 @@ enum Meaning {
     Itself,
     /// It goes on after so many segments of the route's, with the `{id}`.
     Under(usize),
-    /// Its last segment is the route's.
-    EndsIn,
+    /// Its last segments are the route's, so many.
+    EndsIn(Reverse<usize>),
 }
 
 fn meaning(pattern: &str, path: &[&str]) -> Option<Meaning> {
-    if let Some(last) = pattern.strip_prefix("**/") {
-        return (path.last() == Some(&last)).then_some(Meaning::EndsIn);
+    if let Some(tail) = pattern.strip_prefix("**/") {
+        let tail = segments(tail);
+        return path.ends_with(&tail).then_some(Meaning::EndsIn(Reverse(tail.len())));
     }
     if let Some(head) = pattern.strip_suffix("{id}") {
         let head = segments(head);

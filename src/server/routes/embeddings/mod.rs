@@ -32,17 +32,14 @@ pub const SWITCH: Switch = Switch {
     otherwise: "this server has no embedding model; ironrank serve takes one as well as a reranker",
 };
 
-/// Every path that ends in `embeddings`.
+/// Every path that ends in `embeddings`, but for Ollama's.
 pub static EMBEDDINGS: Route = Route {
     also: &["**/embeddings"],
     switch: Some(SWITCH),
     ..Route::at(
         &["/v1/embeddings", "/embeddings"],
         &[Operation::post(
-            |call| match call.request.path().trim_end_matches('/').ends_with("/api/embeddings") {
-                true => post_untyped::<ollama::Embedding>(call),
-                false => post::<OpenAi>(call),
-            },
+            post::<OpenAi>,
             Description::reads(
                 "Vectors",
                 "Vectors of texts, in OpenAI's and vLLM's words",
@@ -54,8 +51,9 @@ pub static EMBEDDINGS: Route = Route {
     )
 };
 
-/// Ollama's older route.
+/// Ollama's older route, behind whatever its client was given.
 pub static OLLAMA_EMBEDDINGS: Route = Route {
+    also: &["**/api/embeddings"],
     switch: Some(SWITCH),
     ..Route::at(
         &["/api/embeddings"],
@@ -71,17 +69,14 @@ pub static OLLAMA_EMBEDDINGS: Route = Route {
     )
 };
 
-/// Every path that ends in `embed`.
+/// Every path that ends in `embed`, but for Ollama's.
 pub static EMBED: Route = Route {
     also: &["**/embed"],
     switch: Some(SWITCH),
     ..Route::at(
         &["/embed", "/v1/embed", "/v2/embed"],
         &[Operation::post(
-            |call| match call.request.path().trim_end_matches('/').ends_with("/api/embed") {
-                true => post_untyped::<ollama::Embed>(call),
-                false => post::<Any>(call),
-            },
+            post::<Any>,
             texts(
                 "Vectors of texts, in TEI's or Cohere's words",
                 described_any,
@@ -92,8 +87,9 @@ pub static EMBED: Route = Route {
     )
 };
 
-/// Ollama's route.
+/// Ollama's route, behind whatever its client was given.
 pub static OLLAMA_EMBED: Route = Route {
+    also: &["**/api/embed"],
     switch: Some(SWITCH),
     ..Route::at(
         &["/api/embed"],

@@ -1,7 +1,7 @@
 //! From options to a model that is ready to compute: what `serve`, `score`, `bench` and `compare` have in common, and `check`
 //! asks for in part.
 
-use crate::checkpoint::{Checkpoint, Config, Head};
+use crate::checkpoint::{Activation, Checkpoint, Config, Embedding, Head};
 use crate::engine::{BatchLimits, Engine, QueueLimits, Turns};
 use crate::error::{Error, ErrorKind, Result};
 use crate::head::Resolved;
@@ -107,20 +107,36 @@ impl Prompts {
         checkpoint: Option<&Checkpoint>,
         max_model_len: usize,
     ) -> Result<(Serves, Vec<String>)> {
-        if let Some(Head::Vector(embedding)) = checkpoint.map(Checkpoint::head) {
-            let mut prompts = embedding.prompts.clone();
-            let own = [("query", self.named.query), ("document", self.named.document)];
-            prompts.extend(own.into_iter().filter_map(|(name, prompt)| Some((name.to_owned(), prompt?))));
-            let encoder = match options.tokenizer_dir() {
-                Some(dir) => TextEncoder::open(dir, max_model_len, prompts)?,
-                None => TextEncoder::builtin(max_model_len, prompts)?,
-            };
-            let width = checkpoint.map_or(0, |checkpoint| checkpoint.config().hidden_size);
-            let (normalize, dimensions, notices) =
-                (embedding.normalize, embedding.dimensions.clone(), encoder.examine());
-            let embedder = Embedder { encoder: Arc::new(encoder), normalize, width, dimensions };
-            return Ok((Serves::Embed(embedder), notices));
+        match checkpoint.map(|checkpoint| (checkpoint.head(), checkpoint.config().hidden_size)) {
+            Some((Head::Vector(embedding), width)) => self.embed(options, embedding, width, max_model_len),
+            _ => self.rerank(options, checkpoint.map(Checkpoint::activation).unwrap_or_default(), max_model_len),
         }
+    }
+
+    fn embed(
+        self,
+        options: &ModelOptions,
+        embedding: &Embedding,
+        width: usize,
+        max_model_len: usize,
+    ) -> Result<(Serves, Vec<String>)> {
+        let Embedding { normalize, dimensions, mut prompts } = embedding.clone();
+        let own = [("query", self.named.query), ("document", self.named.document)];
+        prompts.extend(own.into_iter().filter_map(|(name, prompt)| Some((name.to_owned(), prompt?))));
+        let encoder = match options.tokenizer_dir() {
+            Some(dir) => TextEncoder::open(dir, max_model_len, prompts)?,
+            None => TextEncoder::builtin(max_model_len, prompts)?,
+        };
+        let notices = encoder.examine();
+        Ok((Serves::Embed(Embedder { encoder: Arc::new(encoder), normalize, width, dimensions }), notices))
+    }
+
+    fn rerank(
+        self,
+        options: &ModelOptions,
+        activation: Activation,
+        max_model_len: usize,
+    ) -> Result<(Serves, Vec<String>)> {
         let mut encoder = match options.tokenizer_dir() {
             Some(dir) => PromptEncoder::open(dir, max_model_len)?,
             None => PromptEncoder::builtin(max_model_len)?,
@@ -131,7 +147,7 @@ impl Prompts {
         if let Some(instruction) = self.instruction {
             encoder = encoder.with_instruction(instruction);
         }
-        let (notices, activation) = (encoder.examine()?, checkpoint.map(Checkpoint::activation).unwrap_or_default());
+        let notices = encoder.examine()?;
         Ok((Serves::Rerank(Reranker { encoder: Arc::new(encoder), activation }), notices))
     }
 }

@@ -105,8 +105,8 @@ impl Sheet {
         self.waiting.is_empty()
     }
 
-    /// Writes what was pushed. A stream is written to on a thread of its own, since whoever reads it may keep it waiting for ever. If that is not
-    /// waited for to its end, nothing more can be written.
+    /// Writes what was pushed. A stream is written to on a thread of its own, since whoever reads it may keep it waiting for
+    /// ever. If that is not waited for to its end, nothing more can be written.
     pub async fn flush(&mut self) -> Result<()> {
         if self.waiting.is_empty() {
             return Ok(());

@@ -43,7 +43,8 @@ pub fn pack(cpu: &Cpu, checkpoint: &Checkpoint, precision: Precision, cache: Opt
 }
 
 /// The model of `checkpoint`, whose `packed` weights are those of [`find`] or [`pack`]. Positions from `max_model_len` on
-/// are never asked for; models that share `cpu` run one step at a time. Errors are of kind [`ErrorKind::Checkpoint`](crate::error::ErrorKind::Checkpoint).
+/// are never asked for; models that share `cpu` run one step at a time. Errors are of kind
+/// [`ErrorKind::Checkpoint`](crate::error::ErrorKind::Checkpoint).
 pub fn load(
     cpu: impl Into<Arc<Cpu>>,
     checkpoint: &Checkpoint,

@@ -4,7 +4,9 @@
 
 use crate::checkpoint::{Activation, Dimensions};
 use crate::error::Result;
+use crate::options::Pooling;
 use crate::prompt::{Around, PromptEncoder, TextEncoder, Vocabulary};
+use crate::rerank;
 use crate::task::Task;
 use std::sync::Arc;
 
@@ -37,6 +39,14 @@ pub struct Embedder {
     pub width: usize,
     /// How many of its numbers may be asked for.
     pub dimensions: Dimensions,
+}
+
+impl Reranker {
+    /// The score of a margin, as `pooling` says unless the request does: with its function, or the logit.
+    pub fn score(&self, margin: f32, pooling: &Pooling, use_activation: Option<bool>) -> f32 {
+        let activation = use_activation.unwrap_or(pooling.use_activation).then_some(self.activation);
+        rerank::score(margin, pooling, activation)
+    }
 }
 
 impl Serves {

@@ -11,7 +11,7 @@ use crate::corpus::{Ask, Corpus, Done, Files, Layout, Outcome, Output, block_on,
 use crate::engine::QueueLimits;
 use crate::error::Result;
 use crate::options::{Overflow, ScoreOptions};
-use crate::prompt::{PromptEncoder, PromptOptions, Template};
+use crate::prompt::{PromptOptions, Template};
 use crate::rerank;
 use crate::serves::Reranker;
 use crate::signals::{Signals, Stop};
@@ -30,8 +30,7 @@ pub fn open(options: &ScoreOptions) -> Result<Files> {
 /// A model with the rules of a command.
 pub struct Scorer<'a> {
     options: &'a ScoreOptions,
-    encoder: Arc<PromptEncoder>,
-    activation: Option<Activation>,
+    reranker: Reranker,
     corpus: Corpus<'a>,
 }
 
@@ -49,7 +48,7 @@ impl<'a> Scorer<'a> {
         let prompts = Prompts { template, instruction: options.instruction.clone(), ..Prompts::default() };
         let loaded = startup::load(&options.engine, prompts, QueueLimits::default(), Some(Task::Rerank))?;
         let mut job = job(&options.corpus, &options.engine, options.overflow, &loaded)?;
-        let Reranker { encoder, activation } = loaded.serves.reranker(&options.engine.model.name())?;
+        let reranker = loaded.serves.reranker(&options.engine.model.name())?;
         let pooling = options.pooling;
         let own = [
             ("instruction", json!(options.instruction)),
@@ -60,26 +59,26 @@ impl<'a> Scorer<'a> {
             ("logit_sigma", json!(pooling.logit_sigma.to_string())),
         ];
         job.extend(own.map(|(part, value)| (part.to_owned(), value)));
-        if activation != Activation::Sigmoid {
-            job.insert("activation".to_owned(), activation.to_string().into());
+        if reranker.activation != Activation::Sigmoid {
+            job.insert("activation".to_owned(), reranker.activation.to_string().into());
         }
         let batch = options.engine.machine.max_num_batched_tokens;
         let corpus = Corpus { options: &options.corpus, engine: loaded.engine, batch, width: 0, job };
-        let activation = pooling.use_activation.then_some(activation);
-        Ok(Self { options, encoder, activation, corpus })
+        Ok(Self { options, reranker, corpus })
     }
 
     /// Scores the rows of `files` that are not done yet. After `stop` only the batch that runs is finished.
     pub async fn score(&self, files: Files, stop: impl Future<Output = Stop>) -> Result<Outcome> {
         let shorten = self.options.overflow == Overflow::Truncate;
-        let (encoder, options) = (Arc::clone(&self.encoder), PromptOptions { shorten, ..PromptOptions::default() });
+        let (encoder, options) =
+            (Arc::clone(&self.reranker.encoder), PromptOptions { shorten, ..PromptOptions::default() });
         let ask: Ask = Arc::new(move |row| row::ask(row, &encoder, &options));
         self.corpus.run(files, ask, |done, output| self.write(done, output), stop).await
     }
 
     fn write(&self, done: &Done, output: &mut Output) {
         let pooling = &self.options.pooling;
-        let score = |answer| f64::from(rerank::score(rerank::margin(answer), pooling, self.activation));
+        let score = |answer| f64::from(self.reranker.score(rerank::margin(answer), pooling, None));
         let mut scores = done.answers.iter().map(score);
         let (score, scores) = match done.many {
             true => (None, Some(scores.collect())),

@@ -8,7 +8,6 @@ use super::rules::{check_cache_salt, prompt_options};
 use crate::embed;
 use crate::options::Pooling;
 use crate::prompt::{Encoded, Prompt};
-use crate::rerank;
 use crate::server::http::aside::{Client, on_a_thread};
 use crate::server::http::budget::Share;
 use crate::server::http::error::{ApiError, ErrorForm, Refusal};
@@ -67,10 +66,7 @@ impl Computed {
                     let normalize = use_activation.unwrap_or(embedder.normalize);
                     embed::vector(row, self.wanted.dimensions, normalize).into()
                 }
-                Serves::Rerank(reranker) => {
-                    let activation = use_activation.unwrap_or(pooling.use_activation).then_some(reranker.activation);
-                    [rerank::score(row[0], pooling, activation)].into()
-                }
+                Serves::Rerank(reranker) => [reranker.score(row[0], pooling, use_activation)].into(),
             };
         }
         self

@@ -4,7 +4,6 @@ use super::compute::{Computed, compute};
 use super::making::PromptRequest;
 use super::pairs;
 use crate::options::Pooling;
-use crate::rerank;
 use crate::server::http::budget::Charged;
 use crate::server::http::error::ApiError;
 use crate::server::http::intake::Body;
@@ -33,10 +32,9 @@ impl Scored {
                 (cosines.clone(), cosines)
             }
             Serves::Rerank(reranker) => {
-                let use_activation = request.common().use_activation.unwrap_or(pooling.use_activation);
-                let activation = use_activation.then_some(reranker.activation);
+                let use_activation = request.common().use_activation;
                 let margins: Vec<f32> = rows.iter().map(|row| row[0]).collect();
-                (margins.iter().map(|&margin| rerank::score(margin, pooling, activation)).collect(), margins)
+                (margins.iter().map(|&margin| reranker.score(margin, pooling, use_activation)).collect(), margins)
             }
         };
         Self { computed, scores, margins }

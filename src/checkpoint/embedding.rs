@@ -36,6 +36,17 @@ pub enum Dimensions {
     Fixed,
 }
 
+impl Dimensions {
+    /// Whether so many may be asked for.
+    pub fn allow(&self, size: usize) -> bool {
+        match self {
+            Self::Any(most) => (1..=*most).contains(&size),
+            Self::List(sizes) => sizes.contains(&size),
+            Self::Fixed => false,
+        }
+    }
+}
+
 impl Embedding {
     pub(super) fn of(keys: &Keys, modules: Modules, notices: &mut Vec<String>) -> Result<Self> {
         let hidden = keys.get("hidden_size").and_then(Value::as_u64);

@@ -87,18 +87,15 @@ impl<'a> Vectoriser<'a> {
 /// How many numbers a vector has, if so many are asked for.
 fn width(asked: Option<usize>, dimensions: &Dimensions, hidden: usize) -> Result<usize> {
     let Some(asked) = asked else { return Ok(hidden) };
-    let refuse = |those: &str| {
-        let what = format!("--dimensions {asked}: the model's vectors have {hidden} numbers, of which {those}.");
-        Err(Error::new(ErrorKind::Options, what))
+    let those = match dimensions {
+        _ if dimensions.allow(asked) => return Ok(asked),
+        Dimensions::Fixed if asked == hidden => return Ok(asked),
+        Dimensions::Any(most) => format!("the first 1 to {most} may be asked for"),
+        Dimensions::List(sizes) => format!("the first {sizes:?} may be asked for"),
+        Dimensions::Fixed => "all belong together".to_owned(),
     };
-    match dimensions {
-        Dimensions::Any(most) if (1..=*most).contains(&asked) => Ok(asked),
-        Dimensions::Any(most) => refuse(&format!("the first 1 to {most} may be asked for")),
-        Dimensions::List(sizes) if sizes.contains(&asked) => Ok(asked),
-        Dimensions::List(sizes) => refuse(&format!("the first {sizes:?} may be asked for")),
-        Dimensions::Fixed if asked == hidden => Ok(asked),
-        Dimensions::Fixed => refuse("all belong together"),
-    }
+    let what = format!("--dimensions {asked}: the model's vectors have {hidden} numbers, of which {those}.");
+    Err(Error::new(ErrorKind::Options, what))
 }
 
 /// What stands before every text.

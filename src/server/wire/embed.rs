@@ -78,16 +78,17 @@ impl Size {
             }
             Self::Texts(asked) | Self::Exactly(asked) => (usize::try_from(asked).ok(), asked),
         };
-        let sentence = match (dimensions, wanted) {
-            (Dimensions::Any(most), Some(wanted)) if (1..=*most).contains(&wanted) => return Ok(Some(wanted)),
-            (Dimensions::List(sizes), Some(wanted)) if sizes.contains(&wanted) => return Ok(Some(wanted)),
-            (Dimensions::Any(most), _) => {
+        if let Some(wanted) = wanted.filter(|&wanted| dimensions.allow(wanted)) {
+            return Ok(Some(wanted));
+        }
+        let sentence = match dimensions {
+            Dimensions::Any(most) => {
                 format!("Model '{model}' only supports dimensions in range [1, {most}], got {asked}.")
             }
-            (Dimensions::List(sizes), _) => {
+            Dimensions::List(sizes) => {
                 format!("Model '{model}' only supports {sizes:?} matryoshka dimensions, got {asked}.")
             }
-            (Dimensions::Fixed, _) => format!(
+            Dimensions::Fixed => format!(
                 "Model '{model}' does not support Matryoshka embeddings; dimensions must be unset (received \
                  dimensions={asked})."
             ),

@@ -18,8 +18,8 @@ use crate::tile::NR;
 
 /// The most words of a block.
 const MAX_WORDS: usize = 128;
-/// The most values.
-const MAX_VALUES: usize = 256;
+/// The most values of a block: two to a word.
+const MAX_VALUES: usize = 2 * MAX_WORDS;
 
 /// `1.5 * 2^23`: a number added to it is rounded to an integer, which stands in its low bits.
 const MAGIC: f32 = 12_582_912.0;
@@ -121,7 +121,7 @@ impl Scheme {
     #[inline(always)]
     pub fn pack<S: Simd>(self, s: S, rows: &[f32], stride: usize, k: usize, out: &mut [f32], side: Side) {
         let (width, header) = (side.width, side.header());
-        let (mut words, mut mixed) = (Line([0.0; NR * MAX_WORDS]), Line([0.0; MAX_VALUES]));
+        let (mut words, mut mixed) = (Aligned([0.0; NR * MAX_WORDS]), Aligned([0.0; MAX_VALUES]));
         let mut at = 0;
         for p in (0..k).step_by(self.block) {
             let depth = self.block.min(k - p);
@@ -170,6 +170,7 @@ const MIXED: usize = 8;
 #[inline(always)]
 fn mix<'a, S: Simd>(s: S, x: &[f32], mixed: &'a mut [f32]) -> &'a [f32] {
     let n = x.len() / MIXED;
+    debug_assert!(n.is_multiple_of(S::LANES), "an eighth of a block is whole registers");
     for at in (0..n).step_by(S::LANES) {
         let mut eight = [s.splat(0.0); MIXED];
         for (i, value) in eight.iter_mut().enumerate() {
@@ -220,7 +221,7 @@ fn join_i8(values: &[f32], inverse: f32, magic: f32, words: &mut [f32]) {
 
 /// Memory that begins at a cache line: vectors that cross one cost twice as much.
 #[repr(align(64))]
-struct Line<T>(T);
+struct Aligned<T>(T);
 
 fn sum_of_bytes(words: &[f32]) -> i32 {
     words.iter().flat_map(|word| word.to_bits().to_le_bytes()).map(|byte| i32::from(byte as i8)).sum()

@@ -134,7 +134,12 @@ async fn a_vector_does_not_depend_on_the_token_budget_the_prefix_cache_or_the_an
         }
         // A row of 64 numbers takes 256 bytes and more, so that the small cache keeps some of the 15 and the large one all.
         let hits = engine.work().answer_hits;
-        assert!(hits == if answer_cache_bytes > 1 << 19 { 40 } else { hits }, "{hits} of {limits:?}");
+        let expected = match answer_cache_bytes {
+            0 => hits == 0,
+            small if small < 1 << 19 => hits < 40,
+            _ => hits == 40,
+        };
+        assert!(expected, "{hits} of {limits:?}");
     }
 }
 

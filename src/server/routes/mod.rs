@@ -91,12 +91,17 @@ mod tests {
             "/v1/embeddings/embeddings",
             "/embeddings//embeddings/",
             "/v3/embeddings",
-            "/v1/api/embeddings",
         ] {
             assert!(is(path, &embeddings::EMBEDDINGS), "{path}");
         }
-        for path in ["/embed", "//embed", "/v1/embed", "/v2/embed/", "/v1/embeddings/embed", "/v1/api/embed"] {
+        for path in ["/embed", "//embed", "/v1/embed", "/v2/embed/", "/v1/embeddings/embed"] {
             assert!(is(path, &embeddings::EMBED), "{path}");
+        }
+        for path in ["/api/embeddings", "/v1/api/embeddings", "/ollama//api/embeddings/"] {
+            assert!(is(path, &embeddings::OLLAMA_EMBEDDINGS), "{path}");
+        }
+        for path in ["/api/embed", "/v1/api/embed", "/ollama/api//embed/"] {
+            assert!(is(path, &embeddings::OLLAMA_EMBED), "{path}");
         }
         for path in ["/score", "/v1/score", "/v1/score/"] {
             assert!(is(path, &score::ROUTE), "{path}");

@@ -1,5 +1,6 @@
-"""The client libraries of other rerankers and embedders, from PyPI, against the program: each does what its users do, and must give the scores, the
-order and the errors that plain HTTP gives. Needs Python 3.10. A library that cannot be installed has failed.
+"""The client libraries of other rerankers and embedders, from PyPI and npm, against the program: each does what its users do, and
+must give the scores, the vectors, the order and the errors that plain HTTP gives. Needs Python 3.10. A library that cannot be
+installed has failed.
 """
 
 import concurrent.futures
@@ -14,17 +15,20 @@ SCRIPTS = {
     "ragflow": ["cohere_5_6_2", "huggingface_inference_client"],
     "frameworks": ["langchain_rerankers", "llama_index_rerankers", "infinity_client_rerank", "huggingface_inference_client"],
     "newest": ["cohere_newest", "haystack_rankers", "litellm_rerank", "xinference_client_rerank", "openai_models",
-               "huggingface_inference_client", "openai_embeddings", "litellm_embeddings", "cohere_embeddings", "ollama_embeddings"],
+               "huggingface_inference_client", "openai_embeddings", "litellm_embeddings", "cohere_embeddings", "ollama_embeddings",
+               "haystack_embedders", "huggingface_embeddings", "langchain_embeddings", "llama_index_embeddings"],
+    "node": ["openai_node.js"],
 }  # fmt: skip
 # What a script may take, in seconds, and how many run at a time.
 LIMIT, AT_A_TIME = 300, 2
 
 
 def packages(name):
-    """The environment NAME of requirements/NAME.txt, or why it cannot be had."""
-    requirements = (ROOT / f"tests/clients/requirements/{name}.txt").read_text()
+    """The environment NAME of requirements/NAME.txt, with the npm packages of requirements/NAME; or why it cannot be had."""
+    listed = ROOT / f"tests/clients/requirements/{name}.txt"
+    npm = listed.with_suffix("")
     try:
-        return environment(f"clients-{name}", requirements, "--no-deps", "--no-compile")
+        return environment(f"clients-{name}", listed.read_text(), "--no-deps", "--no-compile", npm=npm if npm.is_dir() else None)
     except Refused as refused:
         return refused
 
@@ -33,6 +37,13 @@ def prepare():
     """The environments, by name."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return dict(zip(SCRIPTS, pool.map(packages, SCRIPTS)))
+
+
+def command(environment, script):
+    """What runs a script: Python, or Node where it is JavaScript."""
+    if script.endswith(".js"):
+        return ["env", f"NODE_PATH={environment}/node_modules", environment / "bin/node", ROOT / f"tests/clients/{script}"]
+    return [environment / "bin/python", ROOT / f"tests/clients/{script}.py"]
 
 
 def run(binary):
@@ -53,9 +64,10 @@ def run(binary):
                 if isinstance(environments[name], Refused):
                     check(f"{script}: requirements/{name}.txt cannot be installed", False, environments[name])
                 else:
-                    command = [environments[name] / "bin/python", ROOT / f"tests/clients/{script}.py"]
-                    programs.append(Program(f"{script}, {name}", command, env, LIMIT))
+                    programs.append(Program(f"{script}, {name}", command(environments[name], script), env, LIMIT))
         together(programs, AT_A_TIME)
+        warned = len(re.findall("WARN.*token ids", embedder.log()))
+        check("token ids of another tokenizer, as LangChain sends them, are warned of once", warned == 1, embedder.log()[-2000:])
         for name, server in {"open": open_, "keyed": keyed, "small": small, "embedder": embedder}.items():
             faults = [line for line in server.log().splitlines() if re.search("panicked|ERROR 500", line)]
             check(f"the server '{name}' is well and has logged no fault of its own", server.is_well() and not faults, faults)

@@ -1,4 +1,4 @@
-"""Python environments of packages from PyPI, kept between runs, so that one can be prepared before its suite needs it.
+"""Environments of packages from PyPI, and from npm if need be, kept between runs, so that one can be prepared before its suite needs it.
 
 Invariant: an environment that has its mark holds all of its requirements; whoever finds none makes it anew, one at a time. Called by
 suites, in `run` and in `prepare`.
@@ -20,10 +20,12 @@ def kept():
     return Path(cache, "ironrank-tests")
 
 
-def environment(name, requirements, *options):
-    """The directory of an environment with what `requirements` say, in the form of a requirements file; `options` are pip's. Raises
-    `Refused`, with what pip said, where it cannot be had."""
-    wanted = hashlib.sha256("\0".join([sys.version, requirements, *options]).encode()).hexdigest()
+def environment(name, requirements, *options, npm=None):
+    """The directory of an environment with what `requirements` say, in the form of a requirements file; `options` are pip's. `npm` is
+    a directory with a package.json and its lock, whose packages the environment's own npm installs into node_modules. Raises
+    `Refused`, with what pip or npm said, where it cannot be had."""
+    packages = {file: (npm / file).read_text() for file in ("package.json", "package-lock.json")} if npm else {}
+    wanted = hashlib.sha256("\0".join([sys.version, requirements, *options, *packages.values()]).encode()).hexdigest()
     directory = kept() / f"{name}-{wanted[:16]}"
     directory.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{directory}.lock", "w") as lock:
@@ -34,5 +36,9 @@ def environment(name, requirements, *options):
             listed = directory / "requirements.txt"
             listed.write_text(requirements)
             output(directory / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *options, "-r", listed)
+            for file, text in packages.items():
+                (directory / file).write_text(text)
+            if packages:
+                output(directory / "bin/npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=directory)
             (directory / "installed").touch()
     return directory

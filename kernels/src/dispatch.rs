@@ -38,7 +38,7 @@ pub trait Kernel {
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Isa {
-    /// AVX-512 F, BW, DQ and VL, with VNNI or without.
+    /// AVX-512 F, BW, DQ and VL, with VNNI or without, with AMX or without.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     /// AVX2 with FMA, with AVX-VNNI or without.
@@ -81,7 +81,7 @@ impl Isa {
         Self::available()[0]
     }
 
-    /// All of [`Isa::available`], and those with VNNI or SDOT also without it. And AVX2 with the VNNI of AVX-512, which is
+    /// All of [`Isa::available`], and those with AMX, VNNI or SDOT also without it. And AVX2 with the VNNI of AVX-512, which is
     /// there for tests: what runs with AVX-VNNI runs on CPUs that have AVX-512's alone, in another encoding.
     pub fn variants() -> Vec<Isa> {
         let plain = |isa: Isa| Some(isa.same_bits()).filter(|plain| plain.name() != isa.name());
@@ -89,11 +89,22 @@ impl Isa {
             [
                 Some(isa),
                 #[cfg(target_arch = "x86_64")]
+                isa.without_amx(),
+                #[cfg(target_arch = "x86_64")]
                 isa.with_evex(),
                 plain(isa),
             ]
         };
         Self::available().into_iter().flat_map(variants).flatten().collect()
+    }
+
+    /// AVX-512 with VNNI, where it has AMX too.
+    #[cfg(target_arch = "x86_64")]
+    fn without_amx(self) -> Option<Isa> {
+        match self {
+            Isa::Avx512(s) if s.amx() => Some(Isa::Avx512(s.without_amx())),
+            _ => None,
+        }
     }
 
     /// AVX2 with the VNNI of AVX-512.
@@ -105,8 +116,8 @@ impl Isa {
         }
     }
 
-    /// The plainest instruction set whose kernels all give the same bits: this one without VNNI or SDOT, which only sum
-    /// integers.
+    /// The plainest instruction set whose kernels all give the same bits: this one without AMX, VNNI or SDOT, which only
+    /// sum integers.
     pub fn same_bits(self) -> Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -130,6 +141,8 @@ impl Isa {
     /// The name that `--isa` takes.
     pub fn name(self) -> &'static str {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(s) if s.amx() => "avx512-amx",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(s) if s.vnni() => "avx512-vnni",
             #[cfg(target_arch = "x86_64")]

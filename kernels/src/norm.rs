@@ -9,8 +9,6 @@ use crate::isa::Simd;
 use crate::lanes;
 use crate::matmul::lhs::{Lhs, LhsBlocks};
 use crate::pool::Job;
-use crate::tile::Tile;
-use crate::tile::float32::F32;
 
 /// Weight and epsilon of one RMSNorm.
 #[derive(Clone, Copy)]
@@ -39,7 +37,7 @@ impl Cpu {
         assert!(k > 0, "a vector without channels has no mean");
         assert!(x.len().is_multiple_of(k), "the activations are no whole rows of {k}");
         let rows = x.len() / k;
-        let tile = self.isa().mr();
+        let tile = out.mr();
         out.check_isa(self.isa());
         let out = out.blocks(rows, k, tile, k);
         self.run(rows.div_ceil(tile), tile * k, &NormTiles { x, norm, out });
@@ -69,7 +67,7 @@ struct NormTiles<'a> {
 impl Job for NormTiles<'_> {
     #[inline(always)]
     fn run<S: Arch>(&self, s: S, t: usize, scratch: &mut [f32]) {
-        let (mr, k) = (<S as Tile<F32>>::MR, self.norm.weight.len());
+        let (mr, k) = (self.out.mr(), self.norm.weight.len());
         let x = &self.x[t * mr * k..];
         let x = &x[..x.len().min(mr * k)];
         for (x, y) in x.chunks_exact(k).zip(scratch.chunks_exact_mut(k)) {

@@ -3,9 +3,13 @@
 use crate::buffer::Buffer;
 use crate::cpu::Cpu;
 use crate::dispatch::{Arch, Kernel};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::ByteProduct;
 use crate::matmul::storage::Storage;
+#[cfg(target_arch = "x86_64")]
+use crate::tile::amx::AmxTile;
 use crate::tile::float32::F32;
-use crate::tile::integer::{IntegerArgs, header, tile};
+use crate::tile::integer::{IntegerArgs, Multiplier, header};
 use crate::tile::{NR, Tile};
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
@@ -33,6 +37,10 @@ impl Cpu {
         const STEPS: usize = 1_500_000;
         const TILES: usize = 10_000;
         let isa = self.isa();
+        #[cfg(target_arch = "x86_64")]
+        if let (Storage::I8, Some(ByteProduct::Tiles(amx))) = (storage, isa.bytes()) {
+            return self.best_rate(cpu_seconds, || AmxTile::new(amx), |tile| (2 * tile.chains(STEPS / 4)) as f64);
+        }
         let products = match storage {
             Storage::F32 | Storage::Bf16 => Products::Floats,
             Storage::I8 if isa.bytes().is_some() => Products::Bytes,
@@ -162,13 +170,14 @@ impl Kernel for Tiles {
         const WORDS: usize = 128;
         let (Self(count), bytes) = (self, false);
         let rows = <S as Tile<F32>>::MR;
+        let mut vectors = Multiplier::new(s, false);
         let a = Buffer::zeroed((1 + WORDS) * rows);
         let b = Buffer::zeroed(header(bytes) + WORDS * NR);
         let mut c = Buffer::zeroed(rows * NR);
         for _ in 0..count {
             let (a, b, c) = (black_box(&a[..]), black_box(&b[..]), black_box(&mut c[..]));
-            let (blocks, words, c_stride, add, ahead) = (1, WORDS, NR, false, &[][..]);
-            tile(s, IntegerArgs { rows, blocks, words, bytes, a, b, c, c_stride, add, ahead });
+            let (blocks, words, a_stride, c_stride, add, ahead) = (1, WORDS, 0, NR, false, &[][..]);
+            vectors.tile(s, IntegerArgs { rows, blocks, words, bytes, a, a_stride, b, c, c_stride, add, ahead });
         }
         2 * count * rows * NR * WORDS
     }

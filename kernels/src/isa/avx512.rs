@@ -1,5 +1,6 @@
 //! AVX-512: 16 lanes, 32 registers.
 
+use super::amx::Amx;
 use super::{ByteProduct, Simd};
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -9,6 +10,8 @@ use std::arch::x86_64::*;
 pub struct Avx512 {
     /// Whether it has AVX512_VNNI too.
     vnni: bool,
+    /// AMX, where there is VNNI as well.
+    amx: Option<Amx>,
 }
 
 impl Avx512 {
@@ -19,7 +22,10 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma");
-        has.then(|| Self { vnni: is_x86_feature_detected!("avx512vnni") })
+        has.then(|| {
+            let vnni = is_x86_feature_detected!("avx512vnni");
+            Self { vnni, amx: vnni.then(Amx::detect).flatten() }
+        })
     }
 
     /// Whether VNNI is there, and used.
@@ -27,9 +33,19 @@ impl Avx512 {
         self.vnni
     }
 
-    /// The same without VNNI.
+    /// Whether AMX is there, and used.
+    pub(crate) fn amx(self) -> bool {
+        self.amx.is_some()
+    }
+
+    /// The same without AMX.
+    pub(crate) fn without_amx(self) -> Self {
+        Self { amx: None, ..self }
+    }
+
+    /// The same without VNNI and AMX.
     pub(crate) fn plain(self) -> Self {
-        Self { vnni: false }
+        Self { vnni: false, amx: None }
     }
 }
 
@@ -50,7 +66,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn bytes(self) -> Option<ByteProduct> {
-        self.vnni.then_some(ByteProduct::Offset)
+        self.amx.map(ByteProduct::Tiles).or(self.vnni.then_some(ByteProduct::Offset))
     }
     #[inline(always)]
     fn dot_i8(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i {

@@ -9,6 +9,8 @@
 mod register;
 
 #[cfg(target_arch = "x86_64")]
+pub mod amx;
+#[cfg(target_arch = "x86_64")]
 pub mod avx;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
@@ -146,4 +148,7 @@ pub enum ByteProduct {
     /// As i8, like the right operand's (SDOT).
     #[cfg(target_arch = "aarch64")]
     Signed,
+    /// As i8, many rows of them at a time, which stand row after row (TDPBSSD); [`Simd::dot_i8`] takes them as u8.
+    #[cfg(target_arch = "x86_64")]
+    Tiles(amx::Amx),
 }

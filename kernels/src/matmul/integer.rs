@@ -3,17 +3,16 @@
 //! Where this CPU multiplies no bytes, those of a stretch of a panel are widened to i16 in the task's scratch memory, once
 //! for all of its row tiles; the integers, and with them the sums, are the same.
 
+use super::Multiply;
 use super::quantize::{Scheme, Side};
 use super::storage::Storage;
 use super::weights::Weights;
-use super::{Epilogue, Multiply};
 use crate::buffer::values;
 use crate::dispatch::Arch;
 use crate::isa::Simd;
 use crate::pool::Job;
-use crate::tile::float32::F32;
-use crate::tile::integer::{IntegerArgs, header, tile};
-use crate::tile::{NR, Tile};
+use crate::tile::NR;
+use crate::tile::integer::{IntegerArgs, Multiplier, header};
 
 /// Depth of a stretch: as many rows of a panel meet all row tiles before the next do, and are read from L2 meanwhile.
 const STRETCH: usize = 1024;
@@ -28,17 +27,18 @@ fn widens(scheme: Scheme, weights: &Weights) -> bool {
     weights.storage() == Storage::I8 && scheme.values == 2
 }
 
-pub(super) struct MultiplyIntegers<'a, E> {
-    pub multiply: Multiply<'a, E>,
+pub(super) struct MultiplyIntegers<'a> {
+    pub multiply: Multiply<'a>,
     pub scheme: Scheme,
 }
 
-impl<E: Epilogue> Job for MultiplyIntegers<'_, E> {
+impl Job for MultiplyIntegers<'_> {
     #[inline(always)]
     fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]) {
         let Self { scheme, ref multiply, .. } = *self;
         let Multiply { lhs, weights, .. } = multiply;
-        let (mr, k, bytes) = (<S as Tile<F32>>::MR, lhs.k(), scheme.values == 4);
+        let mut multiplier = Multiplier::new(s, scheme.by_rows);
+        let (mr, at_once, k, bytes) = (lhs.mr(), multiplier.rows::<S>(), lhs.k(), scheme.values == 4);
         let (i, j, rows, panels) = multiply.task(task);
         let width = panels.len() * NR;
         let (c, widened) = scratch.split_at_mut(rows.len() * width);
@@ -52,7 +52,12 @@ impl<E: Epilogue> Job for MultiplyIntegers<'_, E> {
             (0..whole).step_by(STRETCH).map(|p| p..whole.min(p + STRETCH)).chain((whole < k).then_some(whole..k));
         for depth in stretches {
             let (blocks, words) = (depth.len().div_ceil(scheme.block), scheme.words(depth.len().min(scheme.block)));
-            let part = scheme.len(depth.start, Side::left(mr))..scheme.len(depth.end, Side::left(mr));
+            // Up to the end of the last of the row tiles that are multiplied at once, or of all.
+            let part = |row: usize| {
+                let tiles = at_once.min(rows.end - row).div_ceil(mr);
+                let end = (tiles - 1) * lhs.tile_len() + scheme.len(depth.end, Side::left(mr));
+                &lhs.tiles(row / mr)[scheme.len(depth.start, Side::left(mr))..end]
+            };
             for panel in panels.clone() {
                 let stretch = |panel| values::<f32>(weights.stretch(panel, depth.start, depth.len()));
                 let mut b = stretch(panel);
@@ -65,21 +70,22 @@ impl<E: Epilogue> Job for MultiplyIntegers<'_, E> {
                     }
                     b = widened;
                 }
-                let mut ahead = ahead.chunks(ahead.len().div_ceil(rows.len().div_ceil(mr)).max(1));
-                for row in rows.clone().step_by(mr) {
+                let mut ahead = ahead.chunks(ahead.len().div_ceil(rows.len().div_ceil(at_once)).max(1));
+                for row in rows.clone().step_by(at_once) {
                     let args = IntegerArgs {
-                        rows: mr.min(rows.end - row),
+                        rows: at_once.min(rows.end - row),
                         blocks,
                         words,
                         bytes,
-                        a: &lhs.tile(row / mr)[part.clone()],
+                        a: part(row),
+                        a_stride: lhs.tile_len(),
                         b,
                         c: &mut c[(row - rows.start) * width + (panel - panels.start) * NR..],
                         c_stride: width,
                         add: depth.start > 0,
                         ahead: ahead.next().unwrap_or_default(),
                     };
-                    tile(s, args);
+                    multiplier.tile(s, args);
                 }
             }
         }

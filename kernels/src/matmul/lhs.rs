@@ -7,9 +7,8 @@ use super::transpose::transpose;
 use crate::buffer::{Buffer, size};
 use crate::cpu::Cpu;
 use crate::dispatch::{Arch, Isa};
+use crate::isa::Simd;
 use crate::pool::{Block, Blocks, Job};
-use crate::tile::Tile;
-use crate::tile::float32::F32;
 
 /// The left operand of a product: `rows` by `k` activations in tiles of `MR` rows, each `k` steps of `MR` values or, for
 /// weights of integers, blocks of them. Rows past the last are never read.
@@ -32,7 +31,11 @@ struct Layout {
 
 impl Layout {
     fn of(isa: Isa, storage: Storage) -> Self {
-        Self { mr: isa.mr(), scheme: storage.scheme(isa) }
+        Self::with(isa, storage.scheme(isa))
+    }
+
+    fn with(isa: Isa, scheme: Option<Scheme>) -> Self {
+        Self { mr: scheme.map_or(isa.mr(), |scheme| scheme.rows(isa.mr())), scheme }
     }
 
     /// 32-bit values of a tile's first `k` steps.
@@ -122,13 +125,32 @@ impl Lhs {
 
     /// Panics unless it is laid out for the register tile of `isa`.
     pub(crate) fn check_isa(&self, isa: Isa) {
-        assert_eq!(self.layout.mr, isa.mr(), "a left operand is laid out for another instruction set");
+        let layout = Layout::with(isa, self.layout.scheme);
+        assert_eq!(self.layout, layout, "a left operand is laid out for another instruction set");
     }
 
+    /// Rows of a tile.
+    #[inline(always)]
+    pub fn mr(&self) -> usize {
+        self.layout.mr
+    }
+
+    /// 32-bit values of a tile.
+    #[inline(always)]
+    pub(crate) fn tile_len(&self) -> usize {
+        self.layout.len(self.k)
+    }
+
+    /// Tile `t`.
     #[inline(always)]
     pub(crate) fn tile(&self, t: usize) -> &[f32] {
-        let len = self.layout.len(self.k);
-        &self.data[t * len..][..len]
+        &self.tiles(t)[..self.tile_len()]
+    }
+
+    /// Tile `t` and those after it.
+    #[inline(always)]
+    pub(crate) fn tiles(&self, t: usize) -> &[f32] {
+        &self.data[t * self.tile_len()..]
     }
 }
 
@@ -142,32 +164,39 @@ impl LhsBlocks<'_> {
     /// Block `i` of the rows, `j` of the depth. Panics when it was taken before or is not there.
     #[inline(always)]
     pub(crate) fn take(&self, i: usize, j: usize) -> LhsBlock<'_> {
-        LhsBlock { block: self.blocks.take(i, j), scheme: self.layout.scheme }
+        LhsBlock { block: self.blocks.take(i, j), layout: self.layout }
+    }
+
+    /// Rows of a tile.
+    #[inline(always)]
+    pub(crate) fn mr(&self) -> usize {
+        self.layout.mr
     }
 }
 
 /// One block: exclusive access to its depth steps of its tiles.
 pub(crate) struct LhsBlock<'a> {
     block: Block<'a>,
-    scheme: Option<Scheme>,
+    layout: Layout,
 }
 
 impl LhsBlock<'_> {
     /// Tile `t` of this block, which is of floats: `[depth step][MR]`.
     #[inline(always)]
     pub(crate) fn tile_mut(&mut self, t: usize) -> &mut [f32] {
-        debug_assert!(self.scheme.is_none(), "integers are packed");
+        debug_assert!(self.layout.scheme.is_none(), "integers are packed");
         self.block.row_mut(t)
     }
 
     /// Fills it with `rows`, of whose `stride` columns the first `k` count.
     #[inline(always)]
-    pub(crate) fn pack<S: Tile<F32>>(&mut self, s: S, rows: &[f32], stride: usize, k: usize) {
-        for (t, rows) in rows.chunks(S::MR * stride).enumerate() {
+    pub(crate) fn pack<S: Simd>(&mut self, s: S, rows: &[f32], stride: usize, k: usize) {
+        let Layout { mr, scheme } = self.layout;
+        for (t, rows) in rows.chunks(mr * stride).enumerate() {
             let tile = self.block.row_mut(t);
-            match self.scheme {
-                None => transpose(s, rows, stride, k, rows.len() / stride, tile, S::MR),
-                Some(scheme) => scheme.pack(s, rows, stride, k, tile, Side::left(S::MR)),
+            match scheme {
+                None => transpose(s, rows, stride, k, rows.len() / stride, tile, mr),
+                Some(scheme) => scheme.pack(s, rows, stride, k, tile, Side::left(mr)),
             }
         }
     }
@@ -178,7 +207,7 @@ impl Cpu {
     pub fn pack_lhs(&self, x: &[f32], k: usize, out: &mut Lhs) {
         assert!(k > 0 && x.len().is_multiple_of(k) || x.is_empty(), "the activations are no whole rows of {k}");
         let rows = x.len() / k.max(1);
-        let tile = self.isa().mr();
+        let tile = out.mr();
         out.check_isa(self.isa());
         let out = out.blocks(rows, k, tile, k);
         self.run(rows.div_ceil(tile), 0, &PackTiles { x, k, out });
@@ -195,7 +224,7 @@ struct PackTiles<'a> {
 impl Job for PackTiles<'_> {
     #[inline(always)]
     fn run<S: Arch>(&self, s: S, t: usize, _: &mut [f32]) {
-        let mr = <S as Tile<F32>>::MR;
+        let mr = self.out.mr();
         let x = &self.x[t * mr * self.k..];
         self.out.take(t, 0).pack(s, &x[..x.len().min(mr * self.k)], self.k, self.k);
     }

@@ -55,7 +55,7 @@ impl Cpu {
         assert!(columns.end == weights.n() || columns.end.is_multiple_of(NR), "columns {columns:?} split a panel");
         let plan = self.plan(lhs, weights, columns.start / NR..columns.end.div_ceil(NR), 1);
         let out = plan.row_major(out, lhs.rows(), columns.len());
-        self.multiply(plan, lhs, weights, Store { out });
+        self.multiply(plan, lhs, weights, Epilogue::Store(out));
     }
 
     /// `out[i][j] += sum_p lhs[i][p] * weights[j][p]`: a projection onto the residual stream.
@@ -64,7 +64,7 @@ impl Cpu {
     pub fn matmul_add(&self, lhs: &Lhs, weights: &Weights, out: &mut [f32]) {
         let plan = self.plan(lhs, weights, 0..weights.panels(), 1);
         let out = plan.row_major(out, lhs.rows(), weights.n());
-        self.multiply(plan, lhs, weights, Accumulate { out });
+        self.multiply(plan, lhs, weights, Epilogue::Accumulate(out));
     }
 
     /// `out[i][j] = silu(gate[i][j]) * up[i][j]`, where `gate` and `up` are the two products of `lhs` with `weights`
@@ -78,7 +78,7 @@ impl Cpu {
         let multiple = out.scheme().map_or(2, |scheme| 2 * scheme.block / NR);
         let plan = self.plan(lhs, weights, 0..weights.panels(), multiple);
         let out = out.blocks(lhs.rows(), weights.n() / 2, plan.rows, plan.group / 2 * NR);
-        self.multiply(plan, lhs, weights, SiluMul { out });
+        self.multiply(plan, lhs, weights, Epilogue::SiluMul(out));
     }
 
     fn plan(&self, lhs: &Lhs, weights: &Weights, panels: Range<usize>, multiple: usize) -> Plan {
@@ -88,7 +88,7 @@ impl Cpu {
         Plan { panels, rows: MC, group }
     }
 
-    fn multiply<E: Epilogue>(&self, plan: Plan, lhs: &Lhs, weights: &Weights, epilogue: E) {
+    fn multiply(&self, plan: Plan, lhs: &Lhs, weights: &Weights, epilogue: Epilogue) {
         let row_blocks = lhs.rows().div_ceil(plan.rows);
         let tasks = row_blocks * plan.panels.len().div_ceil(plan.group);
         let block = plan.rows.min(lhs.rows()) * plan.group * NR;
@@ -128,21 +128,61 @@ impl Plan {
     }
 }
 
-/// Takes a finished block of `C` from scratch memory to its place.
-trait Epilogue: Sync {
-    /// Block (`i`, `j`) of the output; `c` has `width` columns a row.
-    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize);
+/// What becomes of a finished block of `C`. One kind of task for all of them: a tile of every size is compiled into each.
+enum Epilogue<'a> {
+    /// It is the output's.
+    Store(Blocks<'a>),
+    /// It is added to the output's.
+    Accumulate(Blocks<'a>),
+    /// Pairs of panels, gate then up, become `silu(gate) * up`.
+    SiluMul(LhsBlocks<'a>),
 }
 
-struct Multiply<'a, E> {
+impl Epilogue<'_> {
+    /// Takes block (`i`, `j`) of the output to its place; `c` has `width` columns a row.
+    #[inline(always)]
+    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
+        match self {
+            Self::Store(out) => {
+                let mut block = out.take(i, j);
+                for (r, c) in c.chunks_exact(width).enumerate() {
+                    let out = block.row_mut(r);
+                    out.copy_from_slice(&c[..out.len()]);
+                }
+            }
+            Self::Accumulate(out) => {
+                let mut block = out.take(i, j);
+                for (r, c) in c.chunks_exact(width).enumerate() {
+                    let out = block.row_mut(r);
+                    lanes::add_assign(s, out, &c[..out.len()]);
+                }
+            }
+            Self::SiluMul(out) => {
+                let half = width / 2;
+                for c in c.chunks_exact_mut(width) {
+                    // Pair p's product moves to the front half, which pair p has left.
+                    for pair in 0..half / NR {
+                        let mut product = [0.0; NR];
+                        let (gate, up) = c[2 * pair * NR..][..2 * NR].split_at(NR);
+                        activation::silu_mul(s, gate, up, &mut product);
+                        c[pair * NR..][..NR].copy_from_slice(&product);
+                    }
+                }
+                out.take(i, j).pack(s, c, width, half);
+            }
+        }
+    }
+}
+
+struct Multiply<'a> {
     lhs: &'a Lhs,
     weights: &'a Weights,
-    epilogue: E,
+    epilogue: Epilogue<'a>,
     plan: Plan,
     row_blocks: usize,
 }
 
-impl<E> Multiply<'_, E> {
+impl Multiply<'_> {
     /// Which block of the rows and which group of the panels a task has, and what they are.
     #[inline(always)]
     fn task(&self, task: usize) -> (usize, usize, Range<usize>, Range<usize>) {
@@ -162,7 +202,7 @@ enum Right<'a> {
     Bf16(&'a [u16], usize),
 }
 
-impl<E: Epilogue> Job for Multiply<'_, E> {
+impl Job for Multiply<'_> {
     #[inline(always)]
     fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]) {
         let (mr, kc) = (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC);
@@ -214,57 +254,6 @@ impl<E: Epilogue> Job for Multiply<'_, E> {
             }
         }
         self.epilogue.finish(s, i, j, c, width);
-    }
-}
-
-struct Store<'a> {
-    out: Blocks<'a>,
-}
-
-impl Epilogue for Store<'_> {
-    #[inline(always)]
-    fn finish<S: Arch>(&self, _: S, i: usize, j: usize, c: &mut [f32], width: usize) {
-        let mut block = self.out.take(i, j);
-        for (r, c) in c.chunks_exact(width).enumerate() {
-            let out = block.row_mut(r);
-            out.copy_from_slice(&c[..out.len()]);
-        }
-    }
-}
-
-struct Accumulate<'a> {
-    out: Blocks<'a>,
-}
-
-impl Epilogue for Accumulate<'_> {
-    #[inline(always)]
-    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
-        let mut block = self.out.take(i, j);
-        for (r, c) in c.chunks_exact(width).enumerate() {
-            let out = block.row_mut(r);
-            lanes::add_assign(s, out, &c[..out.len()]);
-        }
-    }
-}
-
-struct SiluMul<'a> {
-    out: LhsBlocks<'a>,
-}
-
-impl Epilogue for SiluMul<'_> {
-    #[inline(always)]
-    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
-        let half = width / 2;
-        for c in c.chunks_exact_mut(width) {
-            // Pairs of panels: gate then up. Pair p's product moves to the front half, which pair p has left.
-            for pair in 0..half / NR {
-                let mut product = [0.0; NR];
-                let (gate, up) = c[2 * pair * NR..][..2 * NR].split_at(NR);
-                activation::silu_mul(s, gate, up, &mut product);
-                c[pair * NR..][..NR].copy_from_slice(&product);
-            }
-        }
-        self.out.take(i, j).pack(s, c, width, half);
     }
 }
 

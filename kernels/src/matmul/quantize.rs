@@ -10,11 +10,13 @@
 //! their standard deviation, and by 12 % without.
 //!
 //! A block is filled up with zeros, a mixed one to its whole depth, and word `j` of its `n` words holds the values `j`, `j + n`
-//! and so on: sums of integers have no order, and no value has to cross lanes on its way.
+//! and so on: sums of integers have no order, and no value has to cross lanes on its way. Words of the rows of a tile stand side
+//! by side, step after step, or row after row.
 
 use super::transpose::transpose;
 use crate::isa::Simd;
 use crate::tile::NR;
+use crate::tile::integer::ROW_TILE;
 
 /// The most words of a block.
 const MAX_WORDS: usize = 128;
@@ -65,17 +67,27 @@ pub(crate) struct Scheme {
     offset: u8,
     /// Whether a block's values are mixed before they are rounded.
     mixed: bool,
+    /// Whether the words of the left side stand row after row.
+    pub by_rows: bool,
 }
 
 impl Scheme {
     /// 12 bits: a block's products add up to less than 2^31.
-    pub const I16: Self = Self { limit: 2047, block: 256, values: 2, offset: 0, mixed: false };
+    pub const I16: Self = Self { limit: 2047, block: 256, values: 2, offset: 0, mixed: false, by_rows: false };
     /// 8 bits.
-    pub const I8: Self = Self { limit: 127, block: 128, values: 4, offset: 0, mixed: true };
+    pub const I8: Self = Self { limit: 127, block: 128, values: 4, offset: 0, mixed: true, by_rows: false };
     /// The integers of [`Self::I8`], for an instruction that takes them as u8.
     pub const I8_OFFSET: Self = Self { offset: 128, ..Self::I8 };
+    /// The integers of [`Self::I8`], for tile registers.
+    #[cfg(target_arch = "x86_64")]
+    pub const I8_ROWS: Self = Self { by_rows: true, ..Self::I8 };
     /// The integers of [`Self::I8`], for instructions that multiply i16.
     pub const I8_WIDENED: Self = Self { values: 2, ..Self::I8 };
+
+    /// Rows of a tile of the left side, `mr` being those of a tile of floats.
+    pub fn rows(self, mr: usize) -> usize {
+        if self.by_rows { ROW_TILE } else { mr }
+    }
 
     /// Words of a block of `depth` values.
     #[inline(always)]
@@ -140,7 +152,11 @@ impl Scheme {
                 }
                 count += 1;
             }
-            transpose(s, &words.0[..count * n], n, n, count, out, width);
+            let words = &words.0[..count * n];
+            match self.by_rows && !side.weights {
+                true => out[..words.len()].copy_from_slice(words),
+                false => transpose(s, words, n, n, count, out, width),
+            }
         }
     }
 
@@ -150,7 +166,8 @@ impl Scheme {
         let n = self.words(self.block.min(k - first));
         let block = &packed[self.len(first, side)..];
         let (j, which) = ((p - first) % n, (p - first) / n);
-        let word = block[side.header() + j * side.width + i].to_bits() >> (32 / self.values * which);
+        let at = if self.by_rows && !side.weights { i * n + j } else { j * side.width + i };
+        let word = block[side.header() + at].to_bits() >> (32 / self.values * which);
         let integer = match self.values {
             2 => i32::from(word as u16 as i16),
             _ if self.offset > 0 => i32::from(word as u8) - i32::from(self.offset),

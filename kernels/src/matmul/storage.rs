@@ -41,6 +41,8 @@ impl Storage {
             (Self::I8, Some(ByteProduct::Offset)) => Some(Scheme::I8_OFFSET),
             #[cfg(target_arch = "aarch64")]
             (Self::I8, Some(ByteProduct::Signed)) => Some(Scheme::I8),
+            #[cfg(target_arch = "x86_64")]
+            (Self::I8, Some(ByteProduct::Tiles(_))) => Some(Scheme::I8_ROWS),
             (Self::I8, None) => Some(Scheme::I8_WIDENED),
         }
     }

@@ -9,10 +9,15 @@
 //! rows of its tile, nor on the instructions, within an instruction set's way of adding.
 
 use super::Tile;
+#[cfg(target_arch = "x86_64")]
+use super::amx::AmxTile;
 use super::float32::F32;
 use super::{LINE, NR};
 use crate::buffer::size;
 use crate::isa::ByteProduct;
+
+/// Rows of a row tile whose words stand row after row.
+pub const ROW_TILE: usize = 16;
 
 /// The tile of integers on an instruction set: of as many rows and registers of columns as that of f32.
 pub trait IntegerTile: Tile<F32> {
@@ -57,7 +62,7 @@ pub trait IntegerTile: Tile<F32> {
 /// `c[i][j] (+)= sum_b scale_a[b][i] * scale_b[b][j] * (sum of a[b]'s row i times b[b]'s column j)` for `i < rows` and
 /// `j < NR`, over `blocks` blocks `b` of `words` words.
 pub struct IntegerArgs<'a> {
-    /// Rows, 1 to `MR`.
+    /// Rows, 1 to [`Multiplier::rows`].
     pub rows: usize,
     /// Blocks.
     pub blocks: usize,
@@ -65,8 +70,11 @@ pub struct IntegerArgs<'a> {
     pub words: usize,
     /// Whether words are four i8.
     pub bytes: bool,
-    /// Left operand: per block `MR` scales and `MR` words a step.
+    /// Left operand: row tiles, of `MR` rows or [`ROW_TILE`], each per block a scale a row and then a word a row and step,
+    /// step after step or row after row.
     pub a: &'a [f32],
+    /// Distance between row tiles in `a`.
+    pub a_stride: usize,
     /// Right operand: per block `NR` scales, with `bytes` `NR` integers, and `NR` words a step.
     pub b: &'a [f32],
     /// Output.
@@ -105,9 +113,51 @@ pub const fn header(bytes: bool) -> usize {
     if bytes { 2 * NR } else { NR }
 }
 
-/// Computes one tile after checking that the slices cover what the sizes say.
+/// How a task multiplies integers: by vector registers or, bytes that stand row after row, by AMX's tile registers.
+pub struct Multiplier {
+    #[cfg(target_arch = "x86_64")]
+    amx: Option<AmxTile>,
+}
+
+impl Multiplier {
+    /// Of `s`, for words that stand row after row with `by_rows`.
+    #[inline(always)]
+    pub fn new<S: IntegerTile>(s: S, by_rows: bool) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let (true, Some(ByteProduct::Tiles(amx))) = (by_rows, s.bytes()) {
+            return Self { amx: Some(AmxTile::new(amx)) };
+        }
+        assert!(!by_rows, "this CPU multiplies no rows of bytes");
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            amx: None,
+        }
+    }
+
+    /// The most rows of a tile: those of one row tile of the left operand or of several.
+    #[inline(always)]
+    pub fn rows<S: IntegerTile>(&self) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.amx.is_some() {
+            return AmxTile::ROWS;
+        }
+        S::MR
+    }
+
+    /// Computes one tile.
+    #[inline(always)]
+    pub fn tile<S: IntegerTile>(&mut self, s: S, args: IntegerArgs) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(amx) = &mut self.amx {
+            return amx.tile(s, args);
+        }
+        tile(s, args);
+    }
+}
+
+/// Computes one tile by vector registers after checking that the slices cover what the sizes say.
 #[inline(always)]
-pub fn tile<S: IntegerTile>(s: S, args: IntegerArgs) {
+fn tile<S: IntegerTile>(s: S, args: IntegerArgs) {
     let IntegerArgs { rows, blocks, words, bytes, c_stride, .. } = args;
     assert!((1..=S::MR).contains(&rows) && c_stride >= NR && words > 0 && words.is_multiple_of(4));
     assert!(args.a.len() >= size(&[blocks, words + 1, S::MR]));

@@ -8,6 +8,8 @@
 //! does not depend on how many rows the tile has, so a row's result is the same bits in a full and in a tail tile.
 //! Called by [`crate::matmul`] (weights as panels) and [`crate::attention`] (keys, queries, probabilities, values).
 
+#[cfg(target_arch = "x86_64")]
+pub mod amx;
 pub mod bf16;
 pub mod float32;
 pub mod integer;

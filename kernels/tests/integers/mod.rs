@@ -15,7 +15,9 @@ fn cpus(threads: &[usize]) -> Vec<Cpu> {
 /// Whether a multiply-add of this ISA rounds once.
 fn is_fused(cpu: &Cpu) -> bool {
     match cpu.isa().name() {
-        "avx512-vnni" | "avx512" | "avx2-vnni" | "avx2-vnni-evex" | "avx2" | "neon-dotprod" | "neon" => true,
+        "avx512-amx" | "avx512-vnni" | "avx512" | "avx2-vnni" | "avx2-vnni-evex" | "avx2" | "neon-dotprod" | "neon" => {
+            true
+        }
         "avx" | "sse2" | "portable" => false,
         name => panic!("does {name} fuse?"),
     }
@@ -25,7 +27,7 @@ fn lhs(cpu: &Cpu, storage: Storage, x: &[f32], k: usize) -> Lhs {
     let m = x.len() / k;
     let mut lhs = Lhs::new(cpu.isa(), storage, m, k);
     // Rows past the last, which must not be read, hold other integers and scales that are none.
-    let poison: Vec<f32> = noise(9, m.next_multiple_of(cpu.isa().mr()) * k).iter().map(|x| x * f32::MAX).collect();
+    let poison: Vec<f32> = noise(9, m.next_multiple_of(lhs.mr()) * k).iter().map(|x| x * f32::MAX).collect();
     cpu.pack_lhs(&poison, k, &mut lhs);
     cpu.pack_lhs(x, k, &mut lhs);
     lhs

@@ -138,13 +138,13 @@ def everything():
             Step("documentation", "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --release --locked"),
             Step("oldest Rust", ".ci/oldest"),
             Step("benchmark", lints("--manifest-path benches/kernels/Cargo.toml --all-targets")),
-            Step("Miri", ".ci/miri"),
+            Step("fuzz", "fuzz/run.sh 30"),
         ],
         [
             # Faults hold what clients wait for against what they usually wait: nothing is compiled beside them.
             Step("x86", f"{suites} x86", after=["faults"]),
             Step("aarch64", f"{suites} aarch64"),
-            Step("fuzz", "fuzz/run.sh 30"),
+            Step("Miri", ".ci/miri"),
         ],
         [
             Step("environments", f"{suites} --prepare clients schemathesis deploy dependencies"),

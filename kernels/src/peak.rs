@@ -176,7 +176,7 @@ impl Kernel for Tiles {
         let mut c = Buffer::zeroed(rows * NR);
         for _ in 0..count {
             let (a, b, c) = (black_box(&a[..]), black_box(&b[..]), black_box(&mut c[..]));
-            let (blocks, words, a_stride, c_stride, add, ahead) = (1, WORDS, 0, NR, false, &[][..]);
+            let (blocks, words, a_stride, c_stride, add, ahead) = (1, WORDS, a.len(), NR, false, &[][..]);
             vectors.tile(s, IntegerArgs { rows, blocks, words, bytes, a, a_stride, b, c, c_stride, add, ahead });
         }
         2 * count * rows * NR * WORDS

@@ -123,14 +123,14 @@ impl Multiplier {
     /// Of `s`, for words that stand row after row with `by_rows`.
     #[inline(always)]
     pub fn new<S: IntegerTile>(s: S, by_rows: bool) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let (true, Some(ByteProduct::Tiles(amx))) = (by_rows, s.bytes()) {
-            return Self { amx: Some(AmxTile::new(amx)) };
-        }
-        assert!(!by_rows, "this CPU multiplies no rows of bytes");
-        Self {
+        match (by_rows, s.bytes()) {
             #[cfg(target_arch = "x86_64")]
-            amx: None,
+            (true, Some(ByteProduct::Tiles(amx))) => Self { amx: Some(AmxTile::new(amx)) },
+            (true, _) => panic!("this CPU multiplies no rows of bytes"),
+            (false, _) => Self {
+                #[cfg(target_arch = "x86_64")]
+                amx: None,
+            },
         }
     }
 
@@ -160,7 +160,7 @@ impl Multiplier {
 fn tile<S: IntegerTile>(s: S, args: IntegerArgs) {
     let IntegerArgs { rows, blocks, words, bytes, c_stride, .. } = args;
     assert!((1..=S::MR).contains(&rows) && c_stride >= NR && words > 0 && words.is_multiple_of(4));
-    assert!(args.a.len() >= size(&[blocks, words + 1, S::MR]));
+    assert!((size(&[blocks, words + 1, S::MR])..=args.a_stride).contains(&args.a.len()), "one row tile at a time");
     assert!(args.b.len() >= size(&[blocks, header(bytes) + words * NR]));
     assert!(args.c.len() >= size(&[rows - 1, c_stride]).saturating_add(NR));
     assert!(!bytes || s.bytes().is_some(), "this CPU multiplies no bytes");

@@ -147,11 +147,11 @@ def everything():
             Step("Miri", ".ci/miri"),
         ],
         [
-            Step("environments", f"{suites} --prepare clients schemathesis deploy dependencies"),
+            Step("environments", f"{suites} --prepare clients schemathesis ui deploy dependencies"),
             Step("dependencies", f"{suites} dependencies"),
             Step("deploy", f"{suites} deploy"),
             Step("faults", f"{suites} faults", after=["build"]),
-            *(Step(name, f"{suites} {name}") for name in ("offline", "proxies", "odd", "java", "clients", "schemathesis")),
+            *(Step(name, f"{suites} {name}") for name in ("offline", "proxies", "odd", "java", "clients", "schemathesis", "ui")),
             Step("containers", f"{suites} containers"),
             # What a server does under more work than it can do is told of a server that has the cores for itself.
             Step("load", f"{suites} load", after=["Miri", "fuzz"]),

@@ -94,6 +94,7 @@ fn model(
         dummy: asked.model.load_format == LoadFormat::Dummy,
         max_model_len,
         isa: runs_on.isa,
+        threads: runs_on.threads,
         precision: runs_on.precision,
         dtype: asked.model.precision.dtype,
         label: config.label,

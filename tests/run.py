@@ -45,6 +45,7 @@ SUITES = {
     "clients": "clients.libraries",
     "java": "clients.jdk",
     "schemathesis": "clients.openapi_cases",
+    "ui": "ui.page",
     "spark": "corpora.spark",
     "ray": "corpora.ray_data",
     "odd": "cpus.odd",

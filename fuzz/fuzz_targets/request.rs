@@ -163,6 +163,7 @@ fn model(task: Task, name: &str) -> Model {
         dummy: false,
         max_model_len: MAX_MODEL_LEN,
         isa: Isa::best().name(),
+        threads: 1,
         precision: Precision::Exact,
         dtype: Dtype::Float32,
         label: "LABEL_0".to_owned(),

@@ -189,6 +189,13 @@ impl Engine {
         self.batch.prefix_cache_bytes
     }
 
+    /// Floating-point operations a second that the compute threads could do at most of what multiplies the model's matrices.
+    /// Whoever asks first gets nothing: it is measured after that, between two batches.
+    pub fn peak(&self) -> Option<f64> {
+        self.status.peak_is_wanted.store(true, Ordering::Relaxed);
+        self.status.peak.get().copied().flatten()
+    }
+
     /// Bytes that the prefix cache holds.
     pub fn prefix_cache_bytes(&self) -> usize {
         self.prefix_cache_tokens() * self.kv_bytes

@@ -3,8 +3,8 @@
 //! Invariant: counters never fall. Written by the worker and by admissions, read by [`super::Engine`].
 
 use crate::error::Error;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -75,12 +75,16 @@ pub(super) struct Status {
     answer_misses: AtomicU64,
     pub flop: AtomicU64,
     pub model_nanos: AtomicU64,
-    batches: [AtomicU64; SIZES],
+    pub batches: [AtomicU64; SIZES],
     pub refused_by_sequences: AtomicU64,
     pub refused_by_tokens: AtomicU64,
     pub prefix_cache_tokens: AtomicUsize,
     /// Arrival of the request that has waited for the longest time.
     pub oldest: Mutex<Option<Instant>>,
+    /// Whether somebody has asked for the peak.
+    pub peak_is_wanted: AtomicBool,
+    /// The peak, once it was measured.
+    pub peak: OnceLock<Option<f64>>,
 }
 
 impl Status {

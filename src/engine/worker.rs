@@ -122,9 +122,22 @@ impl Worker {
         self.tickets[slot as usize].is_empty()
     }
 
+    /// Measures the peak, once, when it was asked for and the first batch is done: no first answer waits for it.
+    fn measure(&self) {
+        let Status { peak, peak_is_wanted, batches, .. } = &*self.status;
+        let has_worked = || batches.iter().any(|batches| batches.load(Ordering::Relaxed) > 0);
+        if peak_is_wanted.load(Ordering::Relaxed) && peak.get().is_none() && has_worked() {
+            peak.get_or_init(|| self.place.step(Length::Short, || self.model.peak()));
+        }
+    }
+
     /// Takes in what has arrived, waiting only when there is nothing to do; false when nothing is left to do.
     fn receive(&mut self) -> bool {
-        if self.queue.is_empty() && self.is_free(Slot::Bulk) && self.is_free(Slot::Express) {
+        let is_between_batches = self.is_free(Slot::Bulk) && self.is_free(Slot::Express);
+        if is_between_batches {
+            self.measure();
+        }
+        if self.queue.is_empty() && is_between_batches {
             self.place.rest();
             match self.receiver.blocking_recv() {
                 Some(request) => self.queue.push(request, EXPRESS_TOKENS, &self.cache),

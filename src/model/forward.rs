@@ -100,6 +100,12 @@ pub trait Model: Send {
     /// Numbers in a row: the same for every batch.
     fn width(&self) -> usize;
 
+    /// Floating-point operations a second that the threads could do at most of what multiplies its matrices: measured now, in some
+    /// 50 ms of all of them. `None` where nothing knows.
+    fn peak(&self) -> Option<f64> {
+        None
+    }
+
     /// Bytes of packed weights, tables and buffers in memory; what is mapped from the checkpoint does not count.
     fn bytes(&self) -> usize {
         0

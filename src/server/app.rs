@@ -56,7 +56,8 @@ async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<Sta
         return finished(&state, &request, preflight);
     }
     let path = state.local_path(request.path());
-    let found = meant(ROUTES, path).filter(|found| found.route.is_on(&state));
+    let found = meant(ROUTES, path).map(|found| Found { route: found.route.as_asked(path, &request, &state), ..found });
+    let found = found.filter(|found| found.route.is_on(&state));
     let (mut response, refused) = match record.of(answer(&request, found.as_ref(), payload, &state)).await {
         Ok(response) => (response, None),
         Err(refused) => (refused.response(), Some(refused)),

@@ -11,6 +11,7 @@ use super::http::shown::shown;
 use super::state::State;
 use super::wire::body;
 use actix_web::http::Method;
+use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use percent_encoding::percent_decode_str;
 use std::cmp::Reverse;
@@ -40,6 +41,8 @@ pub struct Route {
     pub counted: bool,
     /// Where not every server has it.
     pub switch: Option<Switch>,
+    /// What answers a browser that asks for a page by one of `paths`, where the server has it.
+    pub page: Option<&'static Route>,
     /// What it does, by the method.
     pub operations: &'static [Operation],
 }
@@ -116,12 +119,19 @@ pub struct Found {
 impl Route {
     /// A route that needs a key, is counted and always there.
     pub const fn at(paths: &'static [&'static str], operations: &'static [Operation]) -> Self {
-        Self { paths, also: &[], open: false, counted: true, switch: None, operations }
+        Self { paths, also: &[], open: false, counted: true, switch: None, page: None, operations }
     }
 
     /// Whether the server has it.
     pub fn is_on(&self, state: &State) -> bool {
         self.switch.is_none_or(|switch| (switch.is_on)(state))
+    }
+
+    /// What answers a request of this head by this path: itself, or its page.
+    pub fn as_asked(&'static self, path: &str, request: &HttpRequest, state: &State) -> &'static Self {
+        let path = segments(path);
+        let is_for_people = || self.paths.iter().any(|own| segments(own) == path) && asks_for_a_page(request);
+        self.page.filter(|page| page.is_on(state) && is_for_people()).unwrap_or(self)
     }
 
     /// What it does with `method`.
@@ -151,6 +161,11 @@ impl Operation {
     pub const fn get(tells: fn(&Call<'_>) -> Result<HttpResponse, ApiError>, description: Description) -> Self {
         let (handler, description) = (Handler::Tells(tells), Some(description));
         Self { verb: Verb::Get, is_work: false, handler, description }
+    }
+
+    /// The same of what is no part of the API.
+    pub const fn undescribed(tells: fn(&Call<'_>) -> Result<HttpResponse, ApiError>) -> Self {
+        Self { verb: Verb::Get, is_work: false, handler: Handler::Tells(tells), description: None }
     }
 
     /// A POST that reads a body.
@@ -218,6 +233,14 @@ pub fn no_route(table: Table, request: &HttpRequest) -> ApiError {
     let why = switch.map_or(RANKS_AND_EMBEDS, |off| off.otherwise);
     let sentence = format!("There is no {} {} here: {why}.", shown(request.method().as_str()), shown(path));
     ApiError::new(Refusal::NoRoute, sentence).with_detail("Not Found")
+}
+
+/// Whether a browser asks for what it will show: other programs accept anything, or the type that they read.
+fn asks_for_a_page(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accepts_html =
+        accept.split(',').any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html"));
+    accepts_html && [Method::GET, Method::HEAD].contains(request.method())
 }
 
 /// How a path means a route; the first counts most.

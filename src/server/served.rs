@@ -22,6 +22,8 @@ pub struct Served {
     pub max_model_len: usize,
     /// Name of the instruction set that it runs on.
     pub isa: &'static str,
+    /// Threads that compute it.
+    pub threads: usize,
     /// What its matrices are multiplied as.
     pub precision: Precision,
     /// What `--dtype` asked for.

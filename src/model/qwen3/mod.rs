@@ -168,6 +168,11 @@ impl Model for Qwen3 {
         self.weights.packed.check()
     }
 
+    fn peak(&self) -> Option<f64> {
+        // What the compiler made of portable code has no peak of its own.
+        (self.cpu.isa().name() != "portable").then(|| 1e9 * self.cpu.peak(self.weights.storage()))
+    }
+
     fn bytes(&self) -> usize {
         self.weights.bytes() + self.slots.iter().map(|slot| slot.workspace.bytes()).sum::<usize>()
     }

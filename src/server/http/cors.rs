@@ -71,7 +71,7 @@ pub fn preflight(rules: &Cors, method: &Method, request: &HeaderMap) -> Option<H
 
 /// Adds to `response` what the page that sent `request` may do with it.
 pub fn apply(rules: &Cors, request: &HeaderMap, response: &mut HeaderMap) {
-    response.insert(header::VARY, HeaderValue::from_static("Origin"));
+    response.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = request.get(header::ORIGIN) {
         allow(rules, origin, response);
     }

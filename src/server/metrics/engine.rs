@@ -103,6 +103,9 @@ pub(super) fn families(engine: &Engine, dtype: &str) -> Vec<MetricFamily> {
         ),
         gauge("ironrank_answer_cache_bytes", "Bytes that the answer cache holds.", answers as f64),
     ]);
+    let help =
+        "Floating-point operations a second that the threads could do at most of what multiplies the model's matrices.";
+    families.extend(engine.peak().map(|peak| gauge("ironrank_peak_flop_per_second", help, peak)));
     families
 }
 

@@ -74,6 +74,12 @@ pub(super) fn family<'a>(
     family
 }
 
+/// Whether a series of `family` may be called `name`.
+pub(super) fn has(family: &MetricFamily, name: &str) -> bool {
+    let of = name.strip_prefix(family.name());
+    of.is_some_and(|end| ["", "_bucket", "_count", "_sum"].contains(&end))
+}
+
 /// `family` with more labels on every metric.
 pub(super) fn labelled<'a>(mut family: MetricFamily, more: impl Iterator<Item = (&'a str, String)>) -> MetricFamily {
     let more = pairs(more.collect());

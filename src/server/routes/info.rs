@@ -9,6 +9,7 @@ use crate::server::route::{Operation, Route, Switch, Verb};
 use crate::server::served::{ModelType, Served};
 use crate::server::state::State;
 use actix_web::HttpResponse;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::Ordering;
@@ -110,7 +111,7 @@ pub static METRICS: Route = Route {
     ..Route::at(
         &["/metrics"],
         &[Operation::get(
-            |call| metrics(call.state),
+            |call| metrics(call.state, call.request.query_string()),
             Description::tells("Prometheus metrics", Content::Metrics, &[Refusal::Kind(ErrorKind::Internal)]),
         )],
     )
@@ -222,9 +223,13 @@ pub fn cluster_auth(state: &State) -> HttpResponse {
     HttpResponse::Ok().json(ClusterAuth { auth: !state.options.api_keys.keys.is_empty() })
 }
 
-/// `GET /metrics`, in Prometheus' text format.
-pub fn metrics(state: &State) -> Result<HttpResponse, ApiError> {
-    let text = state.metrics.text(state.models.all().iter().map(|model| model.told())).map_err(|err| {
+/// `GET /metrics`, in Prometheus' text format; as Python's client has it, `name[]` says which series alone are asked for.
+pub fn metrics(state: &State, query: &str) -> Result<HttpResponse, ApiError> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let fields = query.split('&').filter_map(|field| field.split_once('='));
+    let names: Vec<String> =
+        fields.filter(|(field, _)| decoded(field) == "name[]").map(|(_, name)| decoded(name)).collect();
+    let text = state.metrics.text(state.models.all().iter().map(|model| model.told()), &names).map_err(|err| {
         ApiError::new(Refusal::Kind(ErrorKind::Internal), format!("The metrics cannot be written: {err}."))
     })?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=1.0.0; charset=utf-8").body(text))

@@ -14,6 +14,7 @@ mod rerank;
 mod root;
 mod score;
 mod tokenize;
+mod ui;
 
 use super::route::Table;
 
@@ -50,6 +51,7 @@ pub static ROUTES: Table = &[
     &info::SERVER_INFO,
     &openapi::DOCUMENT,
     &openapi::PAGE,
+    &ui::ROUTE,
 ];
 
 #[cfg(test)]

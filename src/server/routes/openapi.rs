@@ -6,7 +6,7 @@
 use crate::server::describe::schema::{self, Request};
 use crate::server::describe::{Content, Description, Schemas, shape};
 use crate::server::http::error::{self, ErrorBody, Refusal, Row, TextsErrorBody, UnauthorizedBody};
-use crate::server::route::{Handler, Operation, Route, Switch, Table, Verb};
+use crate::server::route::{Operation, Route, Switch, Table, Verb};
 use crate::server::state::State;
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_SECURITY_POLICY;
@@ -31,7 +31,7 @@ pub static DOCUMENT: Route = Route {
     switch: Some(SWITCH),
     ..Route::at(
         &["/openapi.json"],
-        &[undescribed(Handler::Tells(|call| Ok(HttpResponse::Ok().json(api(call.table, call.state)))))],
+        &[Operation::undescribed(|call| Ok(HttpResponse::Ok().json(api(call.table, call.state))))],
     )
 };
 
@@ -40,15 +40,12 @@ pub static PAGE: Route = Route {
     also: &["/redoc"],
     open: true,
     switch: Some(SWITCH),
-    ..Route::at(&["/docs"], &[undescribed(Handler::Tells(|_| Ok(page())))])
+    ..Route::at(&["/docs"], &[Operation::undescribed(|_| Ok(page()))])
 };
 
-const SWITCH: Switch =
+/// Of what people look at in a browser.
+pub const SWITCH: Switch =
     Switch { is_on: |state| state.options.docs, otherwise: "--disable-fastapi-docs has turned it off" };
-
-const fn undescribed(handler: Handler) -> Operation {
-    Operation { verb: Verb::Get, is_work: false, handler, description: None }
-}
 
 fn page() -> HttpResponse {
     HttpResponse::Ok()

@@ -1,8 +1,9 @@
-//! `/`, `/v1` and the `*` of OPTIONS: health, but a POST ranks or embeds, for clients that never add a path.
+//! `/`, `/v1` and the `*` of OPTIONS: health, but a POST ranks or embeds, for clients that never add a path; a browser finds the page
+//! at `/`.
 
 use super::embeddings::{self, Similarity, TeiEmbed};
 use super::rerank::{Documents, RerankRequest};
-use super::{info, rerank};
+use super::{info, rerank, ui};
 use crate::server::http::error::{ApiError, ErrorForm, Refusal};
 use crate::server::http::intake::Body;
 use crate::server::route::{Call, Handler, Operation, Route, Verb, no_route};
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 /// The paths of clients that add none.
 pub static ROUTE: Route = Route {
     also: &["/v1", "*"],
+    page: Some(&ui::ROUTE),
     ..Route::at(
         &["/"],
         &[

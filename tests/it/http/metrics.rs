@@ -4,6 +4,7 @@ use super::{MAX_MODEL_LEN, subject_alone, subject_that_is_full, subject_that_kee
 use actix_web::test::{TestRequest, call_and_read_body, call_service, init_service};
 use actix_web::web::Data;
 use ironrank::server::{State, app};
+use ironrank_kernels::Isa;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -297,9 +298,46 @@ fn reads(query: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
     (metrics, groups)
 }
 
+/// A server that has measured what it could do at most, where anything can be.
+async fn measured() -> Data<State> {
+    let subject = subject_alone();
+    while !text(&subject).await.contains("ironrank_peak_flop_per_second{") && Isa::best().name() != "portable" {
+        requests(&subject, 0).await;
+    }
+    subject
+}
+
+#[actix_web::test]
+async fn the_peak_is_measured_after_the_first_work_and_is_no_less_than_what_was_done() {
+    let subject = subject_alone();
+    let name = "ironrank_peak_flop_per_second";
+    assert!(!text(&subject).await.contains(name), "nothing is measured for nobody");
+    let metrics = parse(&text(&measured().await).await);
+    if Isa::best().name() != "portable" {
+        let rate = value(&metrics, "ironrank_flop_total", &[]) / value(&metrics, "ironrank_model_seconds_total", &[]);
+        let peak = value(&metrics, name, &[("model_name", "tiny")]);
+        assert!(rate > 0.0 && rate < peak, "{rate} of {peak}");
+    }
+}
+
+#[actix_web::test]
+async fn some_metrics_may_be_asked_for_by_name() {
+    let subject = subject_alone();
+    requests(&subject, 0).await;
+    let asked = "/metrics?name%5B%5D=ironrank_flop_total&name[]=vllm%3Aiteration_tokens_total_bucket&name[]=nothing";
+    let service = init_service(app(subject.clone())).await;
+    let answer = call_and_read_body(&service, TestRequest::get().uri(asked).to_request()).await;
+    let some = parse(std::str::from_utf8(&answer).expect("UTF-8"));
+    let names: BTreeSet<&str> = some.keys().map(|(name, _)| name.as_str()).collect();
+    let tokens = ["bucket", "count", "created", "sum"].map(|what| format!("vllm:iteration_tokens_total_{what}"));
+    assert_eq!(names, BTreeSet::from_iter(tokens.iter().map(String::as_str).chain(["ironrank_flop_total"])));
+    let all = scrape(&subject).await;
+    assert!(some.iter().all(|(series, value)| all[series] == *value), "{some:?}");
+}
+
 #[actix_web::test]
 async fn the_readme_tells_of_our_own_metrics_and_of_no_others() {
-    let text = text(&subject_alone()).await;
+    let text = text(&measured().await).await;
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ironrank_")?.split(' ').next());
     let there: BTreeSet<&str> = types.collect();
     let readme = include_str!("../../../README.md");

@@ -17,6 +17,7 @@ mod replay;
 mod several;
 mod stopping;
 mod transport;
+mod ui;
 mod words;
 
 use crate::support;
@@ -203,6 +204,7 @@ fn served(task: Task) -> Served {
         dummy: false,
         max_model_len: MAX_MODEL_LEN,
         isa: Isa::best().name(),
+        threads: 1,
         precision: Precision::Exact,
         dtype: Dtype::Float32,
         label: "LABEL_0".to_owned(),

@@ -139,7 +139,9 @@ async fn the_precision_is_told_beside_the_type_that_was_asked_for() {
         let metrics = service_test::call_and_read_body(&service, metrics).await;
         let metrics = String::from_utf8_lossy(&metrics);
         let isa = Isa::best().name();
-        let info = format!("ironrank_model_info{{isa=\"{isa}\",model_name=\"tiny\",precision=\"{precision}\"}} 1\n");
+        let info = format!(
+            "ironrank_model_info{{isa=\"{isa}\",model_name=\"tiny\",precision=\"{precision}\",threads=\"1\"}} 1\n"
+        );
         assert!(metrics.contains(&info), "{metrics}");
         assert!(metrics.contains("cache_dtype=\"float32\""), "keys and values stay as they are");
     }

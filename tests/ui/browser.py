@@ -71,6 +71,10 @@ def rank(page):
     expect(page.locator("#run")).to_have_attribute("aria-busy", "false")
 
 
+def knows_models(page):
+    page.locator("#model option").first.wait_for(state="attached")
+
+
 class Browser:
     """Pages that note their files, and what they should not do: errors, and requests to others than their server."""
 
@@ -103,6 +107,8 @@ class Browser:
         try:
             page.goto(url + path)
             page.locator(".state.good").wait_for()
+            if url == URL:
+                knows_models(page)
             yield page
         finally:
             context.close()
@@ -257,7 +263,7 @@ def the_key_is_typed_once(browser):
             assert len(shown(page)) == len(DOCUMENTS)
             assert KEY not in page.text_content("#snippet") and "$API_KEY" in page.text_content("#snippet")
             page.reload()
-            page.locator(".state.good").wait_for()
+            knows_models(page)
             rank(page)
             assert len(shown(page)) == len(DOCUMENTS), "texts and key are there after a reload"
             assert page.evaluate("localStorage.length") == 0
@@ -285,7 +291,7 @@ def charts_move_under_load(browser):
         worker = threading.Thread(target=load)
         worker.start()
         try:
-            expect(tile.locator(".figure strong")).to_have_text(re.compile(r"[\d.,]+\s?k"))
+            expect(tile.locator(".figure strong")).to_have_text(re.compile(r"^[1-9]"))
             assert tile.locator(".line").first.get_attribute("d") != still, "the line goes on"
             expect(page.locator(".tile", has_text="Time to an answer").locator("strong")).to_have_text(re.compile(r"\d.* m?s"))
             expect(page.locator(".tile", has_text="Requests a second").locator("strong")).to_have_text(re.compile(r"[\d.]+"))
@@ -436,6 +442,8 @@ CLAIMS = {
 
 
 def main():
+    # Longer than anything takes on a busy machine.
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         # Whoever runs it is root in a container, where Chromium has no sandbox of its own.
         chromium = playwright.chromium.launch(executable_path=os.environ["UI_CHROMIUM"], chromium_sandbox=False)

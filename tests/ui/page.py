@@ -35,5 +35,5 @@ models:
     ) as keyed:
         config.unlink()
         env = {"UI_URL": several.url, "UI_KEYED_URL": keyed.url + "/behind/a-proxy", "UI_KEY": KEY, "UI_CHROMIUM": shutil.which("chromium"),
-               "UI_SCREENSHOTS": str(SCREENSHOTS), "UI_SERVER": str(several.pid)}
+               "UI_SCREENSHOTS": str(SCREENSHOTS)}
         together([Program("browser", [packages / "bin/python", ROOT / "tests/ui/browser.py"], {**os.environ, **env}, LIMIT)])

@@ -89,9 +89,9 @@ impl Served {
             Task::Rerank => {
                 let label = &self.label;
                 let reranker = json!({"id2label": {"0": label}, "label2id": {label: 0}});
-                ModelType::Rerank { reranker, rerank: Map::new() }
+                ModelType::Rerank(TeiReranker { reranker, rerank: Map::new() })
             }
-            Task::Embed => ModelType::Embed { embedding: TeiPooling { pooling: "last_token" } },
+            Task::Embed => ModelType::Embed(TeiEmbedder { embedding: TeiPooling { pooling: "last_token" } }),
         }
     }
 
@@ -109,15 +109,21 @@ impl Served {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum ModelType {
-    Rerank {
-        #[schema(value_type = Object)]
-        reranker: Value,
-        #[schema(value_type = Object)]
-        rerank: Map<String, Value>,
-    },
-    Embed {
-        embedding: TeiPooling,
-    },
+    Rerank(TeiReranker),
+    Embed(TeiEmbedder),
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct TeiReranker {
+    #[schema(value_type = Object)]
+    reranker: Value,
+    #[schema(value_type = Object)]
+    rerank: Map<String, Value>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct TeiEmbedder {
+    embedding: TeiPooling,
 }
 
 #[derive(Serialize, ToSchema)]

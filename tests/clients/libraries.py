@@ -18,6 +18,7 @@ SCRIPTS = {
                "huggingface_inference_client", "openai_embeddings", "litellm_embeddings", "cohere_embeddings", "ollama_embeddings",
                "haystack_embedders", "huggingface_embeddings", "langchain_embeddings", "llama_index_embeddings"],
     "node": ["openai_node.js"],
+    "generated": ["generated_client"],
 }  # fmt: skip
 # What a script may take, in seconds, and how many run at a time.
 LIMIT, AT_A_TIME = 300, 2

@@ -18,6 +18,7 @@ mod golden;
 mod http;
 mod meaning;
 mod packed;
+mod pages;
 mod precision;
 mod prompt;
 mod request_log;

@@ -17,6 +17,8 @@ pub struct Description {
     pub tag: &'static str,
     /// What it is for.
     pub summary: &'static str,
+    /// More of it, where a line is not enough.
+    pub about: Option<&'static str>,
     /// The body that it reads.
     pub request: Option<fn() -> Request>,
     /// What it answers when all is well.
@@ -58,11 +60,19 @@ pub fn shape<T: ToSchema + PartialSchema>(schemas: &mut Schemas) -> String {
 impl Description {
     /// Of what reads a body, which may be refused for everything.
     pub const fn reads(tag: &'static str, summary: &'static str, request: fn() -> Request, answer: Content) -> Self {
-        Self { tag, summary, request: Some(request), answer, refusals: &error::EVERY, refuses_texts: false }
+        Self {
+            tag,
+            summary,
+            about: None,
+            request: Some(request),
+            answer,
+            refusals: &error::EVERY,
+            refuses_texts: false,
+        }
     }
 
     /// Of what tells of the server.
     pub const fn tells(summary: &'static str, answer: Content, refusals: &'static [Refusal]) -> Self {
-        Self { tag: "Server", summary, request: None, answer, refusals, refuses_texts: false }
+        Self { tag: "Server", summary, about: None, request: None, answer, refusals, refuses_texts: false }
     }
 }

@@ -6,8 +6,8 @@
 
 use serde_json::Value;
 use utoipa::openapi::schema::{
-    AdditionalProperties, AllOfBuilder, AnyOfBuilder, Array, ArrayBuilder, Object, ObjectBuilder, Schema, SchemaType,
-    Type,
+    AdditionalProperties, AllOfBuilder, AnyOfBuilder, Array, ArrayBuilder, Object, ObjectBuilder, RefBuilder, Schema,
+    SchemaType, Type,
 };
 use utoipa::openapi::{Ref, RefOr};
 
@@ -121,10 +121,16 @@ pub fn with_common(own: Schema) -> Schema {
     Schema::AllOf(AllOfBuilder::new().item(Ref::from_schema_name(COMMON)).item(own).build())
 }
 
-/// A text or several.
-pub fn texts() -> RefOr<Schema> {
+/// A text, with what is said of it.
+pub fn text(what: &str) -> RefOr<Schema> {
+    RefOr::Ref(RefBuilder::new().ref_location_from_schema_name(TEXT).description(Some(what)).build())
+}
+
+/// A text or several, with what is said of them.
+pub fn texts(what: &str) -> RefOr<Schema> {
     let some = ArrayBuilder::from(list_of(TEXT)).min_items(Some(1));
-    RefOr::T(Schema::AnyOf(AnyOfBuilder::new().item(Ref::from_schema_name(TEXT)).item(some).build()))
+    let either = AnyOfBuilder::new().item(Ref::from_schema_name(TEXT)).item(some).description(Some(what));
+    RefOr::T(Schema::AnyOf(either.build()))
 }
 
 /// An object with these fields.
@@ -189,8 +195,7 @@ pub fn nullable_boolean() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(nullable(Type::Boolean))
 }
 
-/// One of these names, or null.
+/// One of these names. That null counts as absent is not said: generators make a type of it for every such field.
 pub fn choice(names: &[&str]) -> ObjectBuilder {
-    let names = names.iter().map(|&name| Some(name)).chain([None]);
-    nullable_string().enum_values(Some(names))
+    string().enum_values(Some(names.iter().copied()))
 }

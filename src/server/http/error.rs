@@ -261,6 +261,13 @@ impl From<Error> for ApiError {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(examples(json!({
+    "error": {
+        "message": "At least one text_pair element must be given", "type": "BadRequestError", "param": null, "code": 400
+    },
+    "message": "At least one text_pair element must be given",
+    "detail": "At least one text_pair element must be given"
+})))]
 pub struct ErrorBody<'a> {
     error: ErrorInfo<'a>,
     message: &'a str,

@@ -12,7 +12,7 @@ use crate::server::wire::listing::{Listed, Listing};
 use crate::task::Task;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 /// One path.
@@ -61,6 +61,10 @@ impl Listed for Class<'_> {
     const PREFIX: &'static str = "classify";
     const SCHEMA: &'static str = "ClassifyResponse";
     const ABOUT: &'static str = "Answer of `POST /classify`.";
+
+    fn example() -> Value {
+        json!({"index": 0, "label": "LABEL_0", "probs": [0.98], "num_classes": 1})
+    }
 }
 
 /// The class of one prompt.

@@ -58,6 +58,7 @@ pub static ROUTES: Table = &[
 mod tests {
     use super::super::route::{Found, Route, meant};
     use super::*;
+    use std::collections::BTreeSet;
 
     fn found(path: &str) -> Option<Found> {
         meant(ROUTES, path)
@@ -132,6 +133,29 @@ mod tests {
         ] {
             assert!(found(path).is_none(), "{path}");
         }
+    }
+
+    #[test]
+    fn the_page_of_routes_has_every_path_and_no_other() {
+        let page = include_str!("../../../docs/routes.md");
+        let mut told = BTreeSet::new();
+        for row in page.lines().filter(|line| line.starts_with("| `")) {
+            let cell = row[2..].split(" | ").next().unwrap_or_default();
+            // A path without a method has that of the path before it.
+            let mut method = "";
+            for code in cell.split('`').skip(1).step_by(2) {
+                let (of, path) = code.split_once(' ').unwrap_or((method, code));
+                method = of;
+                // Headers have none.
+                let is_new = of.is_empty() || told.insert(format!("{method} {path}"));
+                assert!(is_new, "{method} {path} is told twice");
+            }
+        }
+        let there = ROUTES.iter().flat_map(|route| {
+            let paths = route.paths.iter().chain(route.also);
+            paths.flat_map(|path| route.operations.iter().map(move |one| format!("{} {path}", one.verb.methods()[0])))
+        });
+        assert_eq!(told, there.collect(), "docs/routes.md (left) and the table (right)");
     }
 
     #[test]

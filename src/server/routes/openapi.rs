@@ -3,19 +3,26 @@
 //! Invariant: nothing is fetched from elsewhere: the page
 //! is part of the program and asks this server only.
 
+use crate::error::ErrorKind;
 use crate::server::describe::schema::{self, Request};
 use crate::server::describe::{Content, Description, Schemas, shape};
 use crate::server::http::error::{self, ErrorBody, Refusal, Row, TextsErrorBody, UnauthorizedBody};
+use crate::server::http::request_id;
 use crate::server::route::{Operation, Route, Switch, Table, Verb};
+use crate::server::scoring::SHORTENED;
 use crate::server::state::State;
+use crate::server::wire::metadata::METADATA;
 use actix_web::HttpResponse;
-use actix_web::http::header::CONTENT_SECURITY_POLICY;
+use actix_web::http::header::{ALLOW, CONTENT_SECURITY_POLICY, HeaderName, RETRY_AFTER};
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{
+    ComponentsBuilder, Header, HeaderBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required,
+    ResponseBuilder,
+};
 
 /// The page, which reads `openapi.json` beside it.
 const HTML: &str = include_str!("../../../assets/docs.html");
@@ -61,11 +68,15 @@ fn api(table: Table, state: &State) -> OpenApi {
     shape::<UnauthorizedBody<'_>>(&mut schemas);
     let mut paths = PathsBuilder::new();
     for route in table.iter().filter(|route| route.is_on(state)) {
-        for (described, description) in route.operations.iter().filter_map(|one| Some((one, one.description?))) {
-            let needs_key = !state.options.api_keys.keys.is_empty() && !route.is_open(described.verb);
+        for (of, description) in route.operations.iter().filter_map(|one| Some((one, one.description?))) {
+            let needs_key = !state.options.api_keys.keys.is_empty() && !route.is_open(of.verb);
             for &path in route.paths {
-                let operation = operation(path, &description, needs_key, &mut schemas);
-                paths = paths.path(path, PathItem::new(method(described.verb), operation));
+                let operation = operation(path, of, &description, needs_key, &mut schemas);
+                let mut item = PathItem::new(method(of.verb), operation.operation_id(Some(id(route, path, of.verb))));
+                if state.options.request_id_headers {
+                    name_requests(&mut item);
+                }
+                paths = paths.path(path, item);
             }
         }
     }
@@ -74,10 +85,9 @@ fn api(table: Table, state: &State) -> OpenApi {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         components = components.security_scheme(KEY, SecurityScheme::Http(bearer));
     }
-    let info = InfoBuilder::new()
-        .title("ironrank")
-        .version(env!("CARGO_PKG_VERSION"))
-        .description(Some("Scores of query-document pairs by a Qwen3 reranker, over the routes of vLLM."));
+    let about = "Scores of query-document pairs by a Qwen3 reranker and vectors of texts by a Qwen3 embedding model, over the \
+                 routes of vLLM.";
+    let info = InfoBuilder::new().title("ironrank").version(env!("CARGO_PKG_VERSION")).description(Some(about));
     OpenApiBuilder::new().info(info).paths(paths).components(Some(components.build())).build()
 }
 
@@ -89,14 +99,53 @@ fn method(verb: Verb) -> HttpMethod {
     }
 }
 
+/// A path's own words, such as `v1_rerank`; behind those of a route's other methods the method, as in `ping_post`.
+fn id(route: &Route, path: &str, verb: Verb) -> String {
+    let words: Vec<&str> = path.split(['/', '{', '}']).filter(|word| !word.is_empty()).collect();
+    let path = if words.is_empty() { "root".to_owned() } else { words.join("_") };
+    match route.operations.first() {
+        Some(first) if first.verb != verb => format!("{path}_{}", verb.methods()[0].to_lowercase()),
+        _ => path,
+    }
+}
+
+/// Every answer names its request.
+fn name_requests(item: &mut PathItem) {
+    for operation in [&mut item.get, &mut item.post, &mut item.options].into_iter().flatten() {
+        for response in operation.responses.responses.values_mut() {
+            if let RefOr::T(response) = response {
+                let (name, header) = text_header(request_id::HEADER, "The request's name, or one that was made for it");
+                response.headers.insert(name, header);
+            }
+        }
+    }
+}
+
+/// A header of an answer.
+fn header(name: HeaderName, kind: Type, about: &str) -> (String, Header) {
+    let schema = ObjectBuilder::new().schema_type(kind);
+    (name.to_string(), HeaderBuilder::new().schema(schema).description(Some(about)).build())
+}
+
+fn text_header(name: HeaderName, about: &str) -> (String, Header) {
+    header(name, Type::String, about)
+}
+
 /// Adds the schemas of a request and of all that it refers to.
 fn add(request: Request, schemas: &mut Schemas) {
     schemas.push((request.name.to_owned(), RefOr::T(request.schema)));
     request.parts.into_iter().for_each(|part| add(part, schemas));
 }
 
-fn operation(path: &str, description: &Description, needs_key: bool, schemas: &mut Schemas) -> OperationBuilder {
+fn operation(
+    path: &str,
+    of: &Operation,
+    description: &Description,
+    needs_key: bool,
+    schemas: &mut Schemas,
+) -> OperationBuilder {
     let mut operation = OperationBuilder::new().tag(description.tag).summary(Some(description.summary));
+    operation = operation.description(description.about);
     if let Some(request) = description.request.map(|request| request()) {
         let content = ContentBuilder::new()
             .schema(Some(Ref::from_schema_name(request.name)))
@@ -114,7 +163,16 @@ fn operation(path: &str, description: &Description, needs_key: bool, schemas: &m
             .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))));
         operation = operation.parameter(id);
     }
-    operation = operation.response("200", success(description.answer, schemas));
+    if of.is_work {
+        let name = ParameterBuilder::new()
+            .name(request_id::HEADER.as_str())
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("The client's name of the request, which answer and log carry"))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(request_id::LONGEST))));
+        operation = operation.parameter(name);
+    }
+    operation = operation.response("200", success(of, description.answer, schemas));
     for &refusal in description.refusals {
         match refusal {
             // Of every route below, whatever it reads.
@@ -130,11 +188,21 @@ fn operation(path: &str, description: &Description, needs_key: bool, schemas: &m
     operation
 }
 
-fn success(answer: Content, schemas: &mut Schemas) -> ResponseBuilder {
+fn success(of: &Operation, answer: Content, schemas: &mut Schemas) -> ResponseBuilder {
     let json = |schema: RefOr<Schema>| ContentBuilder::new().schema(Some(schema)).build();
-    let response = ResponseBuilder::new().description("As asked for");
+    let mut response = ResponseBuilder::new().description("As asked for");
+    if of.is_work {
+        let (name, header) = header(SHORTENED, Type::Integer, "Documents that were shortened to fit, if any were");
+        response = response.header(name, header);
+    }
     match answer {
-        Content::Empty => ResponseBuilder::new().description("Yes"),
+        Content::Empty => {
+            let well = response.description("Yes");
+            match of.verb {
+                Verb::Options => allowing(well),
+                Verb::Get | Verb::Post => well,
+            }
+        }
         Content::Json(shapes) | Content::JsonOrBytes(shapes) => {
             let schema: RefOr<Schema> = match shapes {
                 [one] => Ref::from_schema_name(one(schemas)).into(),
@@ -146,7 +214,11 @@ fn success(answer: Content, schemas: &mut Schemas) -> ResponseBuilder {
             };
             let response = response.content("application/json", json(schema));
             match answer {
-                Content::JsonOrBytes(_) => response.content("application/octet-stream", ContentBuilder::new().build()),
+                Content::JsonOrBytes(_) => {
+                    let about = "Of an answer of bytes: its names, and where in the bytes each row stands, as JSON";
+                    let (name, header) = text_header(METADATA, about);
+                    response.content("application/octet-stream", ContentBuilder::new().build()).header(name, header)
+                }
                 _ => response,
             }
         }
@@ -155,6 +227,11 @@ fn success(answer: Content, schemas: &mut Schemas) -> ResponseBuilder {
         }
         Content::Metrics => response.content("text/plain", ContentBuilder::new().build()),
     }
+}
+
+fn allowing(response: ResponseBuilder) -> ResponseBuilder {
+    let (name, header) = text_header(ALLOW, "The methods that there are");
+    response.header(name, header)
 }
 
 /// `texts` is whether a client that sends `texts` may be the one that is refused.
@@ -170,6 +247,14 @@ fn refused(operation: OperationBuilder, refusal: Refusal, texts: bool) -> Operat
         }
     };
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    let response = ResponseBuilder::new().description(what).content("application/json", content);
+    let mut response = ResponseBuilder::new().description(what).content("application/json", content);
+    match refusal {
+        Refusal::Method => response = allowing(response),
+        Refusal::Kind(ErrorKind::Busy) => {
+            let (name, header) = header(RETRY_AFTER, Type::Integer, "Seconds after which to ask again");
+            response = response.header(name, header);
+        }
+        _ => {}
+    }
     operation.response(status.as_u16().to_string(), response)
 }

@@ -118,6 +118,10 @@ impl Listed for PoolingDatum<'_> {
     const PREFIX: &'static str = "pooling";
     const SCHEMA: &'static str = "PoolingResponse";
     const ABOUT: &'static str = "Answer of `POST /pooling`, unless bytes were asked for.";
+
+    fn example() -> Value {
+        json!({"index": 0, "object": "pooling", "data": [0.98]})
+    }
 }
 
 /// The result of one prompt.

@@ -11,7 +11,7 @@ use crate::server::wire::listing::{Listed, Listing};
 use crate::server::wire::pairs::{PairRequest, ScoreRequest};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{AnyOfBuilder, Schema};
 
@@ -19,18 +19,23 @@ use utoipa::openapi::schema::{AnyOfBuilder, Schema};
 pub static ROUTE: Route = Route {
     also: &["**/score"],
     ..Route::at(
-        &["/score", "/v1/score"],
+        &["/v1/score", "/score"],
         &[Operation::post(
             |call| {
                 let (state, request_id) = (call.state, call.request_id());
                 Box::pin(async move { answer(state, request_id, call.json().await?).await })
             },
-            Description::reads(
-                "Scores",
-                "Score pairs of texts, in order",
-                described,
-                Content::Json(&[shape::<ScoreResponse<'static>>]),
-            ),
+            Description {
+                about: Some(
+                    "One text with each of many, or pairs of two lists of the same length; scores come in their order.",
+                ),
+                ..Description::reads(
+                    "Scores",
+                    "Score pairs of texts, in order",
+                    described,
+                    Content::Json(&[shape::<ScoreResponse<'static>>]),
+                )
+            },
         )
         .of_the_engine()],
     )
@@ -67,13 +72,18 @@ impl Listed for ScoreDatum {
     const PREFIX: &'static str = "score";
     const SCHEMA: &'static str = "ScoreResponse";
     const ABOUT: &'static str = "Answer of `POST /score`.";
+
+    fn example() -> Value {
+        json!({"index": 0, "object": "score", "score": 0.98})
+    }
 }
 
 /// What clients should send.
 pub fn described() -> Request {
     let shapes = [("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2")];
     let own = shapes.into_iter().fold(AnyOfBuilder::new(), |all, (left, right)| {
-        all.item(object([(left, texts()), (right, texts())]).required(left).required(right))
+        let (left_texts, right_texts) = (texts("One, or as many as on the other side."), texts("One or more."));
+        all.item(object([(left, left_texts), (right, right_texts)]).required(left).required(right))
     });
     let example =
         json!({"queries": "Which river flows through Vienna?", "documents": ["The Danube flows through Vienna."]});

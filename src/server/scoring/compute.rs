@@ -19,6 +19,7 @@ use crate::server::state::State;
 use crate::server::wire::body;
 use crate::server::wire::pairs::Common;
 use crate::serves::Serves;
+use actix_web::http::header::HeaderName;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use serde_json::Value;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ const TEXTS: usize = 3;
 const KWARGS: usize = 4;
 
 /// The header that says how many documents were shortened to fit.
-const SHORTENED: &str = "x-ironrank-truncated";
+pub const SHORTENED: HeaderName = HeaderName::from_static("x-ironrank-truncated");
 
 /// The rows of a request's prompts, and what they took.
 pub struct Computed {

@@ -12,6 +12,6 @@ mod rules;
 mod scores;
 mod texts;
 
-pub use compute::{Computed, answer_id, compute};
+pub use compute::{Computed, SHORTENED, answer_id, compute};
 pub use making::{Making, PromptRequest};
 pub use scores::{Scored, score};

@@ -5,6 +5,7 @@
 
 use crate::server::state::unix_time;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, RefBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
@@ -18,6 +19,8 @@ pub trait Listed: Serialize + ToSchema {
     const SCHEMA: &'static str;
     /// What the description of the API says of the list.
     const ABOUT: &'static str;
+    /// One of them, for the description of the API.
+    fn example() -> Value;
 }
 
 /// A list of results in the order of the request.
@@ -80,6 +83,14 @@ impl<T: Listed> PartialSchema for Listing<'_, T> {
             .required("model")
             .required("data")
             .required("usage")
+            .examples([json!({
+                "id": format!("{}-8b1f6a0c52d94e7f", T::PREFIX), "object": "list", "created": 1_800_000_000,
+                "model": "qwen3", "data": [T::example()],
+                "usage": {
+                    "prompt_tokens": 82, "total_tokens": 82, "completion_tokens": 0,
+                    "prompt_tokens_details": null, "completion_tokens_details": null,
+                },
+            })])
             .into()
     }
 }

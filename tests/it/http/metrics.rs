@@ -336,18 +336,16 @@ async fn some_metrics_may_be_asked_for_by_name() {
 }
 
 #[actix_web::test]
-async fn the_readme_tells_of_our_own_metrics_and_of_no_others() {
+async fn the_page_tells_of_our_own_metrics_and_of_no_others() {
     let text = text(&measured().await).await;
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ironrank_")?.split(' ').next());
     let there: BTreeSet<&str> = types.collect();
-    let readme = include_str!("../../../README.md");
-    let (_, table) = readme.split_once("\n## Metrics\n").expect("the chapter");
-    let (table, _) = table.split_once("\n## ").expect("the next chapter");
-    let told: Vec<&str> = table.split("`ironrank_").skip(1).filter_map(|rest| Some(rest.split_once('`')?.0)).collect();
+    let page = include_str!("../../../docs/metrics.md");
+    let told: Vec<&str> = page.split("`ironrank_").skip(1).filter_map(|rest| Some(rest.split_once('`')?.0)).collect();
     let names = BTreeSet::from_iter(told.iter().copied());
-    assert_eq!(names.len(), told.len(), "the README tells of one twice: {told:?}");
+    assert_eq!(names.len(), told.len(), "docs/metrics.md tells of one twice: {told:?}");
     assert!(there.len() > 10, "{there:?}");
-    assert_eq!(names, there, "the README's table (left) and what is there (right)");
+    assert_eq!(names, there, "docs/metrics.md (left) and what is there (right)");
 }
 
 #[actix_web::test]

@@ -1,13 +1,15 @@
 //! The description of the API says what the server does, and the page that shows it needs nothing but the server.
 
 use super::contract::{JSON, post, send};
-use super::{embedder, subject, subject_serving, subject_with};
+use super::{embedder, subject, subject_serving, subject_that_is_full, subject_with};
 use actix_web::http::Method;
 use actix_web::test as service_test;
 use actix_web::web::Data;
 use ironrank::checkpoint::Dimensions;
+use ironrank::options::Overflow;
 use ironrank::server::{State, app};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 async fn document() -> Value {
     document_of(&subject(&[])).await
@@ -100,6 +102,89 @@ fn reading_routes(document: &Value) -> usize {
         }
     }
     count
+}
+
+#[actix_web::test]
+async fn rerank_comes_first_and_says_what_it_takes() {
+    let document = document().await;
+    let paths: Vec<&String> = document["paths"].as_object().expect("paths").keys().collect();
+    assert_eq!(paths[..5], ["/v1/rerank", "/rerank", "/v2/rerank", "/v1/score", "/score"]);
+    let fields = &document["components"]["schemas"]["RerankRequest"]["allOf"][1]["properties"];
+    for (field, says) in [("query", "What is asked"), ("documents", "What is ranked")] {
+        assert!(fields[field]["description"].as_str().is_some_and(|said| said.starts_with(says)), "{field}: {fields}");
+    }
+}
+
+#[actix_web::test]
+async fn every_operation_has_a_name_of_its_own_and_every_body_an_example() {
+    for document in [document().await, document_of(&embedder(Dimensions::Any(64))).await] {
+        let mut names = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for operation in item.as_object().expect("methods").values() {
+                let name = operation["operationId"].as_str().unwrap_or_else(|| panic!("{path} has no name"));
+                assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{name}");
+                assert!(names.insert(name.to_owned()), "{name} is the name of two");
+                let body = &operation["requestBody"]["content"]["application/json"];
+                assert!(body.is_null() || body["example"].is_object(), "{path} has no example");
+            }
+        }
+        for name in ["v1_rerank", "v1_score", "ping", "ping_post", "root", "root_post", "v1_models_id"] {
+            assert!(names.contains(name), "{name} of {names:?}");
+        }
+        let schemas = document["components"]["schemas"].as_object().expect("schemas");
+        let examples = schemas.iter().flat_map(|(name, schema)| {
+            schema["examples"].as_array().into_iter().flatten().map(move |example| (name, schema, example))
+        });
+        let names: Vec<&String> = examples
+            .map(|(name, schema, example)| {
+                check(&document, schema, example, name);
+                name
+            })
+            .collect();
+        assert!(names.len() >= 4, "{names:?}");
+    }
+}
+
+/// Headers of the connection and of pages of other origins, which are no route's own.
+const OF_ALL: [&str; 3] = ["content-type", "content-length", "vary"];
+
+#[actix_web::test]
+async fn every_header_of_an_answer_is_described() {
+    let naming = subject_with(|options| {
+        options.request_id_headers = true;
+        options.overflow = Overflow::Truncate;
+    });
+    let full = subject_that_is_full();
+    let long = json!({"query": "q", "documents": ["word ".repeat(20_000)]}).to_string();
+    let pooled = json!({"input": "a", "encoding_format": "bytes"}).to_string();
+    let plain = json!({"query": "q", "documents": ["a"]}).to_string();
+    let mut seen = BTreeSet::new();
+    for (subject, method, path, body) in [
+        (&naming, Method::POST, "/v1/rerank", &long),
+        (&naming, Method::POST, "/v1/rerank", &pooled),
+        (&naming, Method::POST, "/pooling", &pooled),
+        (&naming, Method::DELETE, "/v1/rerank", &plain),
+        (&naming, Method::OPTIONS, "/", &plain),
+        (&naming, Method::GET, "/v1/models", &plain),
+        (&full, Method::POST, "/v1/rerank", &plain),
+    ] {
+        let document = document_of(subject).await;
+        let service = service_test::init_service(app(subject.clone())).await;
+        let request = service_test::TestRequest::default().method(method.clone()).uri(path).insert_header(JSON);
+        let response = service_test::call_service(&service, request.set_payload(body.clone()).to_request()).await;
+        let item = &document["paths"][path];
+        let described = match item[method.as_str().to_lowercase()].is_object() {
+            true => &item[method.as_str().to_lowercase()],
+            false => &item["post"],
+        };
+        let headers = &described["responses"][response.status().as_str()]["headers"];
+        for name in response.headers().keys().map(|name| name.as_str()).filter(|name| !OF_ALL.contains(name)) {
+            assert!(headers[name]["description"].is_string(), "{method} {path} {}: {name}", response.status());
+            seen.insert(name.to_owned());
+        }
+    }
+    let all = ["allow", "metadata", "retry-after", "x-ironrank-truncated", "x-request-id"];
+    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
 }
 
 #[actix_web::test]

@@ -103,6 +103,10 @@ impl Listed for EmbeddingDatum<'_> {
     const PREFIX: &'static str = "embd";
     const SCHEMA: &'static str = "EmbeddingResponse";
     const ABOUT: &'static str = "Answer of `POST /v1/embeddings`, unless bytes were asked for.";
+
+    fn example() -> Value {
+        json!({"index": 0, "object": "embedding", "embedding": [0.6, -0.8]})
+    }
 }
 
 /// The vector of one text.

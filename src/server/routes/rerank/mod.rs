@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 pub static ROUTE: Route = Route {
     also: &["**/rerank", "**/reranks", "**/text-rerank"],
     ..Route::at(
-        &["/rerank", "/v1/rerank", "/v2/rerank"],
+        &["/v1/rerank", "/rerank", "/v2/rerank"],
         &[Operation::post(
             |call| {
                 let ollama = call.request.path().trim_end_matches('/').ends_with("/api/rerank");
@@ -45,7 +45,14 @@ pub const fn described(summary: &'static str) -> Description {
         shape::<TextRanks<'static>>,
         shape::<OutputResponse<'static>>,
     ]);
-    Description { refuses_texts: true, ..Description::reads("Scores", summary, schema::all, answer) }
+    let about = "A score is the probability, from 0 to 1, that the document answers the query; of an embedding model it is the \
+                 cosine of both. The answer has the form of the request: `results` for `documents`, a list for `texts`, \
+                 `output` for `input`.";
+    Description {
+        about: Some(about),
+        refuses_texts: true,
+        ..Description::reads("Scores", summary, schema::all, answer)
+    }
 }
 
 /// Answers a rerank request; `request_id` is the client's header, if it sent one.
@@ -155,6 +162,14 @@ fn ranking(margins: &[f32]) -> Vec<usize> {
 
 /// Answer to `query` and `documents`.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "score-8b1f6a0c52d94e7f", "model": "qwen3-reranker-0.6b",
+    "usage": {"prompt_tokens": 164, "total_tokens": 164},
+    "results": [
+        {"index": 0, "document": {"text": "The Danube flows through Vienna.", "multi_modal": null}, "relevance_score": 0.98},
+        {"index": 1, "document": {"text": "The Seine flows through Paris.", "multi_modal": null}, "relevance_score": 0.02}
+    ]
+})))]
 pub struct RerankResponse<'a> {
     /// `score-` and the request's name.
     pub id: String,
@@ -213,6 +228,7 @@ pub struct DataResult<'a> {
 
 /// Answer to `query` and `texts`, as TEI's: best first.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!([{"index": 0, "score": 0.98}, {"index": 1, "score": 0.02}])))]
 pub struct TextRanks<'a>(Vec<TextRank<'a>>);
 
 /// One text and its score.

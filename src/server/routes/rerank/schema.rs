@@ -3,12 +3,16 @@
 //! Invariant: each field here is read in `request`.
 
 use crate::server::describe::schema::{
-    Request, TEXT, any, choice, described, described_list, list, nullable_boolean, nullable_integer, nullable_string,
-    object, reference, request, string, texts as some_texts, with_common,
+    Request, any, choice, described, described_list, list, nullable_boolean, nullable_integer, nullable_string, object,
+    request, string, text, texts as some_texts, with_common,
 };
 use serde_json::json;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
+
+const QUERY: &str = "What is asked: documents are ranked by how well they answer it.";
+const DOCUMENTS: &str =
+    "What is ranked: one document or more. A result's `index` is a document's place here, from 0 on.";
 
 /// A body of any dialect.
 pub fn all() -> Request {
@@ -18,8 +22,8 @@ pub fn all() -> Request {
 /// vLLM's.
 pub fn documents() -> Request {
     let own = object([
-        ("query", reference(TEXT)),
-        ("documents", some_texts()),
+        ("query", text(QUERY)),
+        ("documents", some_texts(DOCUMENTS)),
         ("top_n", described(nullable_integer(), "How many results to return; null, 0 and less are all.")),
         ("rank_fields", described_list(string(), "Fields of documents that are objects, in the place of `text`.")),
         ("top_k", described(nullable_integer(), "The same for Voyage's clients; the answer then has `data` as well.")),
@@ -32,14 +36,15 @@ pub fn documents() -> Request {
 
 /// TEI's.
 pub fn texts() -> Request {
+    let texts = ArrayBuilder::from(list(string())).min_items(Some(1)).description(Some(DOCUMENTS));
     let own = object([
-        ("query", string().into()),
-        ("texts", RefOr::T(Schema::Array(ArrayBuilder::from(list(string())).min_items(Some(1)).build()))),
+        ("query", described(string(), QUERY)),
+        ("texts", RefOr::T(Schema::Array(texts.build()))),
         ("top_n", described(nullable_integer(), "How many results to return; null, 0 and less are all.")),
         ("raw_scores", described(nullable_boolean(), "Logits in place of probabilities.")),
         ("return_text", described(nullable_boolean(), "Whether the answer holds the texts.")),
         ("truncate", described(nullable_boolean(), "Whether a text that is too long is shortened.")),
-        ("truncation_direction", described(choice(&["left", "right", "Left", "Right"]), "Which end is cut off.")),
+        ("truncation_direction", described(choice(&["left", "right"]), "Which end is cut off.")),
     ]);
     let own = own.required("query").required("texts");
     let example = json!({"query": "Which river flows through Vienna?", "texts": ["The Danube flows through Vienna.", "The Seine flows through Paris."]});
@@ -49,7 +54,7 @@ pub fn texts() -> Request {
 /// DashScope's.
 fn input() -> Request {
     let input =
-        object([("query", reference(TEXT)), ("documents", some_texts())]).required("query").required("documents");
+        object([("query", text(QUERY)), ("documents", some_texts(DOCUMENTS))]).required("query").required("documents");
     let parameters = object([
         ("top_n", described(nullable_integer(), "How many results to return.")),
         ("return_documents", described(nullable_boolean(), "Whether the answer holds the documents.")),

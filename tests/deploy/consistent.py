@@ -49,6 +49,25 @@ user = re.search(r"^USER (\d+):", (ROOT / "Dockerfile").read_text(), re.M)[1]
 expect(str(pod["spec"]["securityContext"]["runAsUser"]) == user, "kubernetes.yaml: another user than the image's")
 metric = objects["HorizontalPodAutoscaler ironrank"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
 expect(any(metric in path.read_text() for path in (ROOT / "src/server/metrics").glob("*.rs")), f"there is no metric {metric}")
+# Room for the packed weights of the model that is served, and for those that take their place.
+said = (ROOT / "deploy/kubernetes.yaml").read_text()
+packed = float(re.search(r"packed weights of the model above, ([\d.]+) GB", said)[1])
+room = next(volume["emptyDir"]["sizeLimit"] for volume in pod["spec"]["volumes"] if volume["name"] == "weights")
+room = int(room.removesuffix("Gi")) * 2**30 / 1e9
+expect(2 * packed <= room <= 3 * packed, f"kubernetes.yaml: room for {room:.1f} GB of weights, of which the model has {packed}")
+expect(f"{packed} GB for the 0.6B model" in (ROOT / "docs/scaling.md").read_text(), f"docs/scaling.md knows no {packed} GB")
+
+listed = yaml.safe_load((ROOT / "deploy/kustomization.yaml").read_text())["resources"]
+expect(listed == ["kubernetes.yaml", "monitoring.yaml"], f"kustomization.yaml has {listed}")
+monitoring = {o["kind"]: o for o in yaml.safe_load_all((ROOT / "deploy/monitoring.yaml").read_text())}
+monitor = monitoring["ServiceMonitor"]["spec"]
+wanted = monitor["selector"]["matchLabels"].items()
+found = [o for o in objects.values() if o["kind"] == "Service" and wanted <= o["metadata"]["labels"].items()]
+expect([o["metadata"]["name"] for o in found] == ["ironrank-replicas"], "monitoring.yaml: a replica is scraped by other than its one service")
+for service in found:
+    ports = {port["name"] for port in service["spec"]["ports"]}
+    expect({endpoint["port"] for endpoint in monitor["endpoints"]} <= ports, "monitoring.yaml: a port that the service has not")
+    expect(service["metadata"]["labels"][monitor["jobLabel"]] == "ironrank", "monitoring.yaml: the alerts select the job ironrank")
 
 for file in ["compose.yaml", "deploy/stack.yaml"]:
     services = yaml.safe_load((ROOT / file).read_text())["services"]
@@ -68,7 +87,9 @@ for file in ["compose.yaml", "deploy/stack.yaml", "deploy/kubernetes.yaml"]:
     for noise in ["--task", "--dtype", "--trust-remote-code", "HF_OVERRIDES", "shm_size", "SYS_NICE", "seccomp=unconfined"]:
         expect(noise not in text, f"{file}: {noise} has no effect")
 
-rules = yaml.safe_load((ROOT / "deploy/alert-rules.yaml").read_text())["groups"][0]["rules"]
+alerts = yaml.safe_load((ROOT / "deploy/alert-rules.yaml").read_text())
+expect(monitoring["PrometheusRule"]["spec"] == alerts, "monitoring.yaml: its rules are not those of alert-rules.yaml")
+rules = alerts["groups"][0]["rules"]
 tested = (ROOT / "tests/deploy/alerts.yaml").read_text()
 for rule in rules:
     name = rule["alert"]

@@ -1,4 +1,4 @@
-"""What stands in deploy/ is what its readers accept: Kubernetes' own schemas, HAProxy, Prometheus, Compose."""
+"""What stands in deploy/ is what its readers accept: Kubernetes' own schemas, kustomize, HAProxy, Prometheus, Compose."""
 
 import os
 
@@ -24,8 +24,16 @@ def compose():
     return None
 
 
+def kustomized():
+    """Every object of the files comes out of the kustomization."""
+    said = output("kubectl", "kustomize", "deploy", cwd=ROOT)
+    kinds = sum(line.startswith("kind: ") for line in said.splitlines())
+    files = sum((ROOT / "deploy" / name).read_text().count("\nkind: ") for name in ("kubernetes.yaml", "monitoring.yaml"))
+    assert kinds == files, f"{kinds} objects of {files}"
+
+
 def run():
-    need("apt-get install haproxy prometheus", "haproxy", "promtool")
+    need("apt-get install haproxy prometheus kubernetes-client", "haproxy", "promtool", "kubectl")
     packages = prepare() / "bin"
 
     def accepts(claim, *command, **env):
@@ -34,6 +42,7 @@ def run():
     for version in "1.30", "1.37":
         validate = [packages / "kubernetes-validate", "--strict", "-k", version, "deploy/kubernetes.yaml"]
         accepts(f"kubernetes.yaml is valid in Kubernetes {version}", *validate)
+    succeeds("the kustomization has them and the monitoring", kustomized)
     accepts("the deployments fit together", packages / "python", "tests/deploy/consistent.py")
     for at in "replica:8000", "ironrank-replicas:8000":
         accepts(f"haproxy.cfg is valid, replicas at {at}", "haproxy", "-q", "-c", "-f", "deploy/haproxy.cfg", REPLICAS_AT=at)

@@ -125,6 +125,12 @@ def embedded():
     yield "documents of one digit", "/v1/rerank", rerank(one)
     yield "texts of one digit to pool", "/pooling", f'{{"input":{one}}}'
     yield "an invocation of TEI's", "/invocations", f'{{"inputs":{one}}}'
+    yield "an invocation of OpenAI's", "/invocations", f'{{"input":{one}}}'
+    yield "texts of one digit without a path", "/", f'{{"inputs":{one}}}'
+    yield "lists of one token for TEI", "/embed", f'{{"inputs":{many("[1]", 200_000)}}}'
+    yield "texts of one digit, as bits", "/v1/embeddings", f'{{"input":{one},"embedding_type":"ubinary"}}'
+    yield "texts of one digit, cut", "/v1/embeddings", f'{{"input":{one},"dimensions":1}}'
+    yield "digits to tokenize", "/tokenize", f'{{"prompt":"{"1" * (32 * MIB - 100)}","return_token_strs":true}}'
 
 
 def rendered():

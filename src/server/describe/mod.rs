@@ -4,7 +4,7 @@
 
 pub mod schema;
 
-use super::http::error::{self, Refusal};
+use super::http::error::{self, ErrorForm, Refusal};
 use schema::Request;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
@@ -25,8 +25,8 @@ pub struct Description {
     pub answer: Content,
     /// What it refuses, besides who has no key and other methods.
     pub refusals: &'static [Refusal],
-    /// Whether a client that sends `texts`, and reads errors in TEI's form, may be the one that is refused.
-    pub refuses_texts: bool,
+    /// In which forms the clients that may be refused read errors.
+    pub error_forms: &'static [ErrorForm],
 }
 
 /// What a good answer holds.
@@ -60,19 +60,13 @@ pub fn shape<T: ToSchema + PartialSchema>(schemas: &mut Schemas) -> String {
 impl Description {
     /// Of what reads a body, which may be refused for everything.
     pub const fn reads(tag: &'static str, summary: &'static str, request: fn() -> Request, answer: Content) -> Self {
-        Self {
-            tag,
-            summary,
-            about: None,
-            request: Some(request),
-            answer,
-            refusals: &error::EVERY,
-            refuses_texts: false,
-        }
+        let (refusals, error_forms) = (&error::EVERY, &[ErrorForm::Object]);
+        Self { tag, summary, about: None, request: Some(request), answer, refusals, error_forms }
     }
 
     /// Of what tells of the server.
     pub const fn tells(summary: &'static str, answer: Content, refusals: &'static [Refusal]) -> Self {
-        Self { tag: "Server", summary, about: None, request: None, answer, refusals, refuses_texts: false }
+        let error_forms = &[ErrorForm::Object];
+        Self { tag: "Server", summary, about: None, request: None, answer, refusals, error_forms }
     }
 }

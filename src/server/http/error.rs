@@ -30,11 +30,13 @@ pub enum Refusal {
     Unsupported,
     /// The same, as TEI says it.
     OtherModel,
+    /// There is no text, or one that is empty, which TEI tells apart from other mistakes.
+    NoText,
     /// An error of the program, by its kind.
     Kind(ErrorKind),
 }
 
-/// One for each status; the description of the API is made from them.
+/// One for each status of each form; the description of the API is made from them.
 pub const EVERY: [Refusal; 9] = [
     Refusal::Malformed,
     Refusal::Unauthorized,
@@ -57,11 +59,17 @@ pub struct Row {
     pub what: &'static str,
 }
 
-/// The row of a refusal: its status, and the words that go with it.
-pub fn row(refusal: Refusal) -> Row {
+/// The row of a refusal to a client that reads errors in a form: its status, and the words that go with it.
+pub fn row(refusal: Refusal, form: ErrorForm) -> Row {
     let rule = "The request breaks a rule; the sentence names it";
     let nothing = "There is no such model or route";
     let (status, kind, what) = match refusal {
+        Refusal::Malformed | Refusal::Kind(ErrorKind::InvalidRequest | ErrorKind::TooLong)
+            if form == ErrorForm::Tei =>
+        {
+            (StatusCode::UNPROCESSABLE_ENTITY, "Unprocessable Entity", rule)
+        }
+        Refusal::NoText => (StatusCode::BAD_REQUEST, "BadRequestError", rule),
         Refusal::Malformed => (StatusCode::BAD_REQUEST, "Bad Request", rule),
         Refusal::Unauthorized => {
             (StatusCode::UNAUTHORIZED, "Unauthorized", "A key is needed, and there is none or another")
@@ -110,8 +118,10 @@ pub struct ApiError {
 pub enum ErrorForm {
     /// vLLM's: `error` is an object.
     Object,
-    /// TEI's: `error` is the sentence, beside an `error_type`.
+    /// TEI's and Ollama's: `error` is the sentence, beside an `error_type`.
     Texts,
+    /// The same with TEI's statuses, for requests that only TEI's clients send.
+    Tei,
 }
 
 impl ApiError {
@@ -196,16 +206,16 @@ impl ApiError {
                 | Refusal::TooSlow
                 | Refusal::Kind(ErrorKind::TooLong | ErrorKind::Busy | ErrorKind::Internal),
             ) => Cow::Borrowed(sentence),
-            (_, refusal) => match &self.param {
-                Some(param) => format!("{} ({param})", row(refusal).kind).into(),
-                None => row(refusal).kind.into(),
+            (_, refusal) => match (row(refusal, self.form).kind, &self.param) {
+                (kind, Some(param)) => format!("{kind} ({param})").into(),
+                (kind, None) => kind.into(),
             },
         }
     }
 
     /// The answer to send.
     pub fn response(&self) -> HttpResponse {
-        let Row { status, kind, .. } = row(self.refusal);
+        let Row { status, kind, .. } = row(self.refusal, self.form);
         match status {
             // Busy or stopping. A fault that ends the engine is logged where it happens.
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::NOT_IMPLEMENTED => {}
@@ -228,8 +238,9 @@ impl ApiError {
             // vLLM's middleware answers with a string here, not with an object.
             return response.json(UnauthorizedBody { error: kind, message, detail });
         }
-        if self.form == ErrorForm::Texts {
+        if self.form != ErrorForm::Object {
             let error_type = match status {
+                _ if self.refusal == Refusal::NoText => "Empty",
                 StatusCode::SERVICE_UNAVAILABLE => "Overloaded",
                 StatusCode::FAILED_DEPENDENCY => "Backend",
                 status if status.is_server_error() => "Backend",

@@ -39,7 +39,7 @@ pub static ROUTE: Route = Route::at(
             Box::pin(async move { answer(state, headers, origin, call.json().await?).await })
         },
         Description {
-            refuses_texts: true,
+            error_forms: &[ErrorForm::Object, ErrorForm::Texts, ErrorForm::Tei],
             ..Description::reads(
                 "Scores",
                 "Any of these, by the body (SageMaker)",
@@ -153,7 +153,7 @@ impl PromptRequest for Asked {
 
     fn error_form(body: &Map<String, Value>) -> ErrorForm {
         if given(body, "inputs").is_some() {
-            return ErrorForm::Texts;
+            return ErrorForm::Tei;
         }
         // Fields that vLLM has removed are refused in its own form, whoever's words stand beside them.
         match input::refuse_removed(body) {

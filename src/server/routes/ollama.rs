@@ -35,7 +35,7 @@ pub static SHOW: Route = Route {
         &[Operation::post(
             |call| Box::pin(show(call)),
             Description {
-                refuses_texts: true,
+                error_forms: &[ErrorForm::Object, ErrorForm::Texts],
                 ..Description::reads(
                     "Server",
                     "One model, as Ollama tells of it",

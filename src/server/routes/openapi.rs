@@ -6,7 +6,7 @@
 use crate::error::ErrorKind;
 use crate::server::describe::schema::{self, Request};
 use crate::server::describe::{Content, Description, Schemas, shape};
-use crate::server::http::error::{self, ErrorBody, Refusal, Row, TextsErrorBody, UnauthorizedBody};
+use crate::server::http::error::{self, ErrorBody, ErrorForm, Refusal, Row, TextsErrorBody, UnauthorizedBody};
 use crate::server::http::request_id;
 use crate::server::route::{Operation, Route, Switch, Table, Verb};
 use crate::server::scoring::SHORTENED;
@@ -177,12 +177,12 @@ fn operation(
         match refusal {
             // Of every route below, whatever it reads.
             Refusal::Unauthorized | Refusal::Method => {}
-            _ => operation = refused(operation, refusal, description.refuses_texts),
+            _ => operation = refused(operation, refusal, description.error_forms),
         }
     }
-    operation = refused(operation, Refusal::Method, false);
+    operation = refused(operation, Refusal::Method, &[ErrorForm::Object]);
     if needs_key {
-        operation = refused(operation, Refusal::Unauthorized, false)
+        operation = refused(operation, Refusal::Unauthorized, &[ErrorForm::Object])
             .security(SecurityRequirement::new(KEY, std::iter::empty::<String>()));
     }
     operation
@@ -234,27 +234,29 @@ fn allowing(response: ResponseBuilder) -> ResponseBuilder {
     response.header(name, header)
 }
 
-/// `texts` is whether a client that sends `texts` may be the one that is refused.
-fn refused(operation: OperationBuilder, refusal: Refusal, texts: bool) -> OperationBuilder {
-    let Row { status, what, .. } = error::row(refusal);
+/// `forms` are those in which the clients that may be refused read errors.
+fn refused(operation: OperationBuilder, refusal: Refusal, forms: &[ErrorForm]) -> OperationBuilder {
     let schema = if refusal == Refusal::Unauthorized { "UnauthorizedBody" } else { "ErrorBody" };
-    let schema: RefOr<Schema> = match texts {
-        false => Ref::from_schema_name(schema).into(),
-        true => {
+    let schema: RefOr<Schema> = match forms {
+        [ErrorForm::Object] => Ref::from_schema_name(schema).into(),
+        _ => {
             let both =
                 AnyOfBuilder::new().item(Ref::from_schema_name(schema)).item(Ref::from_schema_name("TextsErrorBody"));
             RefOr::T(Schema::AnyOf(both.build()))
         }
     };
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    let mut response = ResponseBuilder::new().description(what).content("application/json", content);
-    match refusal {
-        Refusal::Method => response = allowing(response),
-        Refusal::Kind(ErrorKind::Busy) => {
-            let (name, header) = header(RETRY_AFTER, Type::Integer, "Seconds after which to ask again");
-            response = response.header(name, header);
+    forms.iter().fold(operation, |operation, &form| {
+        let Row { status, what, .. } = error::row(refusal, form);
+        let mut response = ResponseBuilder::new().description(what).content("application/json", content.clone());
+        match refusal {
+            Refusal::Method => response = allowing(response),
+            Refusal::Kind(ErrorKind::Busy) => {
+                let (name, header) = header(RETRY_AFTER, Type::Integer, "Seconds after which to ask again");
+                response = response.header(name, header);
+            }
+            _ => {}
         }
-        _ => {}
-    }
-    operation.response(status.as_u16().to_string(), response)
+        operation.response(status.as_u16().to_string(), response)
+    })
 }

@@ -4,6 +4,7 @@
 use super::embeddings::{self, Similarity, TeiEmbed};
 use super::rerank::{Documents, RerankRequest};
 use super::{info, rerank, ui};
+use crate::server::describe::Description;
 use crate::server::http::error::{ApiError, ErrorForm, Refusal};
 use crate::server::http::intake::Body;
 use crate::server::route::{Call, Handler, Operation, Route, Verb, no_route};
@@ -27,7 +28,10 @@ pub static ROUTE: Route = Route {
             Operation::get(|call| info::health(call.state), info::WELL),
             Operation::post(
                 |call| Box::pin(answer(call)),
-                rerank::described("Rank documents, for clients that add no path"),
+                Description {
+                    error_forms: &[ErrorForm::Object, ErrorForm::Texts, ErrorForm::Tei],
+                    ..rerank::described("Rank documents, for clients that add no path")
+                },
             )
             .of_the_engine(),
             // HAProxy's plain `option httpchk`.
@@ -105,7 +109,7 @@ impl PromptRequest for Asked {
 
     fn error_form(body: &Map<String, Value>) -> ErrorForm {
         match (embeds(body), ranks(body)) {
-            (true, _) => ErrorForm::Texts,
+            (true, _) => ErrorForm::Tei,
             (false, true) => <RerankRequest as PairRequest>::error_form(body),
             (false, false) => ErrorForm::Object,
         }

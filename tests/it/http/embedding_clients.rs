@@ -127,10 +127,14 @@ async fn refusals_are_read_where_each_client_looks_for_them() {
     for (path, body, status, texts, said) in [
         ("/embed", json!({"inputs": []}), 400, true, "`inputs` cannot be empty"),
         ("/embed", json!({"inputs": ["a", ""]}), 400, true, "`inputs` cannot be empty"),
-        ("/embed", json!({"inputs": "a", "dimensions": 0}), 400, true, "`dimensions` should be positive"),
-        ("/embed", json!({"inputs": "a", "dimensions": 65}), 400, true, "smaller than the maximum embedding dimension"),
-        ("/embed", json!({"inputs": "a", "prompt_name": "nope"}), 400, true, "document, query"),
-        ("/embed", json!({"inputs": "w ".repeat(600)}), 400, true, "maximum context length"),
+        ("/embed", json!({"inputs": "a", "dimensions": 0}), 422, true, "`dimensions` should be positive"),
+        ("/embed", json!({"inputs": "a", "dimensions": 65}), 422, true, "smaller than the maximum embedding dimension"),
+        ("/embed", json!({"inputs": "a", "prompt_name": "nope"}), 422, true, "document, query"),
+        ("/embed", json!({"inputs": "w ".repeat(600)}), 422, true, "maximum context length"),
+        ("/embed", json!({"inputs": 3}), 422, true, "inputs"),
+        ("/", json!({"inputs": "a", "dimensions": 0}), 422, true, "`dimensions` should be positive"),
+        ("/invocations", json!({"inputs": "w ".repeat(600)}), 422, true, "maximum context length"),
+        ("/similarity", json!({"inputs": {"source_sentence": "a"}}), 422, true, "sentences"),
         ("/embed_sparse", json!({"inputs": "a"}), 424, true, "SPLADE"),
         ("/embed_all", json!({"inputs": "a"}), 424, true, "one vector a text"),
         ("/similarity", json!({"inputs": {"source_sentence": "a", "sentences": []}}), 400, true, "cannot be empty"),
@@ -164,7 +168,13 @@ async fn refusals_are_read_where_each_client_looks_for_them() {
         let sentence = if texts { &answer["error"] } else { &answer["error"]["message"] };
         assert!(sentence.as_str().is_some_and(|sentence| sentence.contains(said)), "{path} {body}: {answer}");
         assert_eq!(answer["message"], *sentence, "Cohere's clients look here");
-        assert_eq!(answer["error_type"].is_string(), texts, "{answer}");
+        let error_type = match status {
+            _ if !texts => Value::Null,
+            424 => json!("Backend"),
+            _ if said.contains("cannot be empty") => json!("Empty"),
+            _ => json!("Validation"),
+        };
+        assert_eq!(answer["error_type"], error_type, "{answer}");
     }
 }
 

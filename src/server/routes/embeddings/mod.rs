@@ -26,6 +26,10 @@ use crate::task::Task;
 use dialect::Dialect;
 use serde_json::{Map, Value};
 
+/// In which forms clients of Ollama read errors, and those of TEI.
+const OLLAMAS: &[ErrorForm] = &[ErrorForm::Object, ErrorForm::Texts];
+const TEIS: &[ErrorForm] = &[ErrorForm::Object, ErrorForm::Tei];
+
 /// What servers without an embedding model say.
 pub const SWITCH: Switch = Switch {
     is_on: |state| state.models.has(Task::Embed),
@@ -60,6 +64,7 @@ pub static OLLAMA_EMBEDDINGS: Route = Route {
         &[Operation::post(
             post_untyped::<ollama::Embedding>,
             texts(
+                OLLAMAS,
                 "The vector of a text, in Ollama's older words",
                 ollama::described_embedding,
                 Content::Json(&[shape::<ollama::OllamaEmbedding<'static>>]),
@@ -78,6 +83,7 @@ pub static EMBED: Route = Route {
         &[Operation::post(
             post::<Any>,
             texts(
+                TEIS,
                 "Vectors of texts, in TEI's or Cohere's words",
                 described_any,
                 Content::Json(&[shape::<EmbedResponse<'static>>, shape::<CohereEmbeddings<'static>>]),
@@ -96,6 +102,7 @@ pub static OLLAMA_EMBED: Route = Route {
         &[Operation::post(
             post_untyped::<ollama::Embed>,
             texts(
+                OLLAMAS,
                 "Vectors of texts, in Ollama's words",
                 ollama::described_embed,
                 Content::Json(&[shape::<ollama::OllamaEmbeddings<'static>>]),
@@ -113,6 +120,7 @@ pub static SIMILARITY: Route = Route {
         &[Operation::post(
             post::<Similarity>,
             texts(
+                TEIS,
                 "Cosines of one text with others, in TEI's words",
                 tei::described_similarity,
                 Content::Json(&[shape::<SimilarityResponse>]),
@@ -136,9 +144,14 @@ pub static OTHER_VECTORS: Route = Route {
     )
 };
 
-/// How a route is described whose clients read errors in TEI's form.
-const fn texts(summary: &'static str, request: fn() -> Request, answer: Content) -> Description {
-    Description { refuses_texts: true, ..Description::reads("Vectors", summary, request, answer) }
+/// How a route is described whose clients read errors in other forms too.
+const fn texts(
+    error_forms: &'static [ErrorForm],
+    summary: &'static str,
+    request: fn() -> Request,
+    answer: Content,
+) -> Description {
+    Description { error_forms, ..Description::reads("Vectors", summary, request, answer) }
 }
 
 fn post<D: Dialect>(call: Call<'_>) -> Working<'_> {
@@ -161,7 +174,7 @@ fn no_such_vectors(call: &Call<'_>) -> ApiError {
         true => "Model is not an embedding model with SPLADE pooling",
         false => "Model pools the last token: it has one vector a text, at /embed, and none for each token",
     };
-    ApiError::new(Refusal::OtherModel, sentence).in_form(ErrorForm::Texts)
+    ApiError::new(Refusal::OtherModel, sentence).in_form(ErrorForm::Tei)
 }
 
 /// A body of a path that ends in `embed`, in whoever's words.
@@ -205,7 +218,7 @@ impl Dialect for Any {
     }
 
     fn error_form(body: &Map<String, Value>) -> ErrorForm {
-        if Self::is_tei(body) { ErrorForm::Texts } else { ErrorForm::Object }
+        if Self::is_tei(body) { ErrorForm::Tei } else { ErrorForm::Object }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::prompt::TruncationSide;
 use crate::server::describe::schema::{
     Request, choice, described, list, nullable_boolean, nullable_integer, nullable_string, object, request, string,
 };
-use crate::server::http::error::{ApiError, ErrorForm};
+use crate::server::http::error::{ApiError, ErrorForm, Refusal};
 use crate::server::scoring::rows::{Answered, Written};
 use crate::server::wire::embed::{EmbedRequest, PromptName, Size};
 use crate::server::wire::encoding::{Row, RowForm};
@@ -39,7 +39,7 @@ impl Dialect for Embed {
             Input::Messages(_) => false,
         };
         if is_empty {
-            return Err(ApiError::invalid("`inputs` cannot be empty"));
+            return Err(ApiError::new(Refusal::NoText, "`inputs` cannot be empty"));
         }
         let common = Common { use_activation: Some(normalize), ..common };
         let place = Place { name: "inputs", is_list: input::is_list(fields.any("inputs")) };
@@ -51,7 +51,7 @@ impl Dialect for Embed {
     }
 
     fn error_form(_: &Map<String, Value>) -> ErrorForm {
-        ErrorForm::Texts
+        ErrorForm::Tei
     }
 
     fn write(&self, answered: &Answered<'_>) -> Result<Written, ApiError> {
@@ -73,7 +73,7 @@ impl Dialect for Similarity {
             return Err(fields::refuse(fields.into_issues()));
         };
         if sentences.is_empty() {
-            return Err(ApiError::invalid("`inputs.sentences` cannot be empty"));
+            return Err(ApiError::new(Refusal::NoText, "`inputs.sentences` cannot be empty"));
         }
         let texts = std::iter::once(source).chain(sentences).collect();
         // The first is the source, so that the numbers of the others are one too high; texts of a pair have no place.
@@ -87,7 +87,7 @@ impl Dialect for Similarity {
     }
 
     fn error_form(_: &Map<String, Value>) -> ErrorForm {
-        ErrorForm::Texts
+        ErrorForm::Tei
     }
 
     fn write(&self, answered: &Answered<'_>) -> Result<Written, ApiError> {

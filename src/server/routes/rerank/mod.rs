@@ -7,7 +7,7 @@ pub use request::RerankRequest;
 
 use crate::server::describe::{Content, Description, shape};
 use crate::server::http::budget::Charged;
-use crate::server::http::error::ApiError;
+use crate::server::http::error::{ApiError, ErrorForm};
 use crate::server::http::intake::Body;
 use crate::server::route::{Operation, Route};
 use crate::server::scoring::{self, Computed, Scored};
@@ -50,7 +50,7 @@ pub const fn described(summary: &'static str) -> Description {
                  `output` for `input`.";
     Description {
         about: Some(about),
-        refuses_texts: true,
+        error_forms: &[ErrorForm::Object, ErrorForm::Texts],
         ..Description::reads("Scores", summary, schema::all, answer)
     }
 }

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::options::{ApiKeys, Listen, LoadFormat, Options, ServedModel, ServerOptions};
 use crate::prompt::{self, Template};
 use crate::server::{self, Model, Reserved, Served, State};
+use crate::serves::Serves;
 use crate::signals::{Signals, Stop};
 use crate::startup::{Loaded, Prompts, load_all};
 use actix_web::rt::System;
@@ -88,6 +89,12 @@ fn model(
 ) -> Result<Model> {
     let told = told(options, asked, &loaded);
     let Loaded { engine, serves, config, runs_on, max_model_len, .. } = loaded;
+    if let (Serves::Embed(embedder), Some(normalize)) = (&serves, options.server.pooling.normalize)
+        && normalize != embedder.normalize
+    {
+        let length = if normalize { "length 1" } else { "any length" };
+        tracing::info!("vectors: of {length} where a request does not say, by --pooler-config");
+    }
     let served = Served {
         task: serves.task(),
         root: asked.model.name(),
@@ -131,6 +138,7 @@ fn told(Options { machine, server, .. }: &Options, asked: &ServedModel, loaded: 
         "query_prompt": asked.named_prompts.query,
         "document_prompt": asked.named_prompts.document,
         "use_activation": server.pooling.use_activation,
+        "normalize": server.pooling.normalize,
         "has_api_key": !server.api_keys.keys.is_empty(),
         "has_tls": server.tls.is_some(),
         "has_chat_template": asked.chat_template.is_some(),

@@ -1,13 +1,15 @@
-//! `--pooler-config`: what vLLM's pooler takes, as far as a reranker of one logit has it. Called
-//! by the options of scores.
+//! `--pooler-config`: what vLLM's pooler takes, as far as a reranker of one logit and vectors of the last token have it.
+//! Called by the options of scores.
 
 use serde_json::{Map, Value};
 
-/// How a logit becomes a score: `sigmoid((logit - mean) / sigma)`, or without the sigmoid.
+/// How a logit becomes a score, `sigmoid((logit - mean) / sigma)` or without the sigmoid; and a state a vector.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pooling {
     /// Whether the sigmoid is applied when a request does not say.
     pub use_activation: bool,
+    /// Whether vectors have length 1 when a request does not say; `None` is what the model's files say.
+    pub normalize: Option<bool>,
     /// Subtracted from the logit.
     pub logit_mean: f32,
     /// Divides the difference; positive.
@@ -15,23 +17,23 @@ pub struct Pooling {
 }
 
 impl Pooling {
-    /// The sigmoid of the logit, as vLLM has it.
-    pub const DEFAULT: Self = Self { use_activation: true, logit_mean: 0.0, logit_sigma: 1.0 };
+    /// The sigmoid of the logit, as vLLM has it, and what the model's files say of vectors.
+    pub const DEFAULT: Self = Self { use_activation: true, normalize: None, logit_mean: 0.0, logit_sigma: 1.0 };
 }
 
-/// Keys of vLLM's pooler that have no effect on the score of a pair.
-const IGNORED: [&str; 8] = [
+/// Keys of vLLM's pooler that have no effect on the score of a pair or the vector of a text.
+const IGNORED: [&str; 7] = [
     "dimensions",
     "enable_chunked_processing",
     "max_embed_len",
-    "normalize",
     "returned_token_ids",
     "step_tag_id",
     "task",
     "tok_pooling_type",
 ];
 
-/// Reads the keys of vLLM 0.9 (`softmax`, `activation`) to 0.32; `null` is no value.
+/// Reads the keys of vLLM 0.9 (`softmax` and `activation` of scores, `normalize` of vectors) to 0.32, where `use_activation`
+/// is for both; `null` is no value.
 pub fn pooling(config: &Map<String, Value>, notices: &mut Vec<String>) -> Result<Pooling, String> {
     let mut pooling = Pooling::DEFAULT;
     for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
@@ -39,6 +41,13 @@ pub fn pooling(config: &Map<String, Value>, notices: &mut Vec<String>) -> Result
         match key.as_str() {
             "use_activation" | "activation" | "softmax" => {
                 pooling.use_activation = value.as_bool().ok_or_else(|| wrong("true or false"))?;
+                if key == "use_activation" {
+                    // What is said of vectors alone counts before it, wherever it stands.
+                    pooling.normalize.get_or_insert(pooling.use_activation);
+                }
+            }
+            "normalize" => {
+                pooling.normalize = Some(value.as_bool().ok_or_else(|| wrong("true or false"))?);
             }
             "logit_mean" | "logit_bias" => {
                 pooling.logit_mean = number(value).ok_or_else(|| wrong("a number"))?;
@@ -50,14 +59,14 @@ pub fn pooling(config: &Map<String, Value>, notices: &mut Vec<String>) -> Result
             "pooling_type" | "seq_pooling_type" if value.as_str().is_some_and(|it| it.eq_ignore_ascii_case("last")) => {
             }
             "pooling_type" | "seq_pooling_type" => {
-                return Err(wrong("LAST: a Qwen3 reranker's score is that of the last token"));
+                return Err(wrong("LAST: scores and vectors are those of the last token"));
             }
             known if IGNORED.contains(&known) => {
                 notices.push(format!("--pooler-config: {key} is accepted for vLLM's sake and has no effect here."));
             }
             _ => {
                 return Err(format!(
-                    "--pooler-config does not know {key}; it takes use_activation, logit_mean and logit_sigma."
+                    "--pooler-config does not know {key}; it takes use_activation, normalize, logit_mean and logit_sigma."
                 ));
             }
         }

@@ -39,8 +39,8 @@ pub struct ScoringArgs {
     /// shortened; not in vLLM) [default: error]
     #[arg(long, value_name = "error|truncate", value_parser = overflow)]
     pub overflow: Option<Overflow>,
-    /// use_activation (false: scores are raw logits), logit_mean, logit_sigma: JSON, or dotted as in
-    /// --pooler-config.use_activation false
+    /// use_activation (false: scores are raw logits, vectors of any length), normalize (of vectors alone), logit_mean,
+    /// logit_sigma: JSON, or dotted as in --pooler-config.use_activation false
     #[arg(long, value_name = "JSON", alias = "override-pooler-config", value_parser = values::text)]
     pub pooler_config: Option<OrNone<String>>,
 }

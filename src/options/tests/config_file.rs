@@ -36,7 +36,7 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
         ("hf-overrides:\n  classifier_from_token: [no, yes]\n", "m --hf-overrides.num_labels 1", &[], |o| {
             overrides(o, json!({"classifier_from_token": ["no", "yes"], "num_labels": 1}));
         }),
-        ("pooler-config: {use_activation: false}\n", "m", &[], |o| o.server.pooling.use_activation = false),
+        ("pooler-config: {softmax: false}\n", "m", &[], |o| o.server.pooling.use_activation = false),
     ];
     for (yaml, line, notices, change) in good {
         write(yaml);

@@ -140,14 +140,20 @@ const GOOD: &[(&str, &[&str], Change)] = &[
     // Scores.
     ("serve m --overflow truncate", &[], |o| o.server.overflow = Overflow::Truncate),
     ("serve m --chat-template {{messages}}", &[], |o| o.models[0].chat_template = Some("{{messages}}".to_owned())),
-    ("serve m --pooler-config {\"use_activation\":false}", &[], |o| o.server.pooling.use_activation = false),
+    ("serve m --pooler-config {\"use_activation\":false}", &[], |o| {
+        (o.server.pooling.use_activation, o.server.pooling.normalize) = (false, Some(false));
+    }),
+    ("serve m --pooler-config {\"use_activation\":false,\"normalize\":true}", &[], |o| {
+        (o.server.pooling.use_activation, o.server.pooling.normalize) = (false, Some(true));
+    }),
     ("serve m --override-pooler-config {\"softmax\":false,\"pooling_type\":\"LAST\"}", &[], |o| {
         o.server.pooling.use_activation = false;
     }),
     ("serve m --pooler-config.logit_mean -1.5 --pooler-config.logit_sigma 2", &[], |o| {
         (o.server.pooling.logit_mean, o.server.pooling.logit_sigma) = (-1.5, 2.0);
     }),
-    ("serve m --pooler-config.normalize true", &["normalize is accepted"], |_| {}),
+    ("serve m --pooler-config.normalize false", &[], |o| o.server.pooling.normalize = Some(false)),
+    ("serve m --pooler-config.dimensions 8", &["dimensions is accepted"], |_| {}),
     // The log.
     ("serve m --enable-request-id-headers", &[], |o| o.server.request_id_headers = true),
     ("serve m --disable-fastapi-docs", &[], |o| o.server.docs = false),
@@ -237,6 +243,7 @@ const BAD: &[(&str, &str)] = &[
     ("serve m --chat-template missing.jinja", "--chat-template missing.jinja does not exist"),
     ("serve m --pooler-config.pooling_type MEAN", "must be LAST"),
     ("serve m --pooler-config.use_activation 3", "must be true or false"),
+    ("serve m --pooler-config.normalize 1", "must be true or false"),
     ("serve m --pooler-config.logit_sigma 0", "a number above 0"),
     ("serve m --pooler-config.temperature 2", "does not know temperature"),
     ("serve m --uvicorn-log-level loud", "critical, error, warning"),

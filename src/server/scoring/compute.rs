@@ -64,7 +64,7 @@ impl Computed {
         for row in &mut self.rows {
             *row = match &self.model.serves {
                 Serves::Embed(embedder) => {
-                    let normalize = use_activation.unwrap_or(embedder.normalize);
+                    let normalize = use_activation.or(pooling.normalize).unwrap_or(embedder.normalize);
                     embed::vector(row, self.wanted.dimensions, normalize).into()
                 }
                 Serves::Rerank(reranker) => [reranker.score(row[0], pooling, use_activation)].into(),

@@ -5,7 +5,7 @@
 //! libraries, which `tests/clients` runs.
 
 use super::contract::{JSON, post, send};
-use super::{both, embedder_called};
+use super::{both, embedder_called, embedder_with};
 use actix_web::http::Method;
 use actix_web::test;
 use actix_web::web::Data;
@@ -176,6 +176,25 @@ async fn refusals_are_read_where_each_client_looks_for_them() {
         };
         assert_eq!(answer["error_type"], error_type, "{answer}");
     }
+}
+
+#[actix_web::test]
+async fn the_operator_says_whether_vectors_have_length_1_and_a_request_does_before_that() {
+    let plain = embedder_with(&[MODEL], |options| options.pooling.normalize = Some(false));
+    let length = async |subject: &Data<State>, fields: Value| {
+        let mut body = json!({"input": "The Danube flows through Vienna."});
+        body.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        let (status, answer) = post(subject, "/v1/embeddings", body).await;
+        assert_eq!(status, 200, "{answer}");
+        vectors("floats", &answer)[0].iter().map(|x| x * x).sum::<f64>().sqrt()
+    };
+    let raw = length(&subject(), json!({"use_activation": false})).await;
+    assert!((raw - 1.0).abs() > 0.1, "{raw}");
+    assert_eq!(length(&plain, json!({})).await, raw);
+    assert!((length(&plain, json!({"use_activation": true})).await - 1.0).abs() < 1e-6);
+    let (_, listed) = post(&plain, "/embed", json!({"inputs": "The Danube flows through Vienna."})).await;
+    let tei = vectors("list", &listed)[0].iter().map(|x| x * x).sum::<f64>();
+    assert!((tei - 1.0).abs() < 1e-6, "TEI's default is its own");
 }
 
 #[actix_web::test]

@@ -93,8 +93,13 @@ pub fn embedder(dimensions: Dimensions) -> Data<State> {
 
 /// The embedding model as it was recorded, with these names.
 pub fn embedder_called(names: &[&str]) -> Data<State> {
+    embedder_with(names, |_| {})
+}
+
+/// The same with other options.
+pub fn embedder_with(names: &[&str], change: impl FnOnce(&mut ServerOptions)) -> Data<State> {
     let (engine, embedder) = shared_embedder();
-    Data::new(state_serving(names, (engine, Serves::Embed(embedder)), |_, _| {}))
+    Data::new(state_serving(names, (engine, Serves::Embed(embedder)), |options, _| change(options)))
 }
 
 /// Both of them in one server, the reranker first, as `tiny` and as `embedder`.

@@ -64,7 +64,7 @@ async fn the_pooler_says_what_becomes_of_a_logit_when_the_request_does_not() {
     assert_eq!(score(&raw, json!({"use_activation": null})).await, logit);
     near(score(&raw, json!({"use_activation": true})).await, sigmoid(logit));
     let scaled = subject_with(|options| {
-        options.pooling = Pooling { use_activation: true, logit_mean: 0.5, logit_sigma: 2.0 };
+        options.pooling = Pooling { logit_mean: 0.5, logit_sigma: 2.0, ..Pooling::DEFAULT };
     });
     near(score(&scaled, json!({})).await, sigmoid((logit - 0.5) / 2.0));
     near(score(&scaled, json!({"use_activation": false})).await, (logit - 0.5) / 2.0);

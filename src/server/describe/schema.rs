@@ -61,7 +61,7 @@ fn common() -> Object {
             described(nullable_integer().minimum(Some(-1)), "Longest prompt in tokens, -1 for the model's: the document is shortened, never the template. 0 is refused."),
         ),
         ("truncation_side", described(choice(&["left", "right"]), "Which end is cut off.")),
-        ("padding", described(choice(&["max_length", "do_not_pad"]), "Has no effect: padding would spoil the score.")),
+        ("padding", described(choice(&["max_length", "do_not_pad"]), "Has no effect: padding would spoil the number.")),
         ("mm_processor_kwargs", described(kwargs(), "Has to be empty.")),
         ("cache_salt", described(nullable_string().min_length(Some(1)).max_length(Some(128)), "Has no effect.")),
         ("use_activation", described(nullable_boolean(), "false for raw logits in place of probabilities.")),

@@ -93,17 +93,9 @@ impl Resolved {
         Self { head: model::Head::State, task: Task::Embed, about, notices: Vec::new() }
     }
 
-    /// What the model makes.
-    pub fn of_what(&self) -> &'static str {
-        match self.task {
-            Task::Rerank => "scores",
-            Task::Embed => "vectors",
-        }
-    }
-
     /// Tells the log.
     pub fn tell(&self) {
-        tracing::info!("{}: {}", self.of_what(), self.about);
+        tracing::info!("{}: {}", self.task.numbers(), self.about);
         for notice in &self.notices {
             tracing::warn!("{notice}");
         }

@@ -30,6 +30,7 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
     let [sequences, tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
     let loaded = load_all(&options.machine, prompts, QueueLimits { sequences, tokens }, None)?;
+    let tasks = loaded.iter().map(|loaded| loaded.serves.task()).collect::<Vec<_>>();
     let models =
         options.models.iter().zip(loaded).map(|(asked, loaded)| model(options, asked, loaded, tokenizer_info.take()));
     let state = State::new(options.server.clone(), models.collect::<Result<Vec<_>>>()?)?;
@@ -48,9 +49,11 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
             ApiKeys { keys, .. } if keys.is_empty() => {}
             ApiKeys { keys, from } => tracing::info!("the API asks for a key: {} in force, from {from}", keys.len()),
         }
-        let names = options.models.iter().map(|ServedModel { names, model, .. }| match model.load_format {
-            LoadFormat::Dummy => format!("{} (made-up weights: scores carry no meaning)", names.join(", ")),
-            LoadFormat::Safetensors => names.join(", "),
+        let names = options.models.iter().zip(&tasks).map(|(served, task)| match served.model.load_format {
+            LoadFormat::Dummy => {
+                format!("{} (made-up weights: {} carry no meaning)", served.names.join(", "), task.numbers())
+            }
+            LoadFormat::Safetensors => served.names.join(", "),
         });
         tracing::info!("ready: serving {} on {url}", names.collect::<Vec<_>>().join("; "));
         let following = actix_web::rt::spawn(server::follow(renewal, hang_ups));

@@ -220,10 +220,11 @@ impl<'a> Asked<'a> {
         if let Some(notice) = model.precision.notice(cpu.isa()) {
             tracing::warn!("{notice}");
         }
-        if model.load_format == LoadFormat::Dummy {
-            tracing::warn!("the weights are made up (--load-format dummy): scores carry no meaning");
-        }
         let Found { checkpoint, extent } = Survey::of(model, machine, runs_on.precision).whole()?;
+        if model.load_format == LoadFormat::Dummy {
+            let numbers = checkpoint.task().numbers();
+            tracing::warn!("the weights are made up (--load-format dummy): {numbers} carry no meaning");
+        }
         if let Some(wanted) = wanted.filter(|wanted| *wanted != checkpoint.task()) {
             return Err(checkpoint.task().not(wanted, &model.name()));
         }

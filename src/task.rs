@@ -23,6 +23,14 @@ impl Task {
         }
     }
 
+    /// What it makes, as sentences say it.
+    pub fn numbers(self) -> &'static str {
+        match self {
+            Self::Rerank => "scores",
+            Self::Embed => "vectors",
+        }
+    }
+
     /// Why the model called `model`, which is for this task, cannot do what takes another: of kind [`ErrorKind::Checkpoint`].
     pub fn not(self, wanted: Self, model: &str) -> Error {
         Error::new(ErrorKind::Checkpoint, format!("{model} is {self}, but {wanted} is needed here."))

@@ -16,7 +16,7 @@ pub struct Served {
     pub root: String,
     /// What it is for.
     pub task: Task,
-    /// Whether the weights are made up, so that scores carry no meaning.
+    /// Whether the weights are made up, so that its numbers carry no meaning.
     pub dummy: bool,
     /// Longest prompt in tokens.
     pub max_model_len: usize,

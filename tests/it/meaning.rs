@@ -238,21 +238,24 @@ fn a_number_that_is_none_is_found_wherever_it_is_when_its_matrix_is_packed() {
 fn made_up_weights_are_told_of_in_the_line_that_says_ready() {
     let dir = model();
     let serve = ["serve", dir.path().to_str().unwrap(), "--load-format", "dummy", "--host", "127.0.0.1", "--port", "0"];
-    let mut server = Command::new(env!("CARGO_BIN_EXE_ironrank"))
-        .args(serve)
-        .args(QUIET)
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    let lines = std::io::BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let ready = lines.into_iter().find(|line| line.contains("ready: serving") || line.contains("ERROR"));
-    server.kill().unwrap();
-    server.wait().unwrap();
-    let ready = ready.expect("a line");
-    assert!(
-        ready.contains("ready: serving") && ready.contains("(made-up weights: scores carry no meaning)"),
-        "{ready}"
-    );
+    for (task, says) in [
+        ("rerank", "(made-up weights: scores carry no meaning)"),
+        ("embed", "(made-up weights: vectors carry no meaning)"),
+    ] {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_ironrank"))
+            .args(serve)
+            .args(["--task", task])
+            .args(QUIET)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let lines = std::io::BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let ready = lines.into_iter().find(|line| line.contains("ready: serving") || line.contains("ERROR"));
+        server.kill().unwrap();
+        server.wait().unwrap();
+        let ready = ready.expect("a line");
+        assert!(ready.contains("ready: serving") && ready.contains(says), "{ready}");
+    }
 }
 
 #[test]

@@ -314,7 +314,7 @@ pub(super) struct Info<'a> {
     model_dtype: &'static str,
     /// What its matrices are multiplied as: `exact`, `int16` or `int8`.
     precision: &'static str,
-    /// `dummy` where the weights are made up and scores carry no meaning.
+    /// `dummy` where the weights are made up and its numbers carry no meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     load_format: Option<&'static str>,
     model_type: ModelType,
@@ -356,7 +356,7 @@ pub(super) struct ModelCard<'a> {
     permission: [Permission; 1],
     context_length: usize,
     model_type: &'static str,
-    /// `dummy` where the weights are made up and scores carry no meaning.
+    /// `dummy` where the weights are made up and its numbers carry no meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     load_format: Option<&'static str>,
 }

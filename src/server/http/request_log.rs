@@ -11,7 +11,7 @@ use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
 use indicatif::HumanCount;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::future::Future;
 use std::rc::Rc;
@@ -28,12 +28,14 @@ const SLOW: Duration = Duration::from_millis(29_500);
 
 tokio::task_local! {
     /// What the request that is answered here is made of.
-    static WORK: Rc<Cell<Work>>;
+    static WORK: Rc<RefCell<Work>>;
 }
 
 /// What a request is made of, as far as it has been read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Work {
+    /// The model, where there are several.
+    pub model: Option<String>,
     /// Pairs of texts.
     pub documents: usize,
     /// Tokens of their prompts.
@@ -45,11 +47,7 @@ pub struct Work {
 /// Tells of the request that this runs for.
 pub fn note(change: impl FnOnce(&mut Work)) {
     // Outside of a request nobody asks.
-    let _ = WORK.try_with(|work| {
-        let mut changed = work.get();
-        change(&mut changed);
-        work.set(changed);
-    });
+    let _ = WORK.try_with(|work| change(&mut work.borrow_mut()));
 }
 
 /// What the operator wants to be told of, and what the server remembers of the lines that it has written.
@@ -109,7 +107,7 @@ pub struct Record<'a> {
     told: &'a Told,
     stopping: &'a AtomicBool,
     started: Instant,
-    work: Rc<Cell<Work>>,
+    work: Rc<RefCell<Work>>,
     /// Whether nothing is to be said any more.
     done: bool,
 }
@@ -134,7 +132,7 @@ impl<'a> Record<'a> {
     pub fn answered(mut self, status: StatusCode, refused: Option<&ApiError>, is_news: bool) {
         self.done = true;
         let elapsed = self.elapsed();
-        let line = || answered(self.request, status, elapsed, self.work.get(), refused);
+        let line = || answered(self.request, status, elapsed, &self.work.borrow(), refused);
         let failed = status.is_client_error() || status.is_server_error();
         match (self.told.each, failed) {
             (true, _) if is_news => tracing::info!(target: "request", "{}", line()),
@@ -154,7 +152,7 @@ impl<'a> Record<'a> {
                 "a request took {}{}; clients such as RAGFlow give up after 30 s: docs/ragflow.md says what helps (this is \
                  said once)",
                 seconds(elapsed),
-                made_of(self.work.get()),
+                made_of(&self.work.borrow()),
             );
         }
     }
@@ -167,7 +165,7 @@ impl Drop for Record<'_> {
         }
         let elapsed = self.elapsed();
         if self.told.each || self.told.admits(Instant::now()) {
-            let line = given_up(self.request, self.stopping.load(Ordering::Relaxed), elapsed, self.work.get());
+            let line = given_up(self.request, self.stopping.load(Ordering::Relaxed), elapsed, &self.work.borrow());
             tracing::info!(target: "request", "{line}");
         }
         self.warn_if_slow(elapsed);
@@ -179,7 +177,7 @@ fn answered(
     request: &HttpRequest,
     status: StatusCode,
     elapsed: Duration,
-    work: Work,
+    work: &Work,
     refused: Option<&ApiError>,
 ) -> String {
     let mut line = format!("{} {} in {:.1} ms", asked(request), status.as_u16(), elapsed.as_secs_f64() * 1e3);
@@ -197,7 +195,7 @@ fn answered(
 }
 
 /// What became of a request whose answer nobody waits for.
-fn given_up(request: &HttpRequest, stopping: bool, elapsed: Duration, work: Work) -> String {
+fn given_up(request: &HttpRequest, stopping: bool, elapsed: Duration, work: &Work) -> String {
     let who = if stopping { "not answered before the stop," } else { "the client left" };
     format!("{}: {who} after {}{}{}{}", asked(request), seconds(elapsed), made_of(work), whose(request), name(request))
 }
@@ -221,13 +219,17 @@ fn name(request: &HttpRequest) -> String {
     request_id::of(request.headers()).map_or_else(String::new, |id| format!(", id {}", plain(id)))
 }
 
-fn made_of(work: Work) -> String {
-    let Work { documents, tokens, .. } = work;
-    match documents {
-        0 => String::new(),
-        1 => format!(", 1 document, {} tokens", HumanCount(tokens as u64)),
-        _ => format!(", {} documents, {} tokens", HumanCount(documents as u64), HumanCount(tokens as u64)),
+fn made_of(work: &Work) -> String {
+    let (documents, tokens) = (HumanCount(work.documents as u64), HumanCount(work.tokens as u64));
+    let mut made_of = match work.documents {
+        0 => return String::new(),
+        1 => format!(", 1 document, {tokens} tokens"),
+        _ => format!(", {documents} documents, {tokens} tokens"),
+    };
+    if let Some(model) = &work.model {
+        let _ = write!(made_of, " for {}", plain(model));
     }
+    made_of
 }
 
 fn seconds(time: Duration) -> String {
@@ -252,7 +254,9 @@ mod tests {
     use crate::server::http::error::Refusal;
     use actix_web::test::TestRequest;
 
-    const WORK: Work = Work { documents: 66, tokens: 36_000, queued: Some(Duration::from_millis(1_240)) };
+    fn work() -> Work {
+        Work { model: None, documents: 66, tokens: 36_000, queued: Some(Duration::from_millis(1_240)) }
+    }
 
     fn request() -> TestRequest {
         TestRequest::post()
@@ -265,15 +269,17 @@ mod tests {
     #[test]
     fn a_line_tells_of_the_request_and_nothing_of_its_texts() {
         let (request, elapsed) = (request().to_http_request(), Duration::from_micros(41_250));
-        let line = |work, refused: Option<&ApiError>| {
+        let line = |work: Work, refused: Option<&ApiError>| {
             let status = refused.map_or(StatusCode::OK, |_| StatusCode::BAD_REQUEST);
-            answered(&request, status, elapsed, work, refused)
+            answered(&request, status, elapsed, &work, refused)
         };
         assert_eq!(line(Work::default(), None), "POST /v1/rerank 200 in 41.2 ms from 10.0.0.3, 6 bytes, id r-7");
         assert_eq!(
-            line(WORK, None),
+            line(work(), None),
             "POST /v1/rerank 200 in 41.2 ms from 10.0.0.3, 6 bytes, 66 documents, 36,000 tokens, 1.2 s in the queue, id r-7"
         );
+        let one_of_several = line(Work { model: Some("a".to_owned()), ..work() }, None);
+        assert!(one_of_several.contains("36,000 tokens for a, 1.2 s in the queue"), "{one_of_several}");
         let fixed = ApiError::invalid("At least one text element must be given");
         assert!(line(Work::default(), Some(&fixed)).ends_with(", id r-7: At least one text element must be given"));
         let quoting =
@@ -284,7 +290,7 @@ mod tests {
     #[test]
     fn who_has_given_a_request_up_is_told_with_what_it_was_made_of() {
         let request = request().to_http_request();
-        let told = |stopping| given_up(&request, stopping, Duration::from_millis(30_040), WORK);
+        let told = |stopping| given_up(&request, stopping, Duration::from_millis(30_040), &work());
         let rest = "after 30.0 s, 66 documents, 36,000 tokens from 10.0.0.3, 6 bytes, id r-7";
         assert_eq!(told(false), format!("POST /v1/rerank: the client left {rest}"));
         assert_eq!(told(true), format!("POST /v1/rerank: not answered before the stop, {rest}"));
@@ -296,7 +302,7 @@ mod tests {
             .method(actix_web::http::Method::from_bytes("M".repeat(9_000).as_bytes()).expect("a method"))
             .insert_header(("x-request-id", "i\t".repeat(10_000)))
             .to_http_request();
-        let written = answered(&request, StatusCode::NOT_FOUND, Duration::ZERO, Work::default(), None);
+        let written = answered(&request, StatusCode::NOT_FOUND, Duration::ZERO, &Work::default(), None);
         assert!(written.len() < 4_000 && written.contains("/%0axxx"), "{} bytes", written.len());
         assert!(!written.contains(|c: char| c.is_control() || c == '\u{202e}'), "{written}");
         assert_eq!(plain("a\r\n\x1b[31m"), "a\\r\\n\\u{1b}[31m");

@@ -90,7 +90,11 @@ pub async fn compute<R: PromptRequest>(state: &web::Data<State>, body: Body) -> 
     let Made { encoded: Encoded { prompts, shortened }, admission, wanted } = made;
 
     let lengths: Vec<usize> = prompts.iter().map(Prompt::len).collect();
-    request_log::note(|work| (work.documents, work.tokens) = (lengths.len(), lengths.iter().sum()));
+    let named = state.models.all().len() > 1;
+    request_log::note(|work| {
+        work.model = named.then(|| model.name().to_owned());
+        (work.documents, work.tokens) = (lengths.len(), lengths.iter().sum());
+    });
     let sequences = model.pairs.sequences_begin(lengths.len());
     let priority = request.common().priority;
     let before = started.elapsed();

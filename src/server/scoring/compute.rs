@@ -23,7 +23,7 @@ use actix_web::http::header::HeaderName;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Copies of the texts of a body: the request's and two in the answer.
 const TEXTS: usize = 3;
@@ -45,8 +45,21 @@ pub struct Computed {
     pub prompt_tokens: usize,
     /// Documents that were shortened to fit.
     pub shortened: usize,
+    /// How long they took.
+    pub took: Took,
     /// What is wanted of each row.
     pub wanted: Wanted,
+}
+
+/// How long the rows of a request took.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// Until its prompts were made.
+    pub before: Duration,
+    /// How long the last of them waited for a batch.
+    pub queued: Duration,
+    /// How long that batch took.
+    pub computed: Duration,
 }
 
 impl Computed {
@@ -102,11 +115,14 @@ pub async fn compute<R: PromptRequest>(state: &web::Data<State>, body: Body) -> 
         sequences.failed();
         ApiError::from(err).in_form(error_form)
     })?;
-    request_log::note(|work| work.queued = answers.iter().map(|answer| answer.queued).max());
+    let last = answers.iter().max_by_key(|answer| answer.queued);
+    let [queued, computed] = last.map_or([Duration::ZERO; 2], |last| [last.queued, last.computed]);
+    request_log::note(|work| work.queued = last.map(|last| last.queued));
     sequences.finished(lengths.iter().zip(&answers).map(|(&tokens, answer)| Sequence { tokens, before, answer }));
     drop(sequences);
     let rows = answers.into_iter().map(|answer| answer.row).collect();
-    Ok((request, Computed { model, share, rows, prompt_tokens: lengths.iter().sum(), shortened, wanted }))
+    let took = Took { before, queued, computed };
+    Ok((request, Computed { model, share, rows, prompt_tokens: lengths.iter().sum(), shortened, took, wanted }))
 }
 
 /// The id of an answer: the header's name of the request, else the body's, else 16 random hexadecimal digits.

@@ -3,7 +3,7 @@
 //! Invariant: rows are written aside, straight from those that the engine gave: a large answer takes as long as reading a
 //! large body. Called by the routes that answer with rows.
 
-use super::compute::{Computed, answer_id, compute};
+use super::compute::{Computed, Took, answer_id, compute};
 use super::making::PromptRequest;
 use crate::server::http::aside::on_a_thread;
 use crate::server::http::budget::{Charged, unwritable};
@@ -15,6 +15,7 @@ use crate::server::wire::encoding::NumberFormat;
 use crate::server::wire::listing::{Listed, Listing};
 use crate::server::wire::metadata::{METADATA, Metadata};
 use crate::server::wire::pairs::Common;
+use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use std::time::Instant;
@@ -44,6 +45,8 @@ pub struct Answered<'a> {
     pub origin: &'a Origin,
     /// Tokens of all prompts.
     pub prompt_tokens: usize,
+    /// How long the rows took.
+    pub took: Took,
     rows: &'a [Box<[f32]>],
     /// Bytes that it will have at most.
     bytes: usize,
@@ -53,8 +56,8 @@ pub struct Answered<'a> {
 pub struct Written {
     bytes: Vec<u8>,
     content_type: &'static str,
-    /// The header that describes bytes.
-    metadata: Option<String>,
+    /// Headers that describe it.
+    headers: Vec<(HeaderName, String)>,
 }
 
 impl Origin {
@@ -85,7 +88,7 @@ impl Answered<'_> {
     pub fn json(&self, value: &impl Serialize) -> Result<Written, ApiError> {
         let mut bytes = Vec::with_capacity(self.bytes);
         serde_json::to_writer(&mut bytes, value).map_err(unwritable)?;
-        Ok(Written { bytes, content_type: "application/json", metadata: None })
+        Ok(Written { bytes, content_type: "application/json", headers: Vec::new() })
     }
 
     /// The answer `id` that lists `data`, one for each prompt.
@@ -98,8 +101,18 @@ impl Answered<'_> {
         let width = self.rows.first().map_or(0, |row| row.len());
         let metadata = || Metadata::new(id, self.model, self.rows.len(), width, numbers, self.prompt_tokens).header();
         let metadata = described.then(metadata).transpose().map_err(unwritable)?;
+        let headers = metadata.into_iter().map(|metadata| (METADATA, metadata)).collect();
         let bytes = self.rows().flat_map(|row| numbers.bytes(row)).collect();
-        Ok(Written { bytes, content_type: "application/octet-stream", metadata })
+        Ok(Written { bytes, content_type: "application/octet-stream", headers })
+    }
+}
+
+impl Written {
+    /// The same with headers that describe it.
+    #[must_use]
+    pub fn with(mut self, headers: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.headers.extend(headers.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
+        self
     }
 }
 
@@ -124,19 +137,20 @@ pub async fn response<R: RowRequest>(
     let size = computed.wanted.bytes;
     let write = move |_: &_| {
         let use_activation = request.common().use_activation;
-        let Computed { model, rows, prompt_tokens, wanted, .. } =
+        let Computed { model, rows, prompt_tokens, took, wanted, .. } =
             computed.meant(&writing.options.pooling, use_activation);
         request.write(&Answered {
             model: model.name(),
             origin: &origin,
             prompt_tokens,
+            took,
             rows: &rows,
             bytes: wanted.bytes,
         })
     };
-    let Written { bytes, content_type, metadata } = on_a_thread(&state.threads, size, write).await?;
-    if let Some(metadata) = metadata {
-        response.insert_header((METADATA, metadata));
+    let Written { bytes, content_type, headers } = on_a_thread(&state.threads, size, write).await?;
+    for header in headers {
+        response.insert_header(header);
     }
     Ok(Charged::bytes(response.content_type(content_type), share, bytes))
 }

@@ -179,6 +179,26 @@ async fn refusals_are_read_where_each_client_looks_for_them() {
 }
 
 #[actix_web::test]
+async fn answers_to_tei_say_what_they_took() {
+    let app = test::init_service(app(subject())).await;
+    for (path, body, characters, tokens) in [
+        ("/embed", json!({"inputs": ["a", "größer"]}), "7", None),
+        ("/", json!({"inputs": "a"}), "1", Some("2")),
+        ("/similarity", json!({"inputs": {"source_sentence": "ab", "sentences": ["c"]}}), "3", None),
+    ] {
+        let request = test::TestRequest::post().uri(path).set_json(body).to_request();
+        let answer = test::call_service(&app, request).await;
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).expect("a header");
+        assert_eq!((header("x-compute-type"), header("x-compute-characters")), ("cpu", characters), "{path}");
+        assert!(tokens.is_none_or(|tokens| tokens == header("x-compute-tokens")), "{path}");
+        for time in ["x-compute-time", "x-total-time", "x-tokenization-time", "x-queue-time", "x-inference-time"] {
+            assert!(header(time).parse::<u64>().is_ok(), "{path} {time}");
+        }
+        assert!(header("x-total-time").parse::<u64>().ok() >= header("x-inference-time").parse().ok(), "{path}");
+    }
+}
+
+#[actix_web::test]
 async fn the_operator_says_whether_vectors_have_length_1_and_a_request_does_before_that() {
     let plain = embedder_with(&[MODEL], |options| options.pooling.normalize = Some(false));
     let length = async |subject: &Data<State>, fields: Value| {

@@ -15,6 +15,7 @@ use crate::server::wire::input::{self, Input, InputRequest};
 use crate::server::wire::pairs::{Common, Place};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AnyOfBuilder, Schema};
@@ -55,7 +56,8 @@ impl Dialect for Embed {
     }
 
     fn write(&self, answered: &Answered<'_>) -> Result<Written, ApiError> {
-        answered.json(&EmbedResponse(answered.rows().map(|row| Row::new(row, RowForm::Numbers)).collect()))
+        let rows = answered.rows().map(|row| Row::new(row, RowForm::Numbers)).collect();
+        Ok(answered.json(&EmbedResponse(rows))?.with(measured(answered, &self.0)))
     }
 }
 
@@ -93,7 +95,8 @@ impl Dialect for Similarity {
     fn write(&self, answered: &Answered<'_>) -> Result<Written, ApiError> {
         let mut vectors = answered.rows();
         let source = vectors.next().unwrap_or_default();
-        answered.json(&SimilarityResponse(vectors.map(|row| embed::cosine(source, row).into()).collect()))
+        let cosines = vectors.map(|row| embed::cosine(source, row).into()).collect();
+        Ok(answered.json(&SimilarityResponse(cosines))?.with(measured(answered, &self.0)))
     }
 }
 
@@ -109,6 +112,28 @@ fn common(fields: &mut Fields<'_>) -> Common {
         },
         ..Common::default()
     }
+}
+
+/// TEI's headers of what a request took: milliseconds, characters and tokens. Where it averages over the texts, here stands
+/// the one that waited longest.
+fn measured(answered: &Answered<'_>, request: &EmbedRequest) -> [(&'static str, String); 8] {
+    let milliseconds = |time: Duration| time.as_millis().to_string();
+    let characters: usize = match &request.input.input {
+        Input::Texts(texts) => texts.iter().map(|text| text.chars().count()).sum(),
+        Input::TokenIds(lists) => lists.iter().map(Vec::len).sum(),
+        Input::Messages(_) => 0,
+    };
+    let (total, took) = (answered.origin.began.elapsed(), answered.took);
+    [
+        ("x-compute-type", "cpu".to_owned()),
+        ("x-compute-time", milliseconds(total)),
+        ("x-compute-characters", characters.to_string()),
+        ("x-compute-tokens", answered.prompt_tokens.to_string()),
+        ("x-total-time", milliseconds(total)),
+        ("x-tokenization-time", milliseconds(took.before)),
+        ("x-queue-time", milliseconds(took.queued)),
+        ("x-inference-time", milliseconds(took.computed)),
+    ]
 }
 
 fn prompt(fields: &mut Fields<'_>) -> Option<PromptName> {

@@ -20,6 +20,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Endings of what stands beside an output: its rows, where vectors have an array, and the array, where both become a table.
+const ROWS: &str = ".rows.jsonl";
+const VECTORS: &str = ".vectors.npy";
+
 /// What an output is, by the ending of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -34,7 +38,8 @@ pub(crate) enum Layout {
 impl Layout {
     /// That of an output with vectors.
     pub fn of_vectors(output: Option<&Path>) -> Self {
-        match output.and_then(Path::extension).and_then(OsStr::to_str) {
+        let ending = output.and_then(Path::extension).and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+        match ending.as_deref() {
             Some("npy") => Self::Vectors,
             Some("parquet") => Self::Columns,
             _ => Self::Lines,
@@ -88,15 +93,18 @@ pub(super) struct Begun {
 impl Output {
     /// Opens what is to be written and finds out what is there, without changing it.
     pub fn open(options: &CorpusOptions, layout: Layout) -> Result<Self> {
+        if let (Some(output), Some(rejected)) = (&options.output, &options.rejected) {
+            check_apart(output, rejected, layout)?;
+        }
         let (mut vectors, mut columns) = (None, None);
         let (rows, place) = match &options.output {
             None => (Sheet::stream("standard output".to_owned(), Box::new(io::stdout()))?, None),
             Some(path) if is_device(path) => (Sheet::device(path)?, None),
             Some(path) if layout == Layout::Lines => (Sheet::open(path, u64::MAX, u64::MAX)?, Some(Record::path(path))),
             Some(path) => {
-                let lines = beside(path, ".rows.jsonl");
+                let lines = beside(path, ROWS);
                 let array = match layout {
-                    Layout::Columns => beside(path, ".vectors.npy"),
+                    Layout::Columns => beside(path, VECTORS),
                     _ => path.clone(),
                 };
                 let mut array = Array::open(&array)?;
@@ -216,6 +224,24 @@ fn beside(output: &Path, ending: &str) -> PathBuf {
     let mut path = OsString::from(output);
     path.push(ending);
     PathBuf::from(path)
+}
+
+/// An error if rejected rows would be written into a file of the output itself.
+fn check_apart(output: &Path, rejected: &Path, layout: Layout) -> Result<()> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let with_vectors: &[&str] = match layout {
+        Layout::Lines => &[],
+        Layout::Vectors => &[ROWS],
+        Layout::Columns => &[ROWS, VECTORS],
+    };
+    let with_vectors = with_vectors.iter().map(|ending| beside(output, ending));
+    let mut own = [output.to_owned(), Record::path(output)].into_iter().chain(with_vectors);
+    if own.all(|own| absolute(&own) != absolute(rejected)) {
+        return Ok(());
+    }
+    let (output, rejected) = (output.display(), rejected.display());
+    let what = format!("--rejected {rejected} names a file that --output {output} is made of: name another.");
+    Err(Error::new(ErrorKind::Options, what))
 }
 
 /// The error of a Parquet file that cannot grow.

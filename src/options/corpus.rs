@@ -70,19 +70,19 @@ pub struct CorpusArgs {
 
 impl CorpusArgs {
     /// What they ask for.
-    pub fn options(self) -> Result<CorpusOptions, String> {
+    pub fn options(self) -> CorpusOptions {
         let Self { input, output, rejected, shard } = self;
         let (input, output) = (input.0, output.0);
         let rejected = rejected.and_then(|file| file.0).or_else(|| output.as_deref().map(CorpusOptions::beside));
-        if rejected.is_some() && rejected == output {
-            return Err("--output and --rejected name the same file.".to_owned());
-        }
-        Ok(CorpusOptions { input, output, rejected, shard: shard.unwrap_or(Shard::WHOLE) })
+        CorpusOptions { input, output, rejected, shard: shard.unwrap_or(Shard::WHOLE) }
     }
 }
 
 /// The path of a file; `-` is standard input or output.
 fn file(text: &str) -> Result<OrNone<PathBuf>, String> {
+    if text.is_empty() {
+        return Err("it names no file: perhaps a variable is not set.".to_owned());
+    }
     Ok(OrNone(Some(text).filter(|text| *text != "-").map(PathBuf::from)))
 }
 

@@ -89,7 +89,7 @@ pub fn command() -> Command {
 /// The options of `embed`.
 pub fn options(args: EmbedArgs, env: Environment) -> Result<EmbedOptions, String> {
     let EmbedArgs { corpus, field, prompt_name, dimensions, no_normalize, overflow, .. } = args;
-    let corpus = corpus.options()?;
+    let corpus = corpus.options();
     args.model.needed_by("embed")?;
     let mut notices = Vec::new();
     let engine = engine::options(args.model, args.engine, args.answers.bytes(env)?, env, &mut notices)?;

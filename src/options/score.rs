@@ -68,7 +68,7 @@ pub fn command() -> Command {
 /// The options of `score`.
 pub fn options(args: ScoreArgs, env: Environment) -> Result<ScoreOptions, String> {
     let ScoreArgs { corpus, scoring, model, engine, answers, log } = args;
-    let corpus = corpus.options()?;
+    let corpus = corpus.options();
     model.needed_by("score")?;
     let mut notices = Vec::new();
     let pooling = scoring.pooling(&mut notices)?;

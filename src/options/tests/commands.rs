@@ -62,7 +62,8 @@ fn score_takes_its_files_and_the_flags_of_the_engine() {
         "score m --input a --output b --shard 0/4",
         "score m --input a --output b --shard 5/4",
         "score m --input a --output b --shard 1",
-        "score m --input a --output b --rejected b",
+        "score m --input a --output=",
+        "score m --input= --output b",
         "score m --input a --output b --port 8000",
     ] {
         assert!(matches!(run(line, &[]), Command::Say { code: 2, .. }), "'{line}' was accepted");

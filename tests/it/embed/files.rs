@@ -80,6 +80,8 @@ fn the_three_layouts_hold_the_same() {
         );
     }
     assert_eq!(rows.len(), expected.len());
+    run(&options(&place, "shouted.NPY", &[])).expect("it ends well");
+    assert_eq!(place.read("shouted.NPY"), place.read("out.npy"));
 }
 
 #[test]
@@ -201,6 +203,11 @@ fn other_options_and_files_of_others_are_refused_by_name() {
         assert!(err.contains(&format!("out.npy was begun with {part} ")), "{err}");
     }
     assert_eq!(place.read("out.npy"), before);
+    for (output, own) in [("a.npy", "a.npy.rows.jsonl"), ("a.parquet", "a.parquet.vectors.npy")] {
+        let own = place.path(own).display().to_string();
+        let err = vectors::open(&options(&place, output, &["--rejected", &own])).map(|_| ()).expect_err("refused");
+        assert!(err.to_string().contains("names a file that --output"), "{err}");
+    }
     fs::write(place.path("other.npy"), [b'x'; 400]).expect("written");
     let err = vectors::open(&options(&place, "other.npy", &[])).map(|_| ()).expect_err("refused").to_string();
     assert!(err.contains("other.npy is not an array that this program wrote"), "{err}");

@@ -217,6 +217,18 @@ fn rejected_rows_of_another_output_are_not_cut() {
 }
 
 #[test]
+fn rejected_rows_do_not_go_into_a_file_of_the_output() {
+    let place = Place::with(mixed_rows(20));
+    for name in ["scores.jsonl", "scores.jsonl.job"] {
+        let same = format!("{}/./{name}", place.path("").display());
+        let err = ironrank::score::open(&place.options(&["--rejected", &same])).map(|_| ()).expect_err("refused");
+        assert_eq!(err.kind(), ironrank::error::ErrorKind::Options);
+        assert!(err.to_string().contains("names a file that --output"), "{err}");
+    }
+    assert!(!place.path("scores.jsonl").exists(), "nothing is made");
+}
+
+#[test]
 fn two_processes_do_not_write_one_file() {
     let place = Place::with(mixed_rows(10));
     let options = place.options(&[]);

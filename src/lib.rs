@@ -27,6 +27,7 @@
 //! - [`mod@score`]: the pairs of a file, scored without a server.
 //! - [`vectors`]: the texts of a file as vectors, without a server.
 //! - [`serve`]: the life of a server as a command: place, model, answers, stop.
+//! - [`notify`]: tells the service manager how the server is.
 //! - [`server`]: HTTP; requests and answers field for field.
 //! - [`check`]: whether a model will load here, what it will take, and what is wrong.
 //! - [`compare`]: how far the scores of a precision are from exact ones.
@@ -65,6 +66,7 @@ pub mod health;
 pub mod logging;
 pub mod memory;
 pub mod model;
+pub mod notify;
 pub mod options;
 pub mod precision;
 pub mod prefix_cache;

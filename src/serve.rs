@@ -5,6 +5,7 @@
 
 use crate::engine::QueueLimits;
 use crate::error::Result;
+use crate::notify::ServiceManager;
 use crate::options::{ApiKeys, Listen, LoadFormat, Options, ServedModel, ServerOptions};
 use crate::prompt::{self, Template};
 use crate::server::{self, Model, Reserved, Served, State};
@@ -27,6 +28,9 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
     let system = System::new();
     let hang_ups = system.block_on(async { server::hang_ups() })?;
     let mut reserved = reserve(&options.server)?;
+    let manager = ServiceManager::of_this_process();
+    let names = options.models.iter().map(|model| model.names.join(", ")).collect::<Vec<_>>().join("; ");
+    manager.doing(&format!("loading {names}"));
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
     let [sequences, tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
     let loaded = load_all(&options.machine, prompts, QueueLimits { sequences, tokens }, None)?;
@@ -42,6 +46,7 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
                 0 => tracing::info!("stopping: no new connections; finishing what is running{again}"),
                 delay => tracing::info!("stopping: not healthy from now on, no new connections in {delay} s{again}"),
             }
+            manager.stopping();
         };
         let (url, renewal) = (reserved.url(), reserved.renewal());
         let listening = reserved.listen()?;
@@ -55,7 +60,9 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
             }
             LoadFormat::Safetensors => served.names.join(", "),
         });
-        tracing::info!("ready: serving {} on {url}", names.collect::<Vec<_>>().join("; "));
+        let serving = format!("serving {} on {url}", names.collect::<Vec<_>>().join("; "));
+        tracing::info!("ready: {serving}");
+        manager.ready(&serving);
         let following = actix_web::rt::spawn(server::follow(renewal, hang_ups));
         let served = server::run(state, listening, stop).await;
         following.abort();

@@ -42,6 +42,7 @@ SUITES = {
     "load": "faults.load",
     "offline": "offline.workers",
     "containers": "containers.image",
+    "packages": "packages.installed",
     "clients": "clients.libraries",
     "java": "clients.jdk",
     "schemathesis": "clients.openapi_cases",

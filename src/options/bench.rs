@@ -65,6 +65,7 @@ pub struct BenchArgs {
 pub fn command() -> Command {
     BenchArgs::augment_args(Command::new("bench"))
         .about("Measure how fast this machine scores or embeds, and how near that is to its limits")
+        .after_help("Example:\n  ironrank bench /models/qwen3-reranker-0.6b --workload rag")
         .args_override_self(true)
         .infer_long_args(true)
 }

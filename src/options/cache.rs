@@ -78,7 +78,7 @@ pub fn command() -> Command {
         .about("List the packed weights that starts have left in the weight cache, or remove what is of no use")
         .after_help(
             "Only files of ironrank's are told of and removed. What is removed is made again by the next start that needs \
-             it. Exit code 1 if something could not be removed.",
+             it. Exit code 1 if something could not be removed.\n\nExample:\n  ironrank cache prune --older-than 30d --dry-run",
         )
         .infer_long_args(true)
         // Before the word `list` or `prune`, or behind it.

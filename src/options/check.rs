@@ -43,7 +43,10 @@ pub struct CheckArgs {
 pub fn command() -> Command {
     CheckArgs::augment_args(Command::new("check"))
         .about("Say whether a model will load here, what is wrong if not, and what memory and time it will take")
-        .after_help("Exit code 0 if the model will load, 1 if not. Give the options that the server will have.")
+        .after_help(
+            "Exit code 0 if the model will load, 1 if not. Give the options that the server will have.\n\nExample:\n  ironrank check \
+             /models/qwen3-reranker-0.6b --max-model-len 8192",
+        )
         .args_override_self(true)
         .infer_long_args(true)
 }

@@ -4,15 +4,23 @@
 //! given counts. Called by `options::parse` and, for the names that a `--config` file may have, by `options::spelling`.
 
 use super::names::twin;
-use super::{bench, cache, check, compare, download, embed, health, score, serve};
+use super::{bench, cache, check, compare, download, embed, health, manual, score, serve};
 use clap::{Arg, ArgAction, Command};
+
+/// Columns of a help, where the terminal has as many.
+const MAX_WIDTH: usize = 120;
 
 /// The whole command line.
 pub fn command() -> Command {
     Command::new("ironrank")
         .version(crate::version())
         .about("Serves Qwen3 rerankers and embedding models on ordinary CPUs, behind vLLM's API")
-        .after_help("`ironrank MODEL --flags` is `ironrank serve MODEL --flags`.")
+        .after_help(
+            "`ironrank MODEL --flags` is `ironrank serve MODEL --flags`.\n\nExample:\n  ironrank serve \
+             /models/qwen3-reranker-0.6b --port 8000",
+        )
+        // Of the commands too. A terminal that is wider leaves the rest empty; what is none counts as 100.
+        .max_term_width(MAX_WIDTH)
         .arg_required_else_help(true)
         .subcommand_required(true)
         .subcommand(with_twins(serve::command()))
@@ -24,6 +32,8 @@ pub fn command() -> Command {
         .subcommand(cache::command())
         .subcommand(download::command())
         .subcommand(health::command())
+        .subcommand(manual::completions_command())
+        .subcommand(manual::man_command())
 }
 
 /// Gives every switch of `command` its hidden twin, the last of the two being the one that counts.

@@ -66,7 +66,10 @@ pub struct CompareArgs {
 pub fn command() -> Command {
     CompareArgs::augment_args(Command::new("compare"))
         .about("Say how far the scores of a precision are from exact ones, on pairs of yours, and how much faster they come")
-        .after_help("The model runs twice, once in float32. Give the options that the server will have.")
+        .after_help(
+            "The model runs twice, once in float32. Give the options that the server will have.\n\nExample:\n  ironrank compare \
+             /models/qwen3-reranker-0.6b --quantization int8 --input pairs.jsonl",
+        )
         .args_override_self(true)
         .infer_long_args(true)
 }

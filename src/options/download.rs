@@ -91,11 +91,11 @@ pub struct DownloadArgs {
 
 /// What help says of the environment.
 const ENVIRONMENT: &str = "\
-Only what the server needs is fetched: config.json, tokenizer.json, tokenizer_config.json and the safetensors files. A
-second run fetches what is missing or wrong, and goes on where the first was cut.
-
-Environment: HF_ENDPOINT (a mirror), HF_TOKEN, or the file of `hf auth login` (HF_TOKEN_PATH, HF_HOME), HTTPS_PROXY,
-HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE (authorities of your own), HF_HUB_OFFLINE.";
+Only what the server needs is fetched: config.json, tokenizer.json, tokenizer_config.json and the safetensors files. A \
+second run fetches what is missing or wrong, and goes on where the first was cut.\n\n\
+Environment: HF_ENDPOINT (a mirror), HF_TOKEN, or the file of `hf auth login` (HF_TOKEN_PATH, HF_HOME), HTTPS_PROXY, \
+HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE (authorities of your own), HF_HUB_OFFLINE.\n\n\
+Example:\n  ironrank download Qwen/Qwen3-Reranker-0.6B --dir /models/qwen3-reranker-0.6b";
 
 /// The command.
 pub fn command() -> Command {

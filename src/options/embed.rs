@@ -66,16 +66,15 @@ pub struct EmbedArgs {
 }
 
 const RULES: &str = "\
-A row has a text, and perhaps an id. By the ending of OUTPUT it is answered by a line of JSON with its vector; in .npy by a row
-of a float32 array, with line and id in OUTPUT.rows.jsonl; in .parquet by line, id, truncated and embedding, in a file that is
-made of OUTPUT.rows.jsonl and OUTPUT.vectors.npy when the input has ended.
-
-A killed or stopped run goes on where it was when it is started again with the same options: nothing that was written is
-lost, nothing is computed twice. OUTPUT.job says what the file belongs to; other rows or options are refused. With --output -
-there is no going on. Standard input has to bring the same rows again.
-
-Exit codes: 0 all rows have vectors; 1 a file, the model or the machine was at fault; 2 the command line was; 3 all rows are
-done, some of them were rejected; 130 and 143 stopped by SIGINT and SIGTERM, after the batch that ran.";
+A row has a text, and perhaps an id. By the ending of OUTPUT it is answered by a line of JSON with its vector; in .npy by a row \
+of a float32 array, with line and id in OUTPUT.rows.jsonl; in .parquet by line, id, truncated and embedding, in a file that is \
+made of OUTPUT.rows.jsonl and OUTPUT.vectors.npy when the input has ended.\n\n\
+A killed or stopped run goes on where it was when it is started again with the same options: nothing that was written is \
+lost, nothing is computed twice. OUTPUT.job says what the file belongs to; other rows or options are refused. With --output - \
+there is no going on. Standard input has to bring the same rows again.\n\n\
+Exit codes: 0 all rows have vectors; 1 a file, the model or the machine was at fault; 2 the command line was; 3 all rows are \
+done, some of them were rejected; 130 and 143 stopped by SIGINT and SIGTERM, after the batch that ran.\n\n\
+Example:\n  ironrank embed /models/qwen3-embedding-0.6b --input texts.jsonl --output vectors.npy";
 
 /// The command.
 pub fn command() -> Command {

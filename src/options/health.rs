@@ -43,7 +43,7 @@ pub fn command() -> Command {
         .about("Ask a server whether it is well: exit code 0 if it is, 1 if not")
         .after_help(
             "Without an option the server is the one that runs as process 1, as in a container, found by its own \
-             command line; where there is none, port 8000 is asked.",
+             command line; where there is none, port 8000 is asked.\n\nExample:\n  ironrank health --url http://rerank:8000/health",
         )
         .args_override_self(true)
 }

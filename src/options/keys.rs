@@ -1,4 +1,5 @@
-//! The keys of the API as the operator meant them, from a flag, the `--config` file or a variable.
+//! The keys of the API as the operator meant them, from a flag, the `--config` file, a variable or a credential that
+//! systemd hands to the service.
 //!
 //! Invariants: a key is what a client can send in a header, without the white space and the byte order mark that files
 //! and secrets have around it; one that is empty ends the start, for the server would be open to all where its
@@ -6,10 +7,15 @@
 
 use super::environment::Environment;
 use super::values::bare;
+use crate::file;
 use std::fmt;
+use std::path::Path;
 
 /// The variable.
 const VARIABLE: &str = "VLLM_API_KEY";
+/// The credential, a file with a key a line in the directory that this variable names.
+const CREDENTIAL: &str = "ironrank.api-key";
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// The flag.
 const FLAG: &str = "--api-key";
 
@@ -29,7 +35,8 @@ impl fmt::Debug for ApiKeys {
     }
 }
 
-/// The keys of `flag`, where `config` is the file that it may have come from, else that of the variable.
+/// The keys of `flag`, where `config` is the file that it may have come from, else that of the variable, else those of
+/// the credential.
 pub fn api_keys(flag: Vec<String>, config: Option<&str>, env: Environment) -> Result<ApiKeys, String> {
     let (given, from) = match (flag, env.even_empty(VARIABLE)) {
         (flag, _) if !flag.is_empty() => match config {
@@ -37,10 +44,25 @@ pub fn api_keys(flag: Vec<String>, config: Option<&str>, env: Environment) -> Re
             None => (flag, FLAG.to_owned()),
         },
         (_, Some(key)) => (vec![key], VARIABLE.to_owned()),
-        (_, None) => return Ok(ApiKeys::default()),
+        (_, None) => match credential(env)? {
+            Some(keys) => (keys, format!("the credential {CREDENTIAL}")),
+            None => return Ok(ApiKeys::default()),
+        },
     };
     let keys = given.iter().map(|key| one(key, &from)).collect::<Result<_, _>>()?;
     Ok(ApiKeys { keys, from })
+}
+
+/// The lines of the credential, where there is one.
+fn credential(env: Environment) -> Result<Option<Vec<String>>, String> {
+    let Some(directory) = env.get(CREDENTIALS) else { return Ok(None) };
+    match file::read_text(&Path::new(&directory).join(CREDENTIAL), file::MAX_TEXT_BYTES) {
+        // A file of white space is one empty key, which is refused.
+        Ok(text) => Ok(Some(bare(&text).split('\n').map(str::to_owned).collect())),
+        // systemd sets the variable for other credentials too.
+        Err(fault) if fault.is_missing() => Ok(None),
+        Err(fault) => Err(format!("The credential {CREDENTIAL} {fault}.")),
+    }
 }
 
 /// What keys hold that their operator has hardly meant.
@@ -105,6 +127,30 @@ mod tests {
                 let said = said.expect_err("refused");
                 assert!(said.contains("empty") && !said.contains("secret"), "{given:?}: {said}");
             }
+        }
+    }
+
+    #[test]
+    fn a_credential_has_a_key_a_line_and_opens_nothing_when_it_is_empty() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let directory = dir.path().to_str().expect("text").to_owned();
+        let keys = |flag: &[&str], variable: Option<&str>| {
+            let env = |name: &str| match name {
+                "CREDENTIALS_DIRECTORY" => Some(directory.clone()),
+                _ => variable.map(str::to_owned),
+            };
+            api_keys(flag.iter().map(|&key| key.to_owned()).collect(), None, Environment(&env)).map(|keys| keys.keys)
+        };
+        assert_eq!(keys(&[], None), Ok(Vec::new()), "systemd has handed over others");
+        let write = |text: &str| std::fs::write(dir.path().join("ironrank.api-key"), text).expect("written");
+        write("\u{feff}a\r\n b \n\n");
+        assert_eq!(keys(&[], None).as_deref(), Ok(&["a".to_owned(), "b".to_owned()][..]));
+        assert_eq!(keys(&["f"], Some("v")).as_deref(), Ok(&["f".to_owned()][..]));
+        assert_eq!(keys(&[], Some("v")).as_deref(), Ok(&["v".to_owned()][..]));
+        for nothing in ["", "\n", " \n\n", "\u{feff}", "a\n\nb"] {
+            write(nothing);
+            let said = keys(&[], None).expect_err("refused");
+            assert!(said.contains("ironrank.api-key") && said.contains("empty"), "{nothing:?}: {said}");
         }
     }
 

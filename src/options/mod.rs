@@ -32,6 +32,7 @@ mod keys;
 mod launcher;
 mod listen;
 mod log;
+mod manual;
 mod model;
 mod names;
 mod pooler;
@@ -91,7 +92,7 @@ pub enum Command {
     Embed(Box<EmbedOptions>),
     /// Ask a server whether it is well; `None` is the one of this container.
     Health(Option<HealthOptions>),
-    /// Print `text` and exit: help and version on stdout with code 0, mistakes on stderr with code 2.
+    /// Print `text` and exit: help, version, completions and manual pages on stdout with code 0, mistakes on stderr with code 2.
     Say {
         /// What to print, newline included.
         text: String,
@@ -129,10 +130,12 @@ fn options(matches: &ArgMatches, env: Environment) -> Result<Command, String> {
         Some(("cache", it)) => Command::Cache(Box::new(cache::options(read(it)?, env)?)),
         Some(("download", it)) => Command::Download(Box::new(download::options(read(it)?, env)?)),
         Some(("health", it)) => Command::Health(health::options(read(it)?)?),
+        Some(("completions", it)) => Command::Say { text: manual::completions(read(it)?), code: 0 },
+        Some(("man", it)) => Command::Say { text: manual::page(read(it)?)?, code: 0 },
         _ => {
             return Err(
-                "The commands are `serve`, `score`, `embed`, `bench`, `check`, `compare`, `cache`, `download` \
-                        and `health`."
+                "The commands are `serve`, `score`, `embed`, `bench`, `check`, `compare`, `cache`, `download`, `health`, \
+                 `completions` and `man`."
                     .to_owned(),
             );
         }

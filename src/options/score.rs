@@ -46,15 +46,14 @@ pub struct ScoreArgs {
 }
 
 const RULES: &str = "\
-A row has a query, a document or a list of documents, and perhaps an id and an instruction. It is answered by a line with its
-scores.
-
-A killed or stopped run goes on where it was when it is started again with the same options: nothing that was written is
-lost, nothing is scored twice. OUTPUT.job says what the file belongs to; other rows or options are refused. With --output -
-there is no going on. Standard input has to bring the same rows again.
-
-Exit codes: 0 all rows were scored; 1 a file, the model or the machine was at fault; 2 the command line was; 3 all rows
-are done, some of them were rejected; 130 and 143 stopped by SIGINT and SIGTERM, after the batch that ran.";
+A row has a query, a document or a list of documents, and perhaps an id and an instruction. It is answered by a line with its \
+scores.\n\n\
+A killed or stopped run goes on where it was when it is started again with the same options: nothing that was written is \
+lost, nothing is scored twice. OUTPUT.job says what the file belongs to; other rows or options are refused. With --output - \
+there is no going on. Standard input has to bring the same rows again.\n\n\
+Exit codes: 0 all rows were scored; 1 a file, the model or the machine was at fault; 2 the command line was; 3 all rows \
+are done, some of them were rejected; 130 and 143 stopped by SIGINT and SIGTERM, after the batch that ran.\n\n\
+Example:\n  ironrank score /models/qwen3-reranker-0.6b --input pairs.jsonl --output scores.jsonl";
 
 /// The command.
 pub fn command() -> Command {

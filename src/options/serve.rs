@@ -51,15 +51,16 @@ pub struct ServeArgs {
 }
 
 const SPELLINGS: &str = "\
-Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON
-(--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the
-log; unknown flags are errors. Not in vLLM: --also, --models, --instruction, --query-prompt, --document-prompt, --overflow,
---drain-delay, --max-body-mib, --receive-timeout, --max-connections, --prefix-cache-mib, --answer-cache-mib,
---weight-cache, --threads, --no-pin, --numa, --isa, --log-format. Environment:
-VLLM_API_KEY, VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
-VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG, NO_COLOR.
-The command line of text-embeddings-inference is taken too: --model-id DIR (MODEL_ID), --auto-truncate, --port (PORT) and its
-others.";
+Flags take vLLM's spellings: --max_model_len, unique prefixes, --no-x for a switch, dotted JSON \
+(--hf-overrides.classifier_from_token+ no,yes). vLLM's other flags, old ones included, are accepted with a line in the \
+log; unknown flags are errors. Not in vLLM: --also, --models, --instruction, --query-prompt, --document-prompt, --overflow, \
+--drain-delay, --max-body-mib, --receive-timeout, --max-connections, --prefix-cache-mib, --answer-cache-mib, \
+--weight-cache, --threads, --no-pin, --numa, --isa, --log-format.\n\n\
+Environment: VLLM_API_KEY (or the systemd credential ironrank.api-key), VLLM_HF_OVERRIDES, VLLM_CPU_OMP_THREADS_BIND, VLLM_LOGGING_LEVEL, VLLM_HTTP_TIMEOUT_KEEP_ALIVE, \
+VLLM_SKIP_MODEL_NAME_VALIDATION, VLLM_SERVER_DEV_MODE, RUST_LOG, NO_COLOR.\n\n\
+The command line of text-embeddings-inference is taken too: --model-id DIR (MODEL_ID), --auto-truncate, --port (PORT) and its \
+others.\n\n\
+Example:\n  ironrank serve /models/qwen3-reranker-0.6b --max-model-len 8192 --port 8000";
 
 /// The command.
 pub fn command() -> Command {

@@ -8,7 +8,7 @@ use super::{command, config_file, json, launcher, names, values};
 use serde_json::{Map, Value};
 
 /// Commands; anything else in the first place means `serve`.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "serve",
     "score",
     "embed",
@@ -18,6 +18,8 @@ const COMMANDS: [&str; 14] = [
     "cache",
     "download",
     "health",
+    "completions",
+    "man",
     "help",
     "-h",
     "--help",

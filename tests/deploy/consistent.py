@@ -99,5 +99,12 @@ for rule in rules:
         expect((ROOT / page).is_file(), f"{name}: there is no {page}")
 expect(f"ARG VERSION={VERSION}" in (ROOT / "Dockerfile").read_text(), f"Dockerfile: VERSION is not {VERSION}")
 
+# The unit stops as the server does, and keeps what the server writes.
+unit = (ROOT / "deploy/ironrank.service").read_text()
+config = yaml.safe_load((ROOT / "deploy/config.yaml").read_text())
+args = [f"--{key}={value}" for key, value in config.items()]
+expect(int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1]) > seconds(args, "drain-delay", 0) + TIMEOUT, "ironrank.service: TimeoutStopSec")
+expect(config["host"] == "127.0.0.1", "config.yaml: open to all without a key")
+
 print("\n".join(problems))
 sys.exit(bool(problems))

@@ -24,6 +24,7 @@ mod prompt;
 mod request_log;
 mod score;
 mod secrets;
+mod service;
 mod signals;
 mod support;
 mod synthetic;

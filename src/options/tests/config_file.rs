@@ -75,3 +75,24 @@ fn a_configuration_file_is_a_command_line_that_the_real_one_wins_over() {
         refused(&format!("serve m {flag}"), &[], named);
     }
 }
+
+#[test]
+fn the_configuration_of_the_service_is_one_also_with_the_lines_that_are_set_aside_in_it() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/config.yaml");
+    let text = std::fs::read_to_string(&file).expect("read");
+    let is_key = |line: &str| {
+        line.split_once(": ").is_some_and(|(key, _)| key.chars().all(|c| c == '-' || c.is_ascii_lowercase()))
+    };
+    let lines = text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line));
+    let whole = lines.collect::<Vec<_>>().join("\n");
+    assert!(whole.contains("\noverflow: truncate"), "{whole}");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("whole.yaml");
+    std::fs::write(&path, whole).expect("written");
+    for path in [file, path] {
+        let options = options(&format!("serve --config {}", path.display()), &[]);
+        assert_eq!(options.server.listen, Listen::Tcp { host: "127.0.0.1".to_owned(), port: 8000 });
+        assert_eq!(options.models[0].model.max_model_len, Some(8192));
+        assert_eq!(options.log.notices, Vec::<String>::new());
+    }
+}

@@ -31,9 +31,9 @@ if [ -z "${BINARY:-}" ]; then
   PATH=$work/venv/bin:$PATH cargo zigbuild --release --locked --target "$target.$GLIBC"
   BINARY=${CARGO_TARGET_DIR:-target}/$target/release/ironrank
 fi
-# The names of functions stay, for the backtrace of a fault.
+# The names of functions stay, for the backtrace of a fault; those that the compiler gave to data go.
 binary=$work/ironrank
-strip --strip-debug -o "$binary" "$BINARY"
+objcopy --strip-debug --wildcard --strip-symbol='anon.*' --strip-symbol='GCC_except_table*' "$BINARY" "$binary"
 newest=$(readelf -VW "$binary" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 [ "$(printf '%s\n' "$newest" "GLIBC_$GLIBC" | sort -V | tail -n 1)" = "GLIBC_$GLIBC" ] ||
   { echo "$BINARY needs $newest, and the packages promise GLIBC_$GLIBC" >&2; exit 1; }

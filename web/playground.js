@@ -216,11 +216,14 @@ function changed() {
 export function begin() {
   for (const id of FIELDS) if (recall(id)) $(id).value = recall(id);
   for (const name of ["split", "raw", "task"]) if (recall(name)) form.elements[name].value = recall(name);
+  let later;
   form.addEventListener("submit", event => {
     event.preventDefault();
+    // What is asked is what is kept, however soon the page is left.
+    clearTimeout(later);
+    changed();
     run();
   });
-  let later;
   form.addEventListener("input", event => {
     clearTimeout(later);
     // Splitting a long text at every key would be felt.

@@ -9,7 +9,8 @@ use crate::matmul::storage::Storage;
 #[cfg(target_arch = "x86_64")]
 use crate::tile::amx::AmxTile;
 use crate::tile::float32::F32;
-use crate::tile::integer::{IntegerArgs, Multiplier, header};
+use crate::tile::integer::{IntegerArgs, header};
+use crate::tile::multiplier::Multiplier;
 use crate::tile::{NR, Tile};
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;

@@ -12,7 +12,8 @@ use crate::dispatch::Arch;
 use crate::isa::Simd;
 use crate::pool::Job;
 use crate::tile::NR;
-use crate::tile::integer::{IntegerArgs, Multiplier, header};
+use crate::tile::integer::{IntegerArgs, header};
+use crate::tile::multiplier::Multiplier;
 
 /// Depth of a stretch: as many rows of a panel meet all row tiles before the next do, and are read from L2 meanwhile.
 const STRETCH: usize = 1024;

@@ -141,8 +141,11 @@ impl Scheme {
             let out = &mut out[at..][..header + n * width];
             at += out.len();
             let (head, out) = out.split_at_mut(header);
+            // Row after row they are where they belong at once.
+            let by_rows = self.by_rows && !side.weights;
+            let rows_of_words = if by_rows { &mut *out } else { &mut words.0[..] };
             let mut count = 0;
-            for (i, (row, words)) in rows.chunks(stride).zip(words.0.chunks_exact_mut(n)).enumerate() {
+            for (i, (row, words)) in rows.chunks(stride).zip(rows_of_words.chunks_exact_mut(n)).enumerate() {
                 head[i] = self.quantize(s, &row[p..p + depth], &mut mixed.0, words);
                 if self.mixed && side.weights {
                     head[i] /= MIXED as f32;
@@ -152,10 +155,8 @@ impl Scheme {
                 }
                 count += 1;
             }
-            let words = &words.0[..count * n];
-            match self.by_rows && !side.weights {
-                true => out[..words.len()].copy_from_slice(words),
-                false => transpose(s, words, n, n, count, out, width),
+            if !by_rows {
+                transpose(s, &words.0[..count * n], n, n, count, out, width);
             }
         }
     }

@@ -29,12 +29,16 @@ const ROW: usize = NR * size_of::<f32>();
 /// Rows of a tile.
 const ROWS: usize = 2 * ROW_TILE;
 
-/// Steps of a measurement's turn.
-const CHAINS: usize = 4;
-
 /// 32-bit values of all rows by a panel.
 #[repr(align(64))]
 struct Square([f32; ROWS * NR]);
+
+/// Empties tile registers.
+macro_rules! zeros {
+    ($registers:literal) => {
+        concat!(".irp i, ", $registers, "\ntilezero tmm\\i\n.endr")
+    };
+}
 
 /// What a thread multiplies bytes with: its tile registers, and memory for what comes of them.
 pub struct AmxTile {
@@ -114,15 +118,11 @@ impl AmxTile {
     /// Multiplies full tile registers so many times, each time into four sums, and returns how many products that makes.
     #[inline(always)]
     pub fn chains(&self, turns: usize) -> usize {
+        assert!(turns > 0, "a loop that ends at zero begins above it");
         // SAFETY: `self` has shaped the tile registers, and nothing else is touched.
         unsafe {
             asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "tilezero tmm4",
-                "tilezero tmm5",
+                zeros!("0, 1, 2, 3, 4, 5"),
                 "2:",
                 "tdpbssd tmm0, tmm4, tmm5",
                 "tdpbssd tmm1, tmm4, tmm5",
@@ -130,12 +130,13 @@ impl AmxTile {
                 "tdpbssd tmm3, tmm4, tmm5",
                 "dec {turns}",
                 "jnz 2b",
-                turns = inout(reg) turns.max(1) => _,
+                turns = inout(reg) turns => _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _,
                 options(nostack, nomem),
             );
         }
-        turns.max(1) * CHAINS * ROW_TILE * ROW_TILE * 4 * WORDS / 2
+        // Rows, columns, four bytes of each of a register's words.
+        4 * turns * ROW_TILE * (NR / 2) * (4 * WORDS / 2)
     }
 }
 
@@ -153,6 +154,24 @@ fn scale<S: Simd, const ADD: bool>(s: S, left: &[f32], right: &[f32], sums: &[f3
     }
 }
 
+/// One row tile's half of the depth, from byte `$a` of its rows and `$b` of the panel on: its words into tmm`$rows`, by the columns in tmm6
+/// and tmm7 into the sums tmm`$x` and tmm`$y`. `load` fetches the columns, each as late as it is needed.
+#[rustfmt::skip] // a line an instruction
+macro_rules! half {
+    (load $b:literal, $row_tile:literal, $a:literal, $rows:literal, $x:literal, $y:literal) => { concat!(
+        "tileloadd tmm6, [{b} + {row}", $b, "]\n",
+        "tileloadd tmm", $rows, ", [{", $row_tile, "} + {row}", $a, "]\n",
+        "tdpbssd tmm", $x, ", tmm", $rows, ", tmm6\n",
+        "tileloadd tmm7, [{b} + {row}", $b, " + 64]\n",
+        "tdpbssd tmm", $y, ", tmm", $rows, ", tmm7",
+    ) };
+    ($row_tile:literal, $a:literal, $rows:literal, $x:literal, $y:literal) => { concat!(
+        "tileloadd tmm", $rows, ", [{", $row_tile, "} + {row}", $a, "]\n",
+        "tdpbssd tmm", $x, ", tmm", $rows, ", tmm6\n",
+        "tdpbssd tmm", $y, ", tmm", $rows, ", tmm7",
+    ) };
+}
+
 /// The sums of one block of two row tiles by a panel.
 ///
 /// # Safety
@@ -162,26 +181,11 @@ unsafe fn two(a: *const f32, a2: *const f32, b: *const f32, sums: &mut Square) {
     // SAFETY: as the caller promises; 32 rows of sums are written.
     unsafe {
         asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "tileloadd tmm6, [{b} + {row}]",
-            "tileloadd tmm4, [{a} + {row}]",
-            "tdpbssd tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b} + {row} + 64]",
-            "tdpbssd tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a2} + {row}]",
-            "tdpbssd tmm2, tmm5, tmm6",
-            "tdpbssd tmm3, tmm5, tmm7",
-            "tileloadd tmm6, [{b} + {row} + {half}]",
-            "tileloadd tmm4, [{a} + {row} + 64]",
-            "tdpbssd tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b} + {row} + {half} + 64]",
-            "tdpbssd tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a2} + {row} + 64]",
-            "tdpbssd tmm2, tmm5, tmm6",
-            "tdpbssd tmm3, tmm5, tmm7",
+            zeros!("0, 1, 2, 3"),
+            half!(load "", "a", "", "4", "0", "1"),
+            half!("a2", "", "5", "2", "3"),
+            half!(load " + {half}", "a", " + 64", "4", "0", "1"),
+            half!("a2", " + 64", "5", "2", "3"),
             "tilestored [{sums} + {row}], tmm0",
             "tilestored [{sums} + {row} + 64], tmm1",
             "tilestored [{sums} + {row} + {half}], tmm2",
@@ -208,18 +212,9 @@ unsafe fn one(a: *const f32, b: *const f32, sums: &mut Square) {
     // SAFETY: as the caller promises; 16 rows of sums are written.
     unsafe {
         asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tileloadd tmm6, [{b} + {row}]",
-            "tileloadd tmm4, [{a} + {row}]",
-            "tdpbssd tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b} + {row} + 64]",
-            "tdpbssd tmm1, tmm4, tmm7",
-            "tileloadd tmm6, [{b} + {row} + {half}]",
-            "tileloadd tmm5, [{a} + {row} + 64]",
-            "tdpbssd tmm0, tmm5, tmm6",
-            "tileloadd tmm7, [{b} + {row} + {half} + 64]",
-            "tdpbssd tmm1, tmm5, tmm7",
+            zeros!("0, 1"),
+            half!(load "", "a", "", "4", "0", "1"),
+            half!(load " + {half}", "a", " + 64", "5", "0", "1"),
             "tilestored [{sums} + {row}], tmm0",
             "tilestored [{sums} + {row} + 64], tmm1",
             a = in(reg) a,

@@ -9,8 +9,6 @@
 //! rows of its tile, nor on the instructions, within an instruction set's way of adding.
 
 use super::Tile;
-#[cfg(target_arch = "x86_64")]
-use super::amx::AmxTile;
 use super::float32::F32;
 use super::{LINE, NR};
 use crate::buffer::size;
@@ -62,7 +60,7 @@ pub trait IntegerTile: Tile<F32> {
 /// `c[i][j] (+)= sum_b scale_a[b][i] * scale_b[b][j] * (sum of a[b]'s row i times b[b]'s column j)` for `i < rows` and
 /// `j < NR`, over `blocks` blocks `b` of `words` words.
 pub struct IntegerArgs<'a> {
-    /// Rows, 1 to [`Multiplier::rows`].
+    /// Rows, 1 to [`super::multiplier::Multiplier::rows`].
     pub rows: usize,
     /// Blocks.
     pub blocks: usize,
@@ -113,51 +111,9 @@ pub const fn header(bytes: bool) -> usize {
     if bytes { 2 * NR } else { NR }
 }
 
-/// How a task multiplies integers: by vector registers or, bytes that stand row after row, by AMX's tile registers.
-pub struct Multiplier {
-    #[cfg(target_arch = "x86_64")]
-    amx: Option<AmxTile>,
-}
-
-impl Multiplier {
-    /// Of `s`, for words that stand row after row with `by_rows`.
-    #[inline(always)]
-    pub fn new<S: IntegerTile>(s: S, by_rows: bool) -> Self {
-        match (by_rows, s.bytes()) {
-            #[cfg(target_arch = "x86_64")]
-            (true, Some(ByteProduct::Tiles(amx))) => Self { amx: Some(AmxTile::new(amx)) },
-            (true, _) => panic!("this CPU multiplies no rows of bytes"),
-            (false, _) => Self {
-                #[cfg(target_arch = "x86_64")]
-                amx: None,
-            },
-        }
-    }
-
-    /// The most rows of a tile: those of one row tile of the left operand or of several.
-    #[inline(always)]
-    pub fn rows<S: IntegerTile>(&self) -> usize {
-        #[cfg(target_arch = "x86_64")]
-        if self.amx.is_some() {
-            return AmxTile::ROWS;
-        }
-        S::MR
-    }
-
-    /// Computes one tile.
-    #[inline(always)]
-    pub fn tile<S: IntegerTile>(&mut self, s: S, args: IntegerArgs) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(amx) = &mut self.amx {
-            return amx.tile(s, args);
-        }
-        tile(s, args);
-    }
-}
-
 /// Computes one tile by vector registers after checking that the slices cover what the sizes say.
 #[inline(always)]
-fn tile<S: IntegerTile>(s: S, args: IntegerArgs) {
+pub(super) fn tile<S: IntegerTile>(s: S, args: IntegerArgs) {
     let IntegerArgs { rows, blocks, words, bytes, c_stride, .. } = args;
     assert!((1..=S::MR).contains(&rows) && c_stride >= NR && words > 0 && words.is_multiple_of(4));
     assert!((size(&[blocks, words + 1, S::MR])..=args.a_stride).contains(&args.a.len()), "one row tile at a time");

@@ -13,6 +13,7 @@ pub mod amx;
 pub mod bf16;
 pub mod float32;
 pub mod integer;
+pub mod multiplier;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;

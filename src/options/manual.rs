@@ -1,8 +1,7 @@
 //! `completions` and `man`: what packages install beside the program, made of the command line that clap reads.
 //!
-//! Invariant: nothing stands there that no help shows. Called by `options::parse`.
+//! Invariant: nothing stands there that no help shows. Called by `options::parse`, with the whole command line.
 
-use super::command;
 use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -35,16 +34,16 @@ pub fn man_command() -> Command {
         .after_help("Example:\n  ironrank man serve > ~/.local/share/man/man1/ironrank-serve.1")
 }
 
-/// A shell's completions.
-pub fn completions(CompletionsArgs { shell }: CompletionsArgs) -> String {
+/// A shell's completions of `program`.
+pub fn completions(program: Command, CompletionsArgs { shell }: CompletionsArgs) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut shown(command::command()), "ironrank", &mut script);
+    clap_complete::generate(shell, &mut shown(program), "ironrank", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// A manual page.
-pub fn page(ManArgs { command: words }: ManArgs) -> Result<String, String> {
-    let mut program = shown(command::command()).disable_help_subcommand(true);
+/// A manual page of `program`, or of one of its commands.
+pub fn page(program: Command, ManArgs { command: words }: ManArgs) -> Result<String, String> {
+    let mut program = shown(program).disable_help_subcommand(true);
     program.build();
     let mut command = &program;
     for word in &words {

@@ -130,8 +130,8 @@ fn options(matches: &ArgMatches, env: Environment) -> Result<Command, String> {
         Some(("cache", it)) => Command::Cache(Box::new(cache::options(read(it)?, env)?)),
         Some(("download", it)) => Command::Download(Box::new(download::options(read(it)?, env)?)),
         Some(("health", it)) => Command::Health(health::options(read(it)?)?),
-        Some(("completions", it)) => Command::Say { text: manual::completions(read(it)?), code: 0 },
-        Some(("man", it)) => Command::Say { text: manual::page(read(it)?)?, code: 0 },
+        Some(("completions", it)) => Command::Say { text: manual::completions(command::command(), read(it)?), code: 0 },
+        Some(("man", it)) => Command::Say { text: manual::page(command::command(), read(it)?)?, code: 0 },
         _ => {
             return Err(
                 "The commands are `serve`, `score`, `embed`, `bench`, `check`, `compare`, `cache`, `download`, `health`, \

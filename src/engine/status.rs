@@ -75,7 +75,7 @@ pub(super) struct Status {
     answer_misses: AtomicU64,
     pub flop: AtomicU64,
     pub model_nanos: AtomicU64,
-    pub batches: [AtomicU64; SIZES],
+    batches: [AtomicU64; SIZES],
     pub refused_by_sequences: AtomicU64,
     pub refused_by_tokens: AtomicU64,
     pub prefix_cache_tokens: AtomicUsize,

@@ -124,9 +124,9 @@ impl Worker {
 
     /// Measures the peak, once, when it was asked for and the first batch is done: no first answer waits for it.
     fn measure(&self) {
-        let Status { peak, peak_is_wanted, batches, .. } = &*self.status;
-        let has_worked = || batches.iter().any(|batches| batches.load(Ordering::Relaxed) > 0);
-        if peak_is_wanted.load(Ordering::Relaxed) && peak.get().is_none() && has_worked() {
+        let Status { peak, peak_is_wanted, flop, .. } = &*self.status;
+        let has_worked = flop.load(Ordering::Relaxed) > 0;
+        if has_worked && peak_is_wanted.load(Ordering::Relaxed) {
             peak.get_or_init(|| self.place.step(Length::Short, || self.model.peak()));
         }
     }

@@ -157,7 +157,7 @@ pub fn described_embed() -> Request {
         ("dimensions", described(nullable_integer().minimum(Some(1)), "Numbers of a vector, the first ones.")),
         ("prompt_name", described(nullable_string(), "The model's prompt that texts get, such as query.")),
         ("truncate", described(nullable_boolean(), "true for texts that may be cut.")),
-        ("truncation_direction", described(choice(&["left", "right"]), "Which end is cut off.")),
+        ("truncation_direction", described(choice(&["left", "right"]), "Which end is cut off; Left and Right, too.")),
     ]);
     request("EmbedRequest", own.required("inputs").into(), json!({"inputs": ["The Danube flows through Vienna."]}))
 }

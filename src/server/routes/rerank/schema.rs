@@ -44,7 +44,7 @@ pub fn texts() -> Request {
         ("raw_scores", described(nullable_boolean(), "Logits in place of probabilities.")),
         ("return_text", described(nullable_boolean(), "Whether the answer holds the texts.")),
         ("truncate", described(nullable_boolean(), "Whether a text that is too long is shortened.")),
-        ("truncation_direction", described(choice(&["left", "right"]), "Which end is cut off.")),
+        ("truncation_direction", described(choice(&["left", "right"]), "Which end is cut off; Left and Right, too.")),
     ]);
     let own = own.required("query").required("texts");
     let example = json!({"query": "Which river flows through Vienna?", "texts": ["The Danube flows through Vienna.", "The Seine flows through Paris."]});

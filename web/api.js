@@ -3,7 +3,7 @@
 import { recall, remember } from "./dom.js";
 
 // A proxy's prefix stays.
-export const base = new URL("../", import.meta.url);
+const base = new URL("../", import.meta.url);
 export const address = path => new URL(path, base);
 
 let key = recall("key") ?? "";

@@ -4,11 +4,11 @@
 export const NAMES = [
   "ironrank_machine_info", "ironrank_model_info", "ironrank_computed_tokens_total", "ironrank_saved_tokens_total",
   "ironrank_flop_total", "ironrank_model_seconds_total", "ironrank_peak_flop_per_second", "ironrank_queue_age_seconds",
-  "ironrank_prefix_cache_usage_ratio", "ironrank_prefix_cache_bytes", "ironrank_prefix_cache_tokens_saved_total",
+  "ironrank_prefix_cache_usage_ratio", "ironrank_prefix_cache_bytes",
   "ironrank_answer_cache_usage_ratio", "ironrank_answer_cache_bytes", "ironrank_answer_cache_hits_total",
   "ironrank_answer_cache_misses_total", "ironrank_private_memory_bytes", "ironrank_memory_limit_bytes",
   "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:time_to_first_token_seconds", "vllm:request_success_total",
-  "vllm:admission_rejections_total", "http_requests_total", "http_request_duration_seconds", "process_cpu_seconds_total", "process_start_time_seconds",
+  "http_requests_total", "http_request_duration_seconds", "process_start_time_seconds",
 ];
 
 // One answer: series by name, each with its labels and its value.

@@ -93,7 +93,7 @@ async function vectors(body, signal) {
   return { vectors: answer.data.map(item => decode(item.embedding)), tokens: answer.usage.prompt_tokens, seconds };
 }
 
-export function cosine(a, b) {
+function cosine(a, b) {
   let dot = 0, aa = 0, bb = 0;
   for (let i = 0; i < a.length; i++) {
     dot += a[i] * b[i];

@@ -301,10 +301,13 @@ fn reads(query: &str) -> (Vec<(String, Vec<String>)>, Vec<String>) {
 /// A server that has measured what it could do at most, where anything can be.
 async fn measured() -> Data<State> {
     let subject = subject_alone();
-    while !text(&subject).await.contains("ironrank_peak_flop_per_second{") && Isa::best().name() != "portable" {
+    for _ in 0..1_000 {
+        if Isa::best().name() == "portable" || text(&subject).await.contains("ironrank_peak_flop_per_second{") {
+            return subject;
+        }
         requests(&subject, 0).await;
     }
-    subject
+    panic!("a thousand requests later the peak is not measured");
 }
 
 #[actix_web::test]

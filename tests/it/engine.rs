@@ -10,6 +10,7 @@ use ironrank::model::{Model, Outcome, Progress, Rows, Slot};
 use ironrank::prompt::Prompt;
 use ironrank::rerank;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -112,9 +113,10 @@ fn bench_of(batch: BatchLimits, queue: QueueLimits) -> Bench {
 }
 
 impl Bench {
+    /// A request that is in the queue when this returns, behind those before it.
     fn request(&self, prompts: Vec<Prompt>, priority: i64) -> JoinHandle<Result<Vec<f32>>> {
         let engine = self.engine.clone();
-        tokio::spawn(async move { margins(&engine, prompts, priority).await })
+        queued(async move { margins(&engine, prompts, priority).await })
     }
 
     /// Lets the running step end in `step`; the answer is the call that follows.
@@ -127,6 +129,16 @@ impl Bench {
         while !condition(&self.engine) {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Runs `request` up to where it waits for its answer, and the rest beside the test: a task that is only spawned may stand
+/// between its place and the queue for as long as the system likes, and others would overtake it.
+fn queued<T: Send + 'static>(request: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    let mut request = Box::pin(request);
+    match request.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => tokio::spawn(async { answer }),
+        Poll::Pending => tokio::spawn(request),
     }
 }
 
@@ -154,7 +166,7 @@ async fn requests_share_batches_and_each_gets_its_own_results_in_order() {
     let first = bench.request(prompts([1, 2, 3, 4]), 0);
     assert_eq!(bench.calls.recv().unwrap(), bulk([1, 2, 3]));
     let second = bench.request(prompts([5, 6]), 0);
-    bench.until(|engine| engine.waiting() == 3).await;
+    assert_eq!(bench.engine.waiting(), 3);
     // The first has had three turns.
     assert_eq!(bench.step(Step::Done(0.5)), bulk([5, 4, 6]));
     bench.steps.send(Step::Done(0.25)).unwrap();
@@ -174,7 +186,7 @@ async fn large_requests_share_by_tokens_and_a_priority_goes_first() {
     let _short = bench.request(prompts([20, 21, 22, 23, 24]), 0);
     let _late = bench.request(prompts([40]), 1);
     let _urgent = bench.request(prompts([30]), -1);
-    bench.until(|engine| engine.waiting() == 9).await;
+    assert_eq!(bench.engine.waiting(), 9);
     let ends = |call| match call {
         Call::Advance(Slot::Bulk, ends, _) => ends,
         other => panic!("{other:?}"),
@@ -192,9 +204,9 @@ async fn a_low_priority_is_served_once_the_others_have_had_enough() {
     let first = bench.request(prompts([1]), 0);
     assert_eq!(bench.calls.recv().unwrap(), bulk([1]));
     let _large = bench.request(long_prompts(10..14, 20_000), 0);
-    bench.until(|engine| engine.waiting() == 4).await;
+    assert_eq!(bench.engine.waiting(), 4);
     let low = bench.request(prompts([2]), 1);
-    bench.until(|engine| engine.waiting() == 5).await;
+    assert_eq!(bench.engine.waiting(), 5);
     assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Slot::Bulk, vec![10, 11], 40_000));
     first.await.unwrap().unwrap();
     // Neither does it wait for the end of a request that came before, nor does it overtake by express.
@@ -210,7 +222,7 @@ async fn a_small_request_overtakes_a_large_batch_and_leaves_it_a_share() {
     let large = bench.request(long_prompts([1], 4000), 0);
     assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1], 4000));
     let small = bench.request(long_prompts([2], 400), 0);
-    bench.until(|engine| engine.waiting() == 1).await;
+    assert_eq!(bench.engine.waiting(), 1);
     assert_eq!(bench.step(Step::Chunk(3000)), Call::Advance(Slot::Express, vec![2], 400));
     assert_eq!(bench.step(Step::Layer), Call::Advance(Slot::Express, vec![2], 400), "to its end, without a pause");
     bench.steps.send(Step::Done(0.0)).unwrap();
@@ -218,7 +230,7 @@ async fn a_small_request_overtakes_a_large_batch_and_leaves_it_a_share() {
 
     let next = bench.request(long_prompts([3], 400), 0);
     assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1], 3000));
-    bench.until(|engine| engine.waiting() == 1).await;
+    assert_eq!(bench.engine.waiting(), 1);
     let call = bench.step(Step::Chunk(2901));
     assert_eq!(call, Call::Advance(Slot::Bulk, vec![1], 2901), "a quarter of what went by express comes first");
     assert_eq!(bench.step(Step::Chunk(2900)), Call::Advance(Slot::Express, vec![3], 400));
@@ -228,10 +240,10 @@ async fn a_small_request_overtakes_a_large_batch_and_leaves_it_a_share() {
 
     // What is nearly done is not interrupted, and what is not small waits.
     let waiting = bench.request(long_prompts([4, 5], 300), 0);
-    bench.until(|engine| engine.waiting() == 2).await;
+    assert_eq!(bench.engine.waiting(), 2);
     assert_eq!(bench.step(Step::Chunk(2000)), Call::Advance(Slot::Bulk, vec![1], 2000));
     let soon = bench.request(long_prompts([6], 400), 0);
-    bench.until(|engine| engine.waiting() == 3).await;
+    assert_eq!(bench.engine.waiting(), 3);
     assert_eq!(bench.step(Step::Chunk(800)), Call::Advance(Slot::Bulk, vec![1], 800));
     assert_eq!(bench.step(Step::Done(0.5)), Call::Advance(Slot::Bulk, vec![4, 5], 600), "without the small one");
     assert_eq!(large.await.unwrap().unwrap(), [1.5]);
@@ -246,9 +258,9 @@ async fn what_nobody_waits_for_leaves_the_batch_at_the_next_layer() {
     let _first = bench.request(prompts([9]), 0);
     assert_eq!(bench.calls.recv().unwrap(), bulk([9]));
     let leaver = bench.request(prompts([1, 2]), 0);
-    bench.until(|engine| engine.waiting() == 2).await;
+    assert_eq!(bench.engine.waiting(), 2);
     let other = bench.request(prompts([3]), 0);
-    bench.until(|engine| engine.waiting() == 3).await;
+    assert_eq!(bench.engine.waiting(), 3);
     assert_eq!(bench.step(Step::Done(0.0)), bulk([1, 3, 2]));
     leaver.abort();
     assert!(leaver.await.unwrap_err().is_cancelled());
@@ -265,7 +277,7 @@ async fn a_request_whose_client_left_is_not_computed_any_further() {
     let leaver = bench.request(prompts(1..=90), 0);
     assert_eq!(bench.calls.recv().unwrap(), bulk([1, 2]));
     let other = bench.request(prompts([100]), 0);
-    bench.until(|engine| engine.waiting() == 89).await;
+    assert_eq!(bench.engine.waiting(), 89);
     leaver.abort();
     assert!(leaver.await.unwrap_err().is_cancelled());
     assert_eq!(bench.step(Step::Layer), Call::Retain(Slot::Bulk, vec![false; 2]));
@@ -291,7 +303,7 @@ async fn a_full_queue_refuses_until_there_is_a_place_again() {
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
         bench.steps.send(Step::Done(0.0)).unwrap();
-        bench.until(|engine| engine.waiting() == 0).await;
+        assert_eq!(bench.engine.waiting(), 0);
         let next = bench.request(prompts([6]), 0);
         bench.steps.send(Step::Done(0.0)).unwrap();
         assert_eq!(next.await.unwrap().unwrap(), [6.0]);
@@ -333,7 +345,7 @@ async fn a_batch_gives_room_back_before_its_request_is_answered() {
     }
     assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![3], 3));
     let second = bench.request(prompts([5]), 0);
-    bench.until(|engine| engine.waiting() == 2).await;
+    assert_eq!(bench.engine.waiting(), 2);
     assert!(!first.is_finished());
     assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Slot::Bulk, vec![5], 1));
     assert_eq!(bench.step(Step::Done(0.0)), Call::Advance(Slot::Bulk, vec![4], 3));
@@ -370,14 +382,14 @@ async fn an_answer_says_how_long_a_prompt_waited_and_ran_and_the_queue_how_old_i
     assert_eq!(bench.engine.queue_age(), Duration::ZERO);
     let answers = |prompts| {
         let engine = bench.engine.clone();
-        tokio::spawn(async move { engine.answers(prompts, 0).await.unwrap() })
+        queued(async move { engine.answers(prompts, 0).await.unwrap() })
     };
     let start = Instant::now();
     let first = answers(prompts([1, 1, 2]));
     assert_eq!(bench.calls.recv().unwrap(), Call::Advance(Slot::Bulk, vec![1, 1, 2], 2));
     assert_eq!(bench.engine.queue_age(), Duration::ZERO, "what runs does not wait");
     let second = answers(prompts([3]));
-    bench.until(|engine| engine.waiting() == 1).await;
+    assert_eq!(bench.engine.waiting(), 1);
     assert_eq!(bench.step(Step::Layer), Call::Advance(Slot::Bulk, vec![1, 1, 2], 2));
     let age = bench.engine.queue_age();
     assert!(age > Duration::ZERO && age < start.elapsed(), "{age:?}");

@@ -42,7 +42,7 @@ async fn a_request_that_comes_again_is_answered_at_once_whatever_runs_and_waits(
     let other = bench.request(prompts([9]), 0);
     assert_eq!(bench.calls.recv().unwrap(), bulk([9]));
     let waits = bench.request(prompts([8]), 0);
-    bench.until(|engine| engine.waiting() == 1).await;
+    assert_eq!(bench.engine.waiting(), 1);
     for priority in [0, 7] {
         let again = bench.engine.answers(prompts([3, 1, 1, 2]), priority).await.unwrap();
         assert_eq!(again.iter().map(rerank::margin).collect::<Vec<_>>(), [3.5, 1.5, 1.5, 2.5]);
@@ -66,7 +66,7 @@ async fn of_a_request_that_is_known_in_part_the_rest_is_computed_and_takes_a_pla
     let other = bench.request(long_prompts([9], 5), 0);
     bench.calls.recv().unwrap();
     let part = bench.request([long_prompts([1], 4), prompts([7]), long_prompts([2, 1], 4)].concat(), 0);
-    bench.until(|engine| engine.waiting() == 1).await;
+    assert_eq!(bench.engine.waiting(), 1);
     let refused = margins(&bench.engine, prompts([6]), 0).await.unwrap_err().to_string();
     assert!(refused.contains("6 tokens wait or run"), "5 that run and 1 that waits: {refused}");
     assert_eq!(bench.step(Step::Done(0.0)), bulk([7]));
@@ -165,7 +165,7 @@ async fn a_small_rest_of_a_large_request_overtakes_as_a_small_one() {
     let large = bench.request(long_prompts([9], 4000), 0);
     bench.calls.recv().unwrap();
     let rest = bench.request(long_prompts([1, 2, 5, 3, 4], 400), 0);
-    bench.until(|engine| engine.waiting() == 1).await;
+    assert_eq!(bench.engine.waiting(), 1);
     assert_eq!(bench.step(Step::Chunk(3000)), Call::Advance(Slot::Express, vec![5], 400));
     bench.steps.send(Step::Done(0.0)).unwrap();
     assert_eq!(rest.await.unwrap().unwrap(), [1.5, 2.5, 5.0, 3.5, 4.5]);

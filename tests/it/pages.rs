@@ -1,5 +1,5 @@
 //! The documentation as its readers find it: every page is reached from the README, every link leads to a file and a
-//! heading that are there.
+//! heading that are there, and no line of prose is wider than a terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -103,4 +103,15 @@ fn the_list_of_pages_has_all_of_them() {
     let missing: Vec<&PathBuf> =
         here.iter().filter(|path| !path.ends_with("README.md") && !listed.contains(path)).collect();
     assert!(missing.is_empty(), "docs/README.md does not list {missing:?}");
+}
+
+#[test]
+fn a_line_of_prose_fits_a_terminal() {
+    let all: BTreeSet<PathBuf> = pages("docs").into_iter().chain(pages("")).collect();
+    for path in all {
+        let page = read(&path);
+        let prose = lines(&page).into_iter().filter(|line| !line.starts_with('|'));
+        let long: Vec<&str> = prose.filter(|line| line.chars().count() > 120).collect();
+        assert!(long.is_empty(), "{}: longer than 120 characters: {long:#?}", path.display());
+    }
 }

@@ -96,6 +96,10 @@ impl Output {
         if let (Some(output), Some(rejected)) = (&options.output, &options.rejected) {
             check_apart(output, rejected, layout)?;
         }
+        if layout == Layout::Lines {
+            options.output.as_deref().map_or(Ok(()), |path| check_ending("--output", path))?;
+        }
+        options.rejected.as_deref().map_or(Ok(()), |path| check_ending("--rejected", path))?;
         let (mut vectors, mut columns) = (None, None);
         let (rows, place) = match &options.output {
             None => (Sheet::stream("standard output".to_owned(), Box::new(io::stdout()))?, None),
@@ -241,6 +245,21 @@ fn check_apart(output: &Path, rejected: &Path, layout: Layout) -> Result<()> {
     }
     let (output, rejected) = (output.display(), rejected.display());
     let what = format!("--rejected {rejected} names a file that --output {output} is made of: name another.");
+    Err(Error::new(ErrorKind::Options, what))
+}
+
+/// An error if what reads `path` would take lines of JSON for something else.
+fn check_ending(flag: &str, path: &Path) -> Result<()> {
+    let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    let instead = match &*ending {
+        "gz" | "bz2" | "xz" | "zst" | "zip" => {
+            "as they are, so that a later run can go on: compress the file when it is whole"
+        }
+        "parquet" | "npy" | "csv" | "tsv" | "arrow" | "feather" => "each a JSON object",
+        _ => return Ok(()),
+    };
+    let path = path.with_extension("").with_extension("jsonl");
+    let what = format!("{flag} ends in .{ending}, but lines are written there, {instead}. Name it {}.", path.display());
     Err(Error::new(ErrorKind::Options, what))
 }
 

@@ -229,6 +229,26 @@ fn rejected_rows_do_not_go_into_a_file_of_the_output() {
 }
 
 #[test]
+fn a_name_that_promises_another_form_is_refused() {
+    let place = Place::with(mixed_rows(20));
+    for (flag, name, instead) in [
+        ("--output", "a.jsonl.gz", "Name it a.jsonl."),
+        ("--output", "a.ZST", "compress the file when it is whole. Name it a.jsonl."),
+        ("--output", "a.parquet", "each a JSON object. Name it a.jsonl."),
+        ("--output", "a.csv", "each a JSON object"),
+        ("--rejected", "a.tsv", "each a JSON object"),
+    ] {
+        let err = ironrank::score::open(&place.options(&[flag, name])).map(|_| ()).expect_err("refused");
+        assert_eq!(err.kind(), ironrank::error::ErrorKind::Options);
+        assert!(err.to_string().contains(instead), "{err}");
+    }
+    for name in ["out.txt", "out", "out.ndjson"] {
+        let path = place.path(name).display().to_string();
+        ironrank::score::open(&place.options(&["--output", &path])).map(|_| ()).expect("no other form");
+    }
+}
+
+#[test]
 fn two_processes_do_not_write_one_file() {
     let place = Place::with(mixed_rows(10));
     let options = place.options(&[]);

@@ -44,7 +44,7 @@ share=$tree/share
 install -D -m 755 "$binary" "$tree/bin/ironrank"
 install -D -m 644 deploy/ironrank.service "$tree/lib/systemd/system/ironrank.service"
 install -D -m 644 LICENSE README.md CHANGELOG.md -t "$share/doc/ironrank"
-install -D -m 644 docs/*.md docs/*.svg -t "$share/doc/ironrank/docs"
+install -D -m 644 docs/*.md docs/*.png docs/*.svg -t "$share/doc/ironrank/docs"
 install -D -m 644 deploy/config.yaml deploy/alert-rules.yaml deploy/grafana-dashboard.json deploy/haproxy.cfg -t "$share/doc/ironrank/examples"
 mkdir -p "$share/man/man1" "$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
 "$binary" completions bash >"$share/bash-completion/completions/ironrank"

@@ -30,14 +30,16 @@ export function ranking(into, texts, runs, unit) {
     const place = places[by][index], text = texts[index];
     const long = text.length > CLIPPED;
     const words = h("span", { className: "text" }, long ? text.slice(0, CLIPPED).trimEnd() + "…" : text);
-    const opener = long && h("button", { type: "button", className: "open", ariaExpanded: "false" }, "all of it");
-    if (long)
+    const opener = long && h("button", { type: "button", className: "open", "aria-expanded": "false" }, "all of it");
+    if (long) {
+      let open = false;
       opener.onclick = () => {
-        const open = opener.ariaExpanded === "false";
-        opener.ariaExpanded = String(open);
+        open = !open;
+        opener.setAttribute("aria-expanded", open);
         words.textContent = open ? text : text.slice(0, CLIPPED).trimEnd() + "…";
         opener.textContent = open ? "less" : "all of it";
       };
+    }
     const measures = runs.map((run, i) => {
       const bar = h("span", { className: "bar " + LETTERS[i].toLowerCase() });
       bar.style.setProperty("--part", scales[i](run.scores[index]));

@@ -115,7 +115,9 @@ impl Output {
                 let rows = Sheet::open(&lines, u64::MAX, array.rows())?;
                 array.keep(rows.rows);
                 if layout == Layout::Columns {
-                    if rows.rows == 0 && path.exists() {
+                    // A run that answered no row has made a table of none.
+                    let is_empty = || Record::path(path).exists() && columns::rows(path) == Some(0);
+                    if rows.rows == 0 && path.exists() && !is_empty() {
                         return Err(without(path, &lines));
                     }
                     columns = Some(Columns { path: path.clone(), rows: lines });

@@ -106,5 +106,13 @@ args = [f"--{key}={value}" for key, value in config.items()]
 expect(int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1]) > seconds(args, "drain-delay", 0) + TIMEOUT, "ironrank.service: TimeoutStopSec")
 expect(config["host"] == "127.0.0.1", "config.yaml: open to all without a key")
 
+# A new machine gets what the suites need that are run on it. Debian always has util-linux.
+installs, steps = ((ROOT / ".ci" / name).read_text() for name in ("run", "steps.py"))
+for suite, module in re.findall(r'^    "(\w+)": "([\w.]+)",$', (ROOT / "tests/run.py").read_text(), re.M):
+    needs = re.findall(r'need\("apt-get install ([^"]+)"', (ROOT / "tests" / f"{module.replace('.', '/')}.py").read_text())
+    for package in " ".join(needs).split():
+        found = re.search(rf"\b{re.escape(package)}\b", installs) or package == "util-linux"
+        expect(found or not re.search(rf"\b{suite}\b", steps), f".ci/run: the suite {suite} needs {package}")
+
 print("\n".join(problems))
 sys.exit(bool(problems))

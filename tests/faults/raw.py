@@ -8,7 +8,7 @@ import statistics
 import threading
 import time
 
-from harness import PATIENCE
+from harness import PATIENCE, check
 
 HEAD = "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 MIB = 1 << 20
@@ -79,3 +79,8 @@ class Bystander:
 
     def median(self):
         return statistics.median(self.times)
+
+    def took_no_longer(self, alone):
+        """Checks that its requests took the time that they usually take. One may be held up: a machine stalls."""
+        usual = self.median() < 5 * alone.median() + 0.05 and sorted(self.times)[-2] < 3
+        check("in their usual time", usual, f"alone {alone.median()}, median {self.median()}, most {sorted(self.times)[-3:]}")

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 
-from harness import COMPUTES, Server, check, note, tiny_model
+from harness import COMPUTES, Server, check, eventually, note, tiny_model
 
 CLIENTS = 16
 
@@ -26,6 +26,7 @@ class Clients:
         self.port, self.stopped = port, None
         self.answered, self.late, self.refused, self.lost = 0, 0, 0, []
         self.lock = threading.Lock()
+        self.gate = threading.Lock()  # held by who sends, and by who stops the server: a request is sent before that or after
         self.threads = [threading.Thread(target=self.run, args=(client,)) for client in range(CLIENTS)]
         for thread in self.threads:
             thread.start()
@@ -35,9 +36,10 @@ class Clients:
         while True:
             connection = kept or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             reused, answer, problem = kept is not None, None, None
-            start = time.monotonic()
             try:
-                connection.request("POST", "/v1/rerank", body, {"Content-Type": "application/json"})
+                with self.gate:
+                    start = time.monotonic()
+                    connection.request("POST", "/v1/rerank", body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 text = answer.read()
                 if answer.status != 200 or len(json.loads(text)["results"]) != 12:
@@ -48,8 +50,8 @@ class Clients:
                 if problem is None:
                     self.answered += 1
                     self.late += self.stopped is not None and time.monotonic() > self.stopped
-                elif self.stopped is not None and start > self.stopped - 0.02:
-                    # Sent when the server had been told: it took none of it.
+                elif self.stopped is not None and start > self.stopped:
+                    # Sent when the server had been told.
                     self.refused += 1
                     return
                 else:
@@ -68,8 +70,9 @@ def stop(binary, model, delay):
     with Server(binary, model, "--drain-delay", str(delay), "--shutdown-timeout", "30", *COMPUTES) as server:
         clients = Clients(server.port)
         time.sleep(2)
-        at_work = server.load()
-        with clients.lock:
+        with clients.gate:
+            time.sleep(0.1)  # until the server has taken what was sent
+            at_work = server.load()
             os.kill(server.pid, signal.SIGTERM)
             clients.stopped = time.monotonic()
         clients.join()
@@ -103,7 +106,7 @@ def impatient(binary, model):
         connection.request("POST", "/v1/rerank", long, {"Content-Type": "application/json"})
         time.sleep(1)
         os.kill(server.pid, signal.SIGINT)
-        time.sleep(0.2)
+        check("it says that it stops", eventually(lambda: "stopping: " in server.log(), 60))
         start = time.monotonic()
         os.kill(server.pid, signal.SIGINT)
         code = server.ends()

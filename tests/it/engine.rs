@@ -303,7 +303,7 @@ async fn a_full_queue_refuses_until_there_is_a_place_again() {
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
         bench.steps.send(Step::Done(0.0)).unwrap();
-        assert_eq!(bench.engine.waiting(), 0);
+        bench.until(|engine| engine.waiting() == 0).await;
         let next = bench.request(prompts([6]), 0);
         bench.steps.send(Step::Done(0.0)).unwrap();
         assert_eq!(next.await.unwrap().unwrap(), [6.0]);

@@ -14,6 +14,7 @@ from harness import COMPUTES, Server, check, eventually, free_port, need, note, 
 from .haproxy import HAProxy
 
 CLIENTS = 12
+DRAIN = 8  # seconds; the balancer needs two to see that a replica is unwell
 
 
 def request(kind):
@@ -80,7 +81,7 @@ class Replicas:
         self.balancer = HAProxy("haproxy", {f"replica{number}": f"127.0.0.1:{port}" for number, port in self.ports.items()})
 
     def start(self, number):
-        flags = ["--max-model-len", "8192", "--drain-delay", "4", "--shutdown-timeout", "20", *COMPUTES]
+        flags = ["--max-model-len", "8192", "--drain-delay", str(DRAIN), "--shutdown-timeout", "20", *COMPUTES]
         server = Server(self.binary, tiny_model(), *flags, cache=work() / "cache", port=self.ports[number], ready=0)
         self.servers[number] = server
         self.all.append(server)
@@ -145,7 +146,7 @@ def one_is_stopped(replicas):
     check("replica 2 is at work when it is told to stop", eventually(lambda: replicas.at_work(2), 10))
     process = replicas.servers[2].process
     process.send_signal(signal.SIGTERM)
-    check("the balancer turns away from replica 2", eventually(lambda: replicas.state_is(2, "DOWN"), 4))
+    check("the balancer turns away from replica 2", eventually(lambda: replicas.state_is(2, "DOWN"), DRAIN))
     check("replica 2 is still there then", process.poll() is None)
     check("replica 2 leaves within its time", eventually(lambda: process.poll() is not None, 25))
     check("replica 2 leaves in order", process.poll() == 0, process.poll())

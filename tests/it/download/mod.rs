@@ -229,7 +229,7 @@ fn a_part_that_was_damaged_on_disk_is_fetched_anew() {
 fn a_server_that_falls_silent_is_asked_again() {
     let (model, (_temporary, dir)) = (Model::new(), place());
     let hub = Hub::with(&model.files()).faulty(WEIGHTS, &[Fault::HangAt(400_000)]);
-    let patience = Patience { silence: Duration::from_millis(500), ..IMPATIENT };
+    let patience = Patience { silence: Duration::from_secs(2), ..IMPATIENT };
     download::run(&DownloadOptions { patience, ..options(&hub, &dir) }).unwrap();
     assert_eq!(weights_of(&hub), (SIZE, vec![None, from(400_000)]));
 }

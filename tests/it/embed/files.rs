@@ -7,6 +7,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use serde_json::Value;
 use std::fs::{self, File};
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -85,12 +86,15 @@ fn the_three_layouts_hold_the_same() {
 }
 
 #[test]
-fn no_rows_are_an_array_and_a_table_of_none() {
+fn no_rows_are_an_array_and_a_table_of_none_that_grow_when_there_are_some() {
     let place = Place::with("");
-    for output in ["out.npy", "out.parquet"] {
-        run(&options(&place, output, &[])).expect("it ends well");
+    for (input, count) in [("", 0), ("", 0), ("{\"id\": 1, \"text\": \"a\"}\n", 1)] {
+        fs::write(place.path("pairs.jsonl"), input).expect("written");
+        for output in ["out.npy", "out.parquet"] {
+            run(&options(&place, output, &[])).expect("it ends well, or goes on");
+        }
+        assert_eq!((array(&place.read("out.npy")).len(), columns(&place, "out.parquet").len()), (count, count));
     }
-    assert!(array(&place.read("out.npy")).is_empty() && columns(&place, "out.parquet").is_empty());
 }
 
 #[test]
@@ -139,12 +143,17 @@ fn a_killed_run_goes_on_in_every_layout_and_its_array_is_one_at_any_time() {
         let whole = array(&undisturbed.read(array_name));
         for least in [1, 100] {
             let place = Place::with(&input);
-            let program = || {
+            let program = |more: &[&str]| {
                 let mut program = Command::new(env!("CARGO_BIN_EXE_ironrank"));
-                program.args(args(&place, output, &["--max-num-batched-tokens", "64"])).stderr(Stdio::null());
+                let more = [&["--max-num-batched-tokens", "64"], more].concat();
+                program.args(args(&place, output, &more)).stdin(Stdio::piped()).stderr(Stdio::null());
                 program
             };
-            let mut child = program().spawn().expect("the program runs");
+            // It waits for the rest of its input, so that it is there to be killed.
+            let mut child = program(&["--input", "-"]).spawn().expect("the program runs");
+            let mut pipe = child.stdin.take().expect("a pipe");
+            let part: String = input.split_inclusive('\n').take(300).collect();
+            pipe.write_all(part.as_bytes()).expect("it reads");
             let rows = place.path(&format!("{output}.rows.jsonl"));
             let written = || fs::read(&rows).map_or(0, |rows| rows.iter().filter(|byte| **byte == b'\n').count());
             while written() < least {
@@ -156,7 +165,7 @@ fn a_killed_run_goes_on_in_every_layout_and_its_array_is_one_at_any_time() {
             let left = array(&place.read(array_name));
             assert!(left.len() <= written() && whole.starts_with(&left), "{} vectors, {} rows", left.len(), written());
             assert!(!is_there(&place.path("out.parquet")));
-            assert_eq!(program().status().expect("the program runs").code(), Some(3));
+            assert_eq!(program(&[]).status().expect("the program runs").code(), Some(3));
             for name in [array_name, &format!("{output}.rows.jsonl"), &format!("{output}.rejected.jsonl")] {
                 assert_eq!(place.read(name), undisturbed.read(name), "{name} after {least}");
             }

@@ -87,10 +87,12 @@ async fn a_wish_for_any_other_protocol_is_passed_over_with_a_body_of_every_form(
                 stream.write_all(piece).await.expect("sends");
                 stream.flush().await.expect("sends");
             }
-            let mut answers = answer(&mut stream).await;
-            while answers.matches("relevance_score").count() < 4 {
-                answers += &answer(&mut stream).await;
+            // They may come together.
+            let mut answers = Vec::new();
+            while String::from_utf8_lossy(&answers).matches("relevance_score").count() < 4 {
+                assert_ne!(stream.read_buf(&mut answers).await.expect("reads"), 0, "both are answered");
             }
+            let answers = String::from_utf8_lossy(&answers);
             assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
         }
     })

@@ -14,7 +14,7 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
 const RERANK: &str = "POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n\
                       {\"query\":\"q\",\"documents\":[\"a\",\"b\"]}";
 /// Longer than all of a test's exchanges take.
-const DELAY: Duration = Duration::from_secs(3);
+const DELAY: Duration = Duration::from_secs(6);
 
 /// What comes back for `request` up to the end of the connection.
 async fn last_answer(mut stream: TcpStream, request: &str) -> String {

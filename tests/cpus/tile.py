@@ -8,9 +8,9 @@ from harness import output
 
 # What multiplies by a lane: its name, the lane, how many a loop has, and how many loops there are at least.
 TILES = [
-    ("fmla", ".s[", 96, 5),  # three products (plain, added, gated), two in attention
-    ("sdot", ".4b[", 96, 3),
-    ("smlal", ".h[", 192, 3),
+    ("fmla", ".s[", 96, 3),  # the product, whatever becomes of it, and two in attention
+    ("sdot", ".4b[", 96, 1),
+    ("smlal", ".h[", 192, 1),
 ]
 LONGEST = 288
 BESIDE = 24  # 10 loads, what parts the halves of i16, the loop's own, and what fetches ahead

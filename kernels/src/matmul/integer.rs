@@ -3,10 +3,10 @@
 //! Where this CPU multiplies no bytes, those of a stretch of a panel are widened to i16 in the task's scratch memory, once
 //! for all of its row tiles; the integers, and with them the sums, are the same.
 
-use super::Multiply;
 use super::quantize::{Scheme, Side};
 use super::storage::Storage;
 use super::weights::Weights;
+use super::{GAP, Multiply};
 use crate::buffer::values;
 use crate::dispatch::Arch;
 use crate::isa::Simd;
@@ -41,8 +41,8 @@ impl Job for MultiplyIntegers<'_> {
         let mut multiplier = Multiplier::new(s, scheme.by_rows);
         let (mr, at_once, k, bytes) = (lhs.mr(), multiplier.rows::<S>(), lhs.k(), scheme.values == 4);
         let (i, j, rows, panels) = multiply.task(task);
-        let width = panels.len() * NR;
-        let (c, widened) = scratch.split_at_mut(rows.len() * width);
+        let stride = panels.len() * NR + GAP;
+        let (c, widened) = scratch.split_at_mut(rows.len() * stride);
         if k == 0 {
             c.fill(0.0);
         }
@@ -81,8 +81,8 @@ impl Job for MultiplyIntegers<'_> {
                         a: part(row),
                         a_stride: lhs.tile_len(),
                         b,
-                        c: &mut c[(row - rows.start) * width + (panel - panels.start) * NR..],
-                        c_stride: width,
+                        c: &mut c[(row - rows.start) * stride + (panel - panels.start) * NR..],
+                        c_stride: stride,
                         add: depth.start > 0,
                         ahead: ahead.next().unwrap_or_default(),
                     };
@@ -90,7 +90,7 @@ impl Job for MultiplyIntegers<'_> {
                 }
             }
         }
-        multiply.epilogue.finish(s, i, j, c, width);
+        multiply.epilogue.finish(s, i, j, c, stride);
     }
 }
 

@@ -40,6 +40,10 @@ const MC: usize = 192;
 /// with AVX2 at 2048 rows.
 const GROUP: usize = 16;
 
+/// Values between two rows of a block of `C`: rows of 16 panels alone, 2 KiB, would share a few sets of the first-level cache,
+/// and a tile's rows push each other out of it.
+const GAP: usize = 16;
+
 impl Cpu {
     /// `out[i][j] = sum_p lhs[i][p] * weights[j][p]`.
     ///
@@ -91,7 +95,7 @@ impl Cpu {
     fn multiply(&self, plan: Plan, lhs: &Lhs, weights: &Weights, epilogue: Epilogue) {
         let row_blocks = lhs.rows().div_ceil(plan.rows);
         let tasks = row_blocks * plan.panels.len().div_ceil(plan.group);
-        let block = plan.rows.min(lhs.rows()) * plan.group * NR;
+        let block = plan.rows.min(lhs.rows()) * (plan.group * NR + GAP);
         let multiply = Multiply { lhs, weights, epilogue, plan, row_blocks };
         match (weights.storage(), lhs.scheme()) {
             (_, Some(scheme)) => {
@@ -139,27 +143,27 @@ enum Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Takes block (`i`, `j`) of the output to its place; `c` has `width` columns a row.
+    /// Takes block (`i`, `j`) of the output to its place; rows of `c` are `stride` values apart, and [`GAP`] shorter.
     #[inline(always)]
-    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], width: usize) {
+    fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], stride: usize) {
         match self {
             Self::Store(out) => {
                 let mut block = out.take(i, j);
-                for (r, c) in c.chunks_exact(width).enumerate() {
+                for (r, c) in c.chunks_exact(stride).enumerate() {
                     let out = block.row_mut(r);
                     out.copy_from_slice(&c[..out.len()]);
                 }
             }
             Self::Accumulate(out) => {
                 let mut block = out.take(i, j);
-                for (r, c) in c.chunks_exact(width).enumerate() {
+                for (r, c) in c.chunks_exact(stride).enumerate() {
                     let out = block.row_mut(r);
                     lanes::add_assign(s, out, &c[..out.len()]);
                 }
             }
             Self::SiluMul(out) => {
-                let half = width / 2;
-                for c in c.chunks_exact_mut(width) {
+                let half = (stride - GAP) / 2;
+                for c in c.chunks_exact_mut(stride) {
                     // Pair p's product moves to the front half, which pair p has left.
                     for pair in 0..half / NR {
                         let mut product = [0.0; NR];
@@ -168,7 +172,7 @@ impl Epilogue<'_> {
                         c[pair * NR..][..NR].copy_from_slice(&product);
                     }
                 }
-                out.take(i, j).pack(s, c, width, half);
+                out.take(i, j).pack(s, c, stride, half);
             }
         }
     }
@@ -207,8 +211,8 @@ impl Job for Multiply<'_> {
     fn run<S: Arch>(&self, s: S, task: usize, scratch: &mut [f32]) {
         let (mr, kc) = (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC);
         let (i, j, rows, panels) = self.task(task);
-        let width = panels.len() * NR;
-        let (c, widened) = scratch.split_at_mut(rows.len() * width);
+        let stride = panels.len() * NR + GAP;
+        let (c, widened) = scratch.split_at_mut(rows.len() * stride);
         let k = self.lhs.k();
         if k == 0 {
             c.fill(0.0);
@@ -222,7 +226,9 @@ impl Job for Multiply<'_> {
             for panel in panels.clone().step_by(count) {
                 let b = match self.weights.storage() {
                     Storage::F32 => Right::F32(self.weights.values_from(panel, p), k * NR),
-                    Storage::Bf16 if few => Right::Bf16(self.weights.values_from(panel, p), k * NR),
+                    Storage::Bf16 if rows.len() <= <S as Tile<Bf16>>::ROWS => {
+                        Right::Bf16(self.weights.values_from(panel, p), k * NR)
+                    }
                     Storage::I16 | Storage::I8 => unreachable!("integers are multiplied by `MultiplyIntegers`"),
                     Storage::Bf16 => {
                         let widened = &mut widened[..depth * NR];
@@ -239,9 +245,9 @@ impl Job for Multiply<'_> {
                 let mut ahead = next.chunks(next.len().div_ceil(rows.len().div_ceil(mr)).max(1));
                 for row in rows.clone().step_by(mr) {
                     let a = &self.lhs.tile(row / mr)[p * mr..][..depth * mr];
-                    let c = &mut c[(row - rows.start) * width + (panel - panels.start) * NR..];
+                    let c = &mut c[(row - rows.start) * stride + (panel - panels.start) * NR..];
                     let (rows, ahead) = (mr.min(rows.end - row), ahead.next().unwrap_or_default());
-                    let (panels, c_stride) = (count, width);
+                    let (panels, c_stride) = (count, stride);
                     match b {
                         Right::F32(b, b_stride) => {
                             tile(s, TileArgs::<F32> { rows, depth, a, b, panels, b_stride, c, c_stride, write, ahead })
@@ -253,7 +259,7 @@ impl Job for Multiply<'_> {
                 }
             }
         }
-        self.epilogue.finish(s, i, j, c, width);
+        self.epilogue.finish(s, i, j, c, stride);
     }
 }
 

@@ -1,5 +1,5 @@
 //! f32 by bfloat16, which is the upper half of an f32: widened to the same bits, either in the load, for few rows, whose
-//! time is that of the bytes, or beforehand, for many, which then share it ([`widen`]).
+//! time is that of the bytes or who have it to themselves, or beforehand, for many, which then share it ([`widen`]).
 
 use super::float32::{F32, multiply_add};
 use super::{Cursor, FEW_ROWS, Product, Tile};
@@ -12,7 +12,6 @@ pub struct Bf16;
 impl Product for Bf16 {
     type Left = f32;
     type Right = u16;
-    const ROWS: usize = FEW_ROWS;
 
     #[inline(always)]
     unsafe fn step<S: Simd, const R: usize, const C: usize>(s: S, at: &Cursor<Bf16>, acc: &mut [[S::V; C]; R]) {
@@ -28,6 +27,9 @@ impl Product for Bf16 {
 
 impl<S: Tile<F32>> Tile<Bf16> for S {
     const MR: usize = <S as Tile<F32>>::MR;
+    // With 16 lanes a step widens two registers for up to 24 multiply-adds: in one tile, at 12 rows, that is 1.15 times as fast
+    // on Zen 4 as to widen beforehand; with more tiles than one it is not, and the others have twice as many to widen.
+    const ROWS: usize = if S::LANES == 16 { <S as Tile<F32>>::MR } else { FEW_ROWS };
     const NV: usize = <S as Tile<F32>>::NV;
     const KC: usize = <S as Tile<F32>>::KC;
 }

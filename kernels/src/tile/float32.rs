@@ -1,6 +1,6 @@
 //! f32 by f32: a step is a multiply-add of each row's value, in all lanes, with each register of columns.
 
-use super::{Cursor, MOST_ROWS, Product};
+use super::{Cursor, Product};
 use crate::isa::Simd;
 
 /// f32 by f32, summed in f32.
@@ -10,7 +10,6 @@ pub struct F32;
 impl Product for F32 {
     type Left = f32;
     type Right = f32;
-    const ROWS: usize = MOST_ROWS;
 
     #[inline(always)]
     unsafe fn step<S: Simd, const R: usize, const C: usize>(s: S, at: &Cursor<F32>, acc: &mut [[S::V; C]; R]) {

@@ -73,6 +73,10 @@ impl Job for MultiplyIntegers<'_> {
                 }
                 let mut ahead = ahead.chunks(ahead.len().div_ceil(rows.len().div_ceil(at_once)).max(1));
                 for row in rows.clone().step_by(at_once) {
+                    if depth.end == k {
+                        let tile = row - rows.start..rows.end.min(row + at_once) - rows.start;
+                        multiply.epilogue.fetch(s, i, j, tile, (panel - panels.start) * NR);
+                    }
                     let args = IntegerArgs {
                         rows: at_once.min(rows.end - row),
                         blocks,

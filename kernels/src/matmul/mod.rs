@@ -24,7 +24,7 @@ use crate::dispatch::Arch;
 use crate::pool::{Blocks, Job};
 use crate::tile::bf16::{Bf16, widen};
 use crate::tile::float32::F32;
-use crate::tile::{FEW_ROWS, NR, Tile, TileArgs, Write, tile};
+use crate::tile::{FEW_ROWS, LINE, NR, Tile, TileArgs, Write, tile};
 use crate::{activation, lanes};
 use integer::MultiplyIntegers;
 use lhs::{Lhs, LhsBlocks};
@@ -143,6 +143,19 @@ enum Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
+    /// Asks for a tile's part of block (`i`, `j`) of the output, some rows of the panel at `column`, while the memory has little
+    /// to do: all of the block is written at once.
+    #[inline(always)]
+    fn fetch<S: Arch>(&self, s: S, i: usize, j: usize, rows: Range<usize>, column: usize) {
+        if let Self::Store(out) | Self::Accumulate(out) = self {
+            for row in rows {
+                for column in (column..column + NR).step_by(LINE / size_of::<f32>()) {
+                    s.prefetch_l2(out.place(i, j, row, column).cast());
+                }
+            }
+        }
+    }
+
     /// Takes block (`i`, `j`) of the output to its place; rows of `c` are `stride` values apart, and [`GAP`] shorter.
     #[inline(always)]
     fn finish<S: Arch>(&self, s: S, i: usize, j: usize, c: &mut [f32], stride: usize) {
@@ -246,7 +259,11 @@ impl Job for Multiply<'_> {
                 for row in rows.clone().step_by(mr) {
                     let a = &self.lhs.tile(row / mr)[p * mr..][..depth * mr];
                     let c = &mut c[(row - rows.start) * stride + (panel - panels.start) * NR..];
-                    let (rows, ahead) = (mr.min(rows.end - row), ahead.next().unwrap_or_default());
+                    let (start, rows, ahead) =
+                        (row - rows.start, mr.min(rows.end - row), ahead.next().unwrap_or_default());
+                    if p + depth == k && !few {
+                        self.epilogue.fetch(s, i, j, start..start + rows, (panel - panels.start) * NR);
+                    }
                     let (panels, c_stride) = (count, stride);
                     match b {
                         Right::F32(b, b_stride) => {

@@ -37,6 +37,13 @@ impl<'a, T> Blocks<'a, T> {
         }
     }
 
+    /// Where a value of block (`i`, `j`) stands, to be fetched and not read: past the block's end it may be any address.
+    #[inline(always)]
+    pub(crate) fn place(&self, i: usize, j: usize, row: usize, column: usize) -> *const T {
+        let (row, column) = (i * self.row_block + row, j * self.column_block + column);
+        self.data.wrapping_add(row * self.columns + column)
+    }
+
     /// Block row `i`, block column `j`. Panics when it was taken before or is not there.
     #[inline(always)]
     pub(crate) fn take(&self, i: usize, j: usize) -> Block<'_, T> {

@@ -40,7 +40,7 @@ pub const FEW_ROWS: usize = 2;
 const TURN: usize = 4;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub const LINE: usize = 64;
 
 /// Turns before a tile's end at which its output is fetched into L1.
 const OUTPUT_AHEAD: usize = 12;

@@ -15,8 +15,8 @@
 
 use super::transpose::transpose;
 use crate::isa::Simd;
-use crate::tile::NR;
 use crate::tile::integer::ROW_TILE;
+use crate::tile::{LINE, NR};
 
 /// The most words of a block.
 const MAX_WORDS: usize = 128;
@@ -146,6 +146,10 @@ impl Scheme {
             let rows_of_words = if by_rows { &mut *out } else { &mut words.0[..] };
             let mut count = 0;
             for (i, (row, words)) in rows.chunks(stride).zip(rows_of_words.chunks_exact_mut(n)).enumerate() {
+                // The lines of the row's next block: from row to row no CPU sees where they go on.
+                for line in row[p + depth..k.min(p + 2 * depth)].chunks(LINE / size_of::<f32>()) {
+                    s.prefetch(line.as_ptr().cast());
+                }
                 head[i] = self.quantize(s, &row[p..p + depth], &mut mixed.0, words);
                 if self.mixed && side.weights {
                     head[i] /= MIXED as f32;

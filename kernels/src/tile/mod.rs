@@ -51,6 +51,7 @@ pub trait Product: Copy {
     type Left: Copy;
     /// A value of the right operand.
     type Right: Copy;
+
     /// One step of the depth, in operations that every ISA has: `acc[i][j] += a[i] * b[j]`, where `a` are the `R` values
     /// at `at.a`, and `b[j]` the register of columns at `at.b + at.column(j)`.
     ///

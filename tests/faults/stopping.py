@@ -15,7 +15,7 @@ CLIENTS = 16
 
 def request(client):
     """Some hundredths of a second of work."""
-    documents = [" ".join(f"word{(client + i * 7 + j) % 97}" for j in range(30)) for i in range(12)]
+    documents = [" ".join(f"word{(client + i * 7 + j) % 97}" for j in range(120)) for i in range(12)]
     return json.dumps({"query": f"question {client}", "documents": documents}).encode()
 
 
@@ -71,7 +71,7 @@ def stop(binary, model, delay):
         clients = Clients(server.port)
         time.sleep(2)
         with clients.gate:
-            time.sleep(0.1)  # until the server has taken what was sent
+            time.sleep(0.05)  # until the server has taken what was sent, and far less than it needs for that
             at_work = server.load()
             os.kill(server.pid, signal.SIGTERM)
             clients.stopped = time.monotonic()

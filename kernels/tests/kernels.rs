@@ -1,4 +1,5 @@
-//! Every kernel on every ISA of this CPU against its f64 twin, at the sizes where kernels break.
+//! Every kernel on every ISA of this CPU against its f64 twin, at the sizes where kernels break. What is called `exhaustive`
+//! repeats a test at all of them together: it is left out where the CPU is emulated, for minutes.
 
 mod checks;
 mod integers;
@@ -41,19 +42,27 @@ fn matmul_of_noise(cpus: &[Cpu], m: usize, n: usize, k: usize) {
     check_matmul(cpus, &noise(1, m * k), &short_noise(2, n * k), m, n, k);
 }
 
+fn matmul_of_corners(cpus: &[Cpu], rows: impl IntoIterator<Item = usize>) {
+    for m in rows {
+        for n in [1, 31, 32, 33, 200] {
+            for k in [1, 7, 64] {
+                matmul_of_noise(cpus, m, n, k);
+            }
+        }
+    }
+}
+
+#[test]
+fn matmul_agrees_with_f64_around_a_block_of_rows_exhaustive() {
+    matmul_of_corners(&cpus(&[1, 3]), [191, 192, 193]);
+}
+
 #[test]
 fn matmul_agrees_with_f64_at_corner_sizes() {
     let cpus = cpus(&[1, 3]);
     // Around every ISA's tile, and around the block of rows.
     let tiles = cpus.iter().map(|cpu| cpu.isa().mr()).flat_map(|mr| [mr - 1, mr, mr + 1]);
-    let rows: BTreeSet<usize> = tiles.chain([1, 2]).collect();
-    for m in rows {
-        for n in [1, 31, 32, 33, 200] {
-            for k in [1, 7, 64] {
-                matmul_of_noise(&cpus, m, n, k);
-            }
-        }
-    }
+    matmul_of_corners(&cpus, tiles.chain([1, 2]).collect::<BTreeSet<usize>>());
     for m in [191, 192, 193] {
         matmul_of_noise(&cpus, m, 33, 7);
     }
@@ -71,8 +80,9 @@ fn matmul_of_nothing_is_nothing() {
     matmul_of_noise(&cpus, 5, 0, 5);
 }
 
-#[test]
-fn a_product_has_the_same_bits_in_every_storage_that_holds_the_weights() {
+/// A product has the same bits in every storage that holds its weights, at the depths around every ISA's block of it and at the
+/// numbers of rows that `rows` gives for a depth and an ISA's tile.
+fn check_storages(rows: impl Fn(usize, usize) -> BTreeSet<usize>) {
     let n = 70;
     on_every_cpu(|cpu| {
         // Around every ISA's depth block: 256, 384, 1024.
@@ -84,10 +94,7 @@ fn a_product_has_the_same_bits_in_every_storage_that_holds_the_weights() {
             let [long, short] = [Storage::F32, Storage::Bf16].map(|storage| weights(cpu, storage, &values, n, k));
             assert_eq!((long.storage(), short.storage()), (Storage::F32, Storage::Bf16));
             assert_eq!(short.bytes(), long.bytes() / 2);
-            // Every number of rows at one depth of several blocks, at the others those around a tile.
-            let mr = cpu.isa().mr();
-            let rows = if k == 385 { (1..=40).collect() } else { BTreeSet::from([1, 2, mr - 1, mr, mr + 1, 25]) };
-            for m in rows {
+            for m in rows(k, cpu.isa().mr()) {
                 let x = lhs(cpu, &noise(1, m * k), m, k);
                 let [want, got] = [&long, &short].map(|weights| {
                     let mut out = vec![f32::NAN; m * n];
@@ -98,6 +105,19 @@ fn a_product_has_the_same_bits_in_every_storage_that_holds_the_weights() {
             }
         }
     });
+}
+
+#[test]
+fn a_product_has_the_same_bits_in_every_storage_that_holds_the_weights() {
+    check_storages(|k, mr| match k {
+        385 => (1..=40).collect(),
+        _ => BTreeSet::from([1, 2, mr - 1, mr, mr + 1, 25]),
+    });
+}
+
+#[test]
+fn a_product_has_the_same_bits_in_every_storage_exhaustive() {
+    check_storages(|_, _| (1..=40).collect());
 }
 
 #[test]
@@ -206,20 +226,32 @@ fn sequence(shape: AttentionShape, seed: u64, len: usize) -> Sequence {
     Sequence { qkv: noise(seed, len * stride), len }
 }
 
-#[test]
-fn attention_agrees_with_f64_over_shapes_and_lengths() {
+/// Attention agrees with f64 over shapes, at the lengths that `lengths` gives for a number of heads.
+fn check_attention_of(lengths: impl Fn(usize) -> &'static [usize]) {
     let shapes = [(4, 2, 32), (6, 2, 16), (4, 4, 64), (16, 8, 128), (3, 1, 20), (32, 2, 6)];
     let cpus = cpus(&[2]);
     for (heads, kv_heads, head_dim) in shapes {
         let shape = AttentionShape { heads, kv_heads, head_dim };
         // Norm weights of 3 make the softmax peaked, as a trained model's is.
         let norm: Vec<f32> = noise(9, head_dim).iter().map(|x| 3.0 + x).collect();
-        // Around a task's rows and a block of keys with one shape, in a task and in several with the others.
-        let lengths: &[usize] = if heads == 4 { &[1, 31, 33, 48, 95, 96, 97, 250] } else { &[33, 110] };
-        for &len in lengths {
+        for &len in lengths(heads) {
             check_attention(&cpus, shape, &sequence(shape, len as u64, len), &norm);
         }
     }
+}
+
+/// Around a task's rows and a block of keys.
+const LENGTHS: &[usize] = &[1, 31, 33, 48, 95, 96, 97, 250];
+
+#[test]
+fn attention_agrees_with_f64_over_shapes_and_lengths() {
+    // All lengths with two of the shapes, one in a block of keys and one in two with the others.
+    check_attention_of(|heads| if heads == 4 { LENGTHS } else { &[33, 110] });
+}
+
+#[test]
+fn attention_agrees_with_f64_exhaustive() {
+    check_attention_of(|heads| if heads == 16 { &[200] } else { LENGTHS });
 }
 
 #[test]

@@ -32,8 +32,8 @@ fn gated_products() {
 #[test]
 fn products_of_integers() {
     let (i16, i8) = ((Storage::I16, reference::Integers::I16), (Storage::I8, reference::Integers::I8));
-    // Two row tiles; two panels; a block of the depth and a part of one.
-    for ((storage, scheme), [m, n, k]) in [(i16, [5, 1, 3]), (i8, [2, 33, 3]), (i8, [1, 1, 129])] {
+    // Two panels; a block of the depth and a part of one.
+    for ((storage, scheme), [m, n, k]) in [(i16, [5, 33, 3]), (i8, [5, 33, 3]), (i8, [1, 1, 129])] {
         let (x, w) = (noise(1, m * k), noise(2, n * k));
         let want = reference::matmul_integers(&x, &w, [m, n, k], scheme, false);
         let cpu = &cpus()[1];
@@ -46,7 +46,7 @@ fn products_of_integers() {
 
 #[test]
 fn integers_of_what_kernels_compute() {
-    let (m, k, f): (usize, usize, usize) = (2, 3, 1);
+    let (m, k, f): (usize, usize, usize) = (2, 3, 33);
     let (storage, width) = (Storage::I8, f.next_multiple_of(NR));
     let [one, two] = [0, 1].map(|i| {
         let cpu = &cpus()[i];

@@ -69,7 +69,7 @@ def emulated(native_binary, binary, kernels):
     """What runs: `binary` and `kernels`, the tests, are of the target, `native_binary` is of this machine."""
     for line in succeeds("the register tile stays in registers", tile.in_registers, kernels) or []:
         note(line)
-    succeeds("cortex-a53: the kernels", some_pass, *on("cortex-a53", "ONLY_ISA=neon,portable"), kernels)
+    succeeds("cortex-a53: the kernels", some_pass, *on("cortex-a53", "ONLY_ISA=neon,portable"), kernels, "--skip", "exhaustive")
     old = serves("cortex-a53", "neon", binary)
     # The integers of both have the bits of one exact twin.
     products = [*on("max", "ONLY_ISA=neon-dotprod"), kernels, "integers::", "matmul_agrees_with_f64_at_any_size"]

@@ -4,7 +4,8 @@ instruction that the CPU lacks, the right instruction set is chosen, and the num
 Emulation takes 15 times as long as the CPU for scalar code and 45 times for AVX. What is left out for that reason:
 - goldens of the 0.6B shape: hours; those of tests/it/golden.rs on tiny models but for the ones below, which are asked of the server:
   two minutes and more for each CPU, most of them for reading the tokenizer once for every model;
-- of the kernels' tests on a CPU, the instruction sets that an earlier one has: an instruction does the same on both;
+- of the kernels' tests on a CPU, the instruction sets that an earlier one has: an instruction does the same on both; and those that
+  are called exhaustive;
 - on CPUs that differ from an earlier one in features that no kernel uses: the kernels' tests, but for one; the server is started on
   all of them, so that detection, tokenizer, HTTP and every kernel's usual path do run;
 AVX-512 is not emulated by any qemu: `cargo test` covers it on CPUs that have it.
@@ -68,7 +69,7 @@ def run(binary):
     native = on_this_cpu(binary)
     for model, isas in KERNELS.items():
         only = ",".join(isas)
-        succeeds(f"{model}: the kernels of {only}", some_pass, *on(model, f"ONLY_ISA={only}"), kernels)
+        succeeds(f"{model}: the kernels of {only}", some_pass, *on(model, f"ONLY_ISA={only}"), kernels, "--skip", "exhaustive")
         serves(model, isas[0], binary, native)
     for model, isa in OTHERS.items():
         command = [*on(model, f"ONLY_ISA={isa}"), kernels, "--exact", "matmul_agrees_with_f64_at_any_size"]

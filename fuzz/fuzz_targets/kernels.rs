@@ -5,6 +5,7 @@
 #![no_main]
 
 #[path = "../../kernels/tests/checks/mod.rs"]
+#[expect(dead_code, reason = "the tests use more of them")]
 mod checks;
 
 use checks::{

@@ -35,7 +35,9 @@ def environment(name, requirements, *options, npm=None):
             output(sys.executable, "-m", "venv", directory)
             listed = directory / "requirements.txt"
             listed.write_text(requirements)
-            output(directory / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *options, "-r", listed)
+            # What a suite imports is compiled when it does, which is a small part of what these packages bring.
+            quietly = "--quiet", "--disable-pip-version-check", "--no-compile"
+            output(directory / "bin/pip", "install", *quietly, *options, "-r", listed)
             for file, text in packages.items():
                 (directory / file).write_text(text)
             if packages:

@@ -107,23 +107,42 @@ impl Scheme {
     /// Makes one block: its words, as the bits of floats, and its scale. `mixed` is memory for its values when they are mixed.
     #[inline(always)]
     fn quantize<S: Simd>(self, s: S, x: &[f32], mixed: &mut [f32; MAX_VALUES], words: &mut [f32]) -> f32 {
-        let len = words.len() * self.values;
+        // The compiler is told the lengths of whole blocks, so that nothing but vectors is left.
+        match (self.values, words.len()) {
+            (4, 32) => self.integers(s, x, mixed, 4, &mut words[..32]),
+            (2, 64) => self.integers(s, x, mixed, 2, &mut words[..64]),
+            (2, 128) => self.integers(s, x, mixed, 2, &mut words[..128]),
+            _ => self.integers(s, x, mixed, self.values, words),
+        }
+    }
+
+    /// [`Self::quantize`] with this many integers to a word.
+    #[inline(always)]
+    fn integers<S: Simd>(
+        self,
+        s: S,
+        x: &[f32],
+        mixed: &mut [f32; MAX_VALUES],
+        values: usize,
+        words: &mut [f32],
+    ) -> f32 {
+        let len = words.len() * values;
         let filled;
         let x = if x.len() == len {
-            x
+            &x[..len]
         } else {
             filled = fill(x);
             &filled[..len]
         };
-        let values = if self.mixed { mix(s, x, &mut mixed[..len]) } else { x };
-        let largest = values.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff));
+        let x = if self.mixed { mix(s, x, &mut mixed[..len]) } else { x };
+        let largest = x.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff));
         let scale = f32::from_bits(largest) / f32::from(self.limit);
         // Less than a normal number is too coarse, and its inverse too large.
         let (scale, inverse) = if scale < f32::MIN_POSITIVE { (0.0, 0.0) } else { (scale, 1.0 / scale) };
         let magic = MAGIC + f32::from(self.offset);
-        match self.values {
-            2 => join_i16(values, inverse, magic, words),
-            _ => join_i8(values, inverse, magic, words),
+        match values {
+            2 => join_i16(x, inverse, magic, words),
+            _ => join_i8(x, inverse, magic, words),
         }
         scale
     }
@@ -147,8 +166,8 @@ impl Scheme {
             let mut count = 0;
             for (i, (row, words)) in rows.chunks(stride).zip(rows_of_words.chunks_exact_mut(n)).enumerate() {
                 // The lines of the row's next block: from row to row no CPU sees where they go on.
-                for line in row[p + depth..k.min(p + 2 * depth)].chunks(LINE / size_of::<f32>()) {
-                    s.prefetch(line.as_ptr().cast());
+                for line in (p + depth..k.min(p + 2 * depth)).step_by(LINE / size_of::<f32>()) {
+                    s.prefetch(row.as_ptr().wrapping_add(line).cast());
                 }
                 head[i] = self.quantize(s, &row[p..p + depth], &mut mixed.0, words);
                 if self.mixed && side.weights {
@@ -160,7 +179,13 @@ impl Scheme {
                 count += 1;
             }
             if !by_rows {
-                transpose(s, &words.0[..count * n], n, n, count, out, width);
+                let words = &words.0[..count * n];
+                // The same for words of four integers, and tiles of AVX-512 and of AVX-VNNI.
+                match (n, width) {
+                    (32, 12) => transpose(s, words, 32, 32, count, out, 12),
+                    (32, 6) => transpose(s, words, 32, 32, count, out, 6),
+                    _ => transpose(s, words, n, n, count, out, width),
+                }
             }
         }
     }

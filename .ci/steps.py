@@ -134,11 +134,7 @@ def everything():
             Step("format", FORMAT),
             Step("build", f"{TEST} --no-run"),
             Step("tests", TEST),
-            Step("lints", lints()),
-            Step("documentation", "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --release --locked"),
-            Step("oldest Rust", ".ci/oldest"),
-            Step("benchmark", lints("--manifest-path benches/kernels/Cargo.toml --all-targets")),
-            Step("fuzz", "fuzz/run.sh 30"),
+            Step("fuzz", "fuzz/run.sh 30", after=["faults"]),
         ],
         [
             # Faults hold what clients wait for against what they usually wait: nothing is compiled beside them.
@@ -153,6 +149,10 @@ def everything():
             Step("faults", f"{suites} faults", after=["build"]),
             *(Step(name, f"{suites} {name}") for name in ("offline", "proxies", "odd", "java", "clients", "schemathesis", "ui")),
             Step("containers", f"{suites} containers"),
+            Step("lints", lints()),
+            Step("documentation", "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --release --locked"),
+            Step("oldest Rust", ".ci/oldest"),
+            Step("benchmark", lints("--manifest-path benches/kernels/Cargo.toml --all-targets")),
             # What a server does under more work than it can do is told of a server that has the cores for itself.
             Step("load", f"{suites} load", after=["Miri", "fuzz"]),
             Step("scale", f"{suites} scale pause=2.5"),

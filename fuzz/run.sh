@@ -37,7 +37,8 @@ started=$SECONDS
 # Sanitizers, and functions that are compiled where they are used, are unstable options: the stable compiler takes them when
 # asked in this way. With a target named, build scripts and macros are compiled without them.
 RUSTC_BOOTSTRAP=1 RUSTFLAGS=${flags[*]} \
-  cargo -Zprofile-hint-mostly-unused build --release --locked --manifest-path fuzz/Cargo.toml --target "$host"
+  cargo -Zprofile-hint-mostly-unused build --release --locked --manifest-path fuzz/Cargo.toml --target "$host" \
+  --target-dir fuzz/target
 echo "built in $((SECONDS - started)) s"
 
 passed=0 failed=0

@@ -40,8 +40,8 @@ const MC: usize = 192;
 /// with AVX2 at 2048 rows.
 const GROUP: usize = 16;
 
-/// Values between two rows of a block of `C`, a line: rows of 16 panels alone are 2 KiB, so that those of a tile share a few sets of
-/// the first-level cache. The 8-bit product of 256 rows is 1 % faster with it on Zen 4.
+/// Values between two rows of a block of `C`, a line: rows of 16 panels alone are 2 KiB, so that those of a tile share a few
+/// sets of the first-level cache. The 8-bit product of 256 rows is 1 % faster with it on Zen 4.
 const GAP: usize = 16;
 
 impl Cpu {
@@ -143,8 +143,8 @@ enum Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Asks for a tile's part of block (`i`, `j`) of the output, some rows of the panel at `column`. A block is written at once when
-    /// it is done; while it is computed the memory has little to do. A left operand is less, and made from values in cache.
+    /// Asks for a tile's part of block (`i`, `j`) of the output, some rows of the panel at `column`. A block is written at once
+    /// when it is done; while it is computed the memory has little to do. A left operand is less, and made from values in cache.
     #[inline(always)]
     fn fetch<S: Arch>(&self, s: S, i: usize, j: usize, rows: Range<usize>, column: usize) {
         if let Self::Store(out) | Self::Accumulate(out) = self {

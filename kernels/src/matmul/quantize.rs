@@ -23,6 +23,11 @@ const MAX_WORDS: usize = 128;
 /// The most values of a block: two to a word.
 const MAX_VALUES: usize = 2 * MAX_WORDS;
 
+/// Words of a whole block of each scheme.
+const I8_WORDS: usize = Scheme::I8.block / Scheme::I8.values;
+const I8_WIDENED_WORDS: usize = Scheme::I8_WIDENED.block / Scheme::I8_WIDENED.values;
+const I16_WORDS: usize = Scheme::I16.block / Scheme::I16.values;
+
 /// `1.5 * 2^23`: a number added to it is rounded to an integer, which stands in its low bits.
 const MAGIC: f32 = 12_582_912.0;
 
@@ -109,14 +114,14 @@ impl Scheme {
     fn quantize<S: Simd>(self, s: S, x: &[f32], mixed: &mut [f32; MAX_VALUES], words: &mut [f32]) -> f32 {
         // The compiler is told the lengths of whole blocks, so that nothing but vectors is left.
         match (self.values, words.len()) {
-            (4, 32) => self.integers(s, x, mixed, 4, &mut words[..32]),
-            (2, 64) => self.integers(s, x, mixed, 2, &mut words[..64]),
-            (2, 128) => self.integers(s, x, mixed, 2, &mut words[..128]),
+            (4, I8_WORDS) => self.integers(s, x, mixed, 4, &mut words[..I8_WORDS]),
+            (2, I8_WIDENED_WORDS) => self.integers(s, x, mixed, 2, &mut words[..I8_WIDENED_WORDS]),
+            (2, I16_WORDS) => self.integers(s, x, mixed, 2, &mut words[..I16_WORDS]),
             _ => self.integers(s, x, mixed, self.values, words),
         }
     }
 
-    /// [`Self::quantize`] with this many integers to a word.
+    /// [`Self::quantize`]; `values` is [`Self::values`] and, like the number of words, may be known where this is called.
     #[inline(always)]
     fn integers<S: Simd>(
         self,
@@ -180,10 +185,9 @@ impl Scheme {
             }
             if !by_rows {
                 let words = &words.0[..count * n];
-                // The same for words of four integers, and tiles of AVX-512 and of AVX-VNNI.
+                // As in `quantize`, where it was measured: bytes in the tiles of AVX-512.
                 match (n, width) {
-                    (32, 12) => transpose(s, words, 32, 32, count, out, 12),
-                    (32, 6) => transpose(s, words, 32, 32, count, out, 6),
+                    (I8_WORDS, 12) => transpose(s, words, I8_WORDS, I8_WORDS, count, out, 12),
                     _ => transpose(s, words, n, n, count, out, width),
                 }
             }

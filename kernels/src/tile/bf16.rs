@@ -28,7 +28,8 @@ impl Product for Bf16 {
 impl<S: Tile<F32>> Tile<Bf16> for S {
     const MR: usize = <S as Tile<F32>>::MR;
     // With 16 lanes a step widens two registers for up to 24 multiply-adds: in one tile, at 12 rows, that is 1.15 times as fast
-    // on Zen 4 as to widen beforehand; with more tiles than one it is not. Not measured on Intel, where the widening takes the units of the multiply-adds.
+    // on Zen 4 as to widen beforehand; with more tiles than one it is not. Not measured on Intel, where the widening takes the
+    // units of the multiply-adds.
     const ROWS: usize = if S::LANES == 16 { <S as Tile<F32>>::MR } else { FEW_ROWS };
     const NV: usize = <S as Tile<F32>>::NV;
     const KC: usize = <S as Tile<F32>>::KC;

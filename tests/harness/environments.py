@@ -36,8 +36,8 @@ def environment(name, requirements, *options, npm=None):
             listed = directory / "requirements.txt"
             listed.write_text(requirements)
             # What a suite imports is compiled when it does, which is a small part of what these packages bring.
-            quietly = "--quiet", "--disable-pip-version-check", "--no-compile"
-            output(directory / "bin/pip", "install", *quietly, *options, "-r", listed)
+            ours = "--quiet", "--disable-pip-version-check", "--no-compile"
+            output(directory / "bin/pip", "install", *ours, *options, "-r", listed)
             for file, text in packages.items():
                 (directory / file).write_text(text)
             if packages:

@@ -239,7 +239,7 @@ impl Job for Multiply<'_> {
             for panel in panels.clone().step_by(count) {
                 let b = match self.weights.storage() {
                     Storage::F32 => Right::F32(self.weights.values_from(panel, p), k * NR),
-                    Storage::Bf16 if rows.len() <= <S as Tile<Bf16>>::ROWS => {
+                    Storage::Bf16 if rows.len() <= <S as Tile<F32>>::WIDENING_ROWS => {
                         Right::Bf16(self.weights.values_from(panel, p), k * NR)
                     }
                     Storage::I16 | Storage::I8 => unreachable!("integers are multiplied by `MultiplyIntegers`"),

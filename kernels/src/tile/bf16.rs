@@ -1,8 +1,13 @@
-//! f32 by bfloat16, which is the upper half of an f32: widened to the same bits, either in the load, for few rows, whose
-//! time is that of the bytes or who have it to themselves, or beforehand, for many, which then share it ([`widen`]).
+//! f32 by bfloat16, which is the upper half of an f32: widened to the same bits, either in the load, for few rows, or
+//! beforehand, for many, which then share it ([`widen`]).
+//!
+//! Beforehand it is a load and a store of every value, through L2, which a tile that loads bfloat16 does not wait for: in
+//! one tile of rows that was 1.15 times as fast on Zen 4 (AVX-512, 12 rows), and on Zen 3 1.5 times with AVX2 (6 rows), 1.1
+//! with AVX (6) and with SSE2 (3). Not measured on Intel, where the widening takes the units of the multiply-adds, nor with
+//! NEON. Several tiles that each widen pay with AVX2 alone, up to [`Tile::WIDENING_ROWS`].
 
 use super::float32::{F32, multiply_add};
-use super::{Cursor, FEW_ROWS, Product, Tile};
+use super::{Cursor, Product, Tile};
 use crate::isa::Simd;
 
 /// f32 by bfloat16, summed in f32: the chains, and the bits, of [`F32`].
@@ -27,10 +32,6 @@ impl Product for Bf16 {
 
 impl<S: Tile<F32>> Tile<Bf16> for S {
     const MR: usize = <S as Tile<F32>>::MR;
-    // With 16 lanes a step widens two registers for up to 24 multiply-adds: in one tile, at 12 rows, that is 1.15 times as fast
-    // on Zen 4 as to widen beforehand; with more tiles than one it is not. Not measured on Intel, where the widening takes the
-    // units of the multiply-adds.
-    const ROWS: usize = if S::LANES == 16 { <S as Tile<F32>>::MR } else { FEW_ROWS };
     const NV: usize = <S as Tile<F32>>::NV;
     const KC: usize = <S as Tile<F32>>::KC;
 }

@@ -66,12 +66,12 @@ pub trait Product: Copy {
 pub trait Tile<P: Product>: Simd {
     /// Rows, at most [`MOST_ROWS`]: the row interleaving of the left operand.
     const MR: usize;
-    /// Rows that a tile may have, at most `MR`.
-    const ROWS: usize = Self::MR;
     /// Registers of columns, 2 or 4: `MR * NV` sums, the columns and a broadcast or two fill the registers.
     const NV: usize;
     /// Depth of a block of the product: this many rows of a panel stay in cache between row tiles.
     const KC: usize;
+    /// The most rows of a task whose tiles each widen bfloat16 as they load it. More rows share what was widened before.
+    const WIDENING_ROWS: usize = Self::MR;
 
     /// [`Product::step`], by instructions of this ISA where it has better ones.
     ///
@@ -114,7 +114,7 @@ pub enum Write<'a> {
 /// `c[i][q * NR + j] (write)= sum_p a[p * MR + i] * b[q * b_stride + p * NR + j]` for `i < rows`, `q < panels`,
 /// `j < NR`, `p < depth`.
 pub struct TileArgs<'a, P: Product> {
-    /// Rows, 1 to [`Tile::ROWS`].
+    /// Rows, 1 to [`Tile::MR`].
     pub rows: usize,
     /// Depth.
     pub depth: usize,
@@ -162,10 +162,10 @@ impl<P: Product> Cursor<P> {
 /// Computes one tile after checking that the slices cover what the sizes say.
 #[inline(always)]
 pub fn tile<P: Product, S: Tile<P>>(s: S, mut args: TileArgs<P>) {
-    const { assert!(S::ROWS <= S::MR && S::MR >= 1 && S::MR <= MOST_ROWS && (S::NV == 2 || S::NV == 4)) };
+    const { assert!(S::MR >= 1 && S::MR <= MOST_ROWS && (S::NV == 2 || S::NV == 4)) };
     let TileArgs { rows, depth, panels, b_stride, c_stride, .. } = args;
     let columns = size(&[panels, NR]);
-    assert!((1..=S::ROWS).contains(&rows) && panels >= 1 && c_stride >= columns);
+    assert!((1..=S::MR).contains(&rows) && panels >= 1 && c_stride >= columns);
     if depth > 0 {
         assert!(args.a.len() >= size(&[depth - 1, S::MR]).saturating_add(rows));
         assert!(args.b.len() >= size(&[panels - 1, b_stride]).saturating_add(size(&[depth, NR])));
@@ -184,7 +184,7 @@ pub fn tile<P: Product, S: Tile<P>>(s: S, mut args: TileArgs<P>) {
 /// The tile of exactly `args.rows` rows, `NV` registers of columns at a time.
 ///
 /// # Safety
-/// `args.rows` is 1 to `ROWS`, and the slices of `args` cover what its sizes say: `a` so many rows and steps, `b` so many
+/// `args.rows` is 1 to `MR`, and the slices of `args` cover what its sizes say: `a` so many rows and steps, `b` so many
 /// panels and steps, `c` so many rows and columns.
 #[inline(always)]
 unsafe fn tile_rows<P: Product, S: Tile<P>, const NV: usize>(s: S, args: &mut TileArgs<P>) {
@@ -193,7 +193,7 @@ unsafe fn tile_rows<P: Product, S: Tile<P>, const NV: usize>(s: S, args: &mut Ti
     macro_rules! rows {
         ($($r:literal by $wide:expr),*) => {
             match args.rows {
-                $($r if $r <= S::ROWS => {
+                $($r if $r <= S::MR => {
                     let wide = columns - columns % ($wide * S::LANES);
                     // SAFETY: the caller promises what the slices cover; both ranges lie within the columns, and `r` is
                     // the number of rows.

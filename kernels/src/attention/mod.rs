@@ -33,7 +33,7 @@ use crate::matmul::lhs::{Lhs, LhsBlock, LhsBlocks};
 use crate::matmul::transpose::transpose;
 use crate::pool::{Block, Blocks, Job};
 use crate::tile::float32::F32;
-use crate::tile::{NR, Tile, TileArgs, Write, tile};
+use crate::tile::{LINE, NR, Tile, TileArgs, Write, tile};
 use std::ops::Range;
 
 /// Query rows of a task: whole tiles of every ISA, and with two heads to a key head three full panels.
@@ -133,6 +133,13 @@ struct Segment<'a> {
     run: &'a Run<'a>,
 }
 
+impl Segment<'_> {
+    /// The position of its first token.
+    fn start(&self) -> usize {
+        self.run.start + self.rows.start - self.run.rows.start
+    }
+}
+
 /// What a panel's columns are: some tokens of a segment under some heads of the group, head after head.
 struct Columns {
     tokens: Range<usize>,
@@ -197,37 +204,23 @@ impl Attention<'_> {
         let Self { d, group, .. } = *self;
         let Segment { rows, head, run } = segment;
         let tokens = rows.len();
-        let start = run.start + rows.start - run.rows.start;
+        let start = segment.start();
         let (shared, panels) = scratch.split_at_mut((KV_BLOCK + d) * NR);
         let (scores, staging) = shared.split_at_mut(KV_BLOCK * NR);
         let panels = &mut panels[..Columns::panels(tokens, group) * Panel::len(d)];
 
-        for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
-            let panel = Panel::new(memory, d);
-            let columns = Columns::of_panel(p, tokens, group);
-            panel.maxima.fill(f32::NEG_INFINITY);
-            panel.sums.fill(0.0);
-            panel.positions.fill((start + columns.tokens.start) as f32);
-            panel.outputs.fill(0.0);
-            for g in columns.heads.clone() {
-                for (i, t) in columns.tokens.clone().enumerate() {
-                    let column = columns.first(g) + i;
-                    let q = &mut staging[column * d..][..d];
-                    let x = self.queries.head(rows.start + t, head * group + g, d);
-                    self.prepare.apply(s, x, start + t, 1.0 / (d as f32).sqrt(), q);
-                    panel.positions[column] = (start + t) as f32;
-                }
-            }
-            staging[columns.first(columns.heads.end) * d..].fill(0.0);
-            transpose(s, staging, d, d, NR, panel.queries, NR);
-        }
-
+        self.fetch(s, segment, &Columns::of_panel(0, tokens, group));
         let keys = start + tokens;
         for (b, &block) in run.blocks[..keys.div_ceil(KV_BLOCK)].iter().enumerate() {
             let (block_keys, block_values) = (self.kv.keys(block, *head), self.kv.values(block, *head));
             for (p, memory) in panels.chunks_exact_mut(Panel::len(d)).enumerate() {
-                let panel = Panel::new(memory, d);
+                let mut panel = Panel::new(memory, d);
                 let columns = Columns::of_panel(p, tokens, group);
+                if b == 0 {
+                    // The next panel's queries come from memory while this one meets its first keys.
+                    self.fetch(s, segment, &Columns::of_panel(p + 1, tokens, group));
+                    self.prepare(s, segment, &columns, &mut panel, staging);
+                }
                 let visible = (start + columns.tokens.end).saturating_sub(b * KV_BLOCK).min(KV_BLOCK);
                 if visible == 0 {
                     continue;
@@ -250,9 +243,9 @@ impl Attention<'_> {
                     );
                 }
                 let scores = &mut scores[..visible * NR];
-                if b * KV_BLOCK + visible - 1 > start + columns.tokens.start {
-                    mask::<S>(s, scores, b * KV_BLOCK, panel.positions);
-                }
+                // Up to its first token's position all columns see all keys.
+                let seen = (start + columns.tokens.start + 1).saturating_sub(b * KV_BLOCK).min(visible);
+                mask::<S>(s, &mut scores[seen * NR..], b * KV_BLOCK + seen, panel.positions);
                 let mut scale = [0.0; NR];
                 softmax::<S>(s, scores, panel.maxima, panel.sums, &mut scale);
                 for channel in (0..d).step_by(S::MR) {
@@ -286,6 +279,38 @@ impl Attention<'_> {
                 OutputBlock::Rows(out) => self.store_rows(s, &panel, &columns, rows.start - origin, staging, out),
             }
         }
+    }
+
+    /// Asks for the queries of a panel.
+    #[inline(always)]
+    fn fetch<S: Simd>(&self, s: S, segment: &Segment, columns: &Columns) {
+        for token in columns.tokens.clone() {
+            let heads = self.queries.head(segment.rows.start + token, segment.head, self.group * self.d);
+            for line in heads.chunks(LINE / size_of::<f32>()) {
+                s.prefetch_l2(line.as_ptr().cast());
+            }
+        }
+    }
+
+    /// Begins a panel: its queries, and nothing attended to; `staging` has room for the queries, whatever is in it.
+    #[inline(always)]
+    fn prepare<S: Simd>(&self, s: S, segment: &Segment, columns: &Columns, panel: &mut Panel, staging: &mut [f32]) {
+        let (d, start) = (self.d, segment.start());
+        panel.maxima.fill(f32::NEG_INFINITY);
+        panel.sums.fill(0.0);
+        panel.positions.fill((start + columns.tokens.start) as f32);
+        panel.outputs.fill(0.0);
+        for g in columns.heads.clone() {
+            for (i, t) in columns.tokens.clone().enumerate() {
+                let column = columns.first(g) + i;
+                let q = &mut staging[column * d..][..d];
+                let x = self.queries.head(segment.rows.start + t, segment.head * self.group + g, d);
+                self.prepare.apply(s, x, start + t, 1.0 / (d as f32).sqrt(), q);
+                panel.positions[column] = (start + t) as f32;
+            }
+        }
+        staging[columns.first(columns.heads.end) * d..].fill(0.0);
+        transpose(s, staging, d, d, NR, panel.queries, NR);
     }
 
     /// Takes a finished panel to its tiles; its segment's first row is the task's row `first`.

@@ -219,7 +219,7 @@ impl Attention<'_> {
                 if b == 0 {
                     // The next panel's queries come from memory while this one meets its first keys.
                     self.fetch(s, segment, &Columns::of_panel(p + 1, tokens, group));
-                    self.prepare(s, segment, &columns, &mut panel, staging);
+                    self.begin(s, segment, &columns, &mut panel, staging);
                 }
                 let visible = (start + columns.tokens.end).saturating_sub(b * KV_BLOCK).min(KV_BLOCK);
                 if visible == 0 {
@@ -294,7 +294,7 @@ impl Attention<'_> {
 
     /// Begins a panel: its queries, and nothing attended to; `staging` has room for the queries, whatever is in it.
     #[inline(always)]
-    fn prepare<S: Simd>(&self, s: S, segment: &Segment, columns: &Columns, panel: &mut Panel, staging: &mut [f32]) {
+    fn begin<S: Simd>(&self, s: S, segment: &Segment, columns: &Columns, panel: &mut Panel, staging: &mut [f32]) {
         let (d, start) = (self.d, segment.start());
         panel.maxima.fill(f32::NEG_INFINITY);
         panel.sums.fill(0.0);

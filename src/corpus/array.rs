@@ -7,7 +7,7 @@
 
 use super::sheet::{cannot_write, check_empty, locked};
 use crate::error::{Error, ErrorKind, Result};
-use std::fs::File;
+use crate::file::Locked;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -20,7 +20,7 @@ const MAGIC: &[u8] = b"\x93NUMPY\x01\x00\x76\x00";
 /// An open array.
 pub(super) struct Array {
     name: String,
-    file: File,
+    file: Locked,
     /// Numbers in a vector; `None` until somebody says it, if the file does not.
     width: Option<usize>,
     /// Vectors that are kept, later also those written.

@@ -5,10 +5,10 @@
 //! its rows, and nothing is changed before [`Sheet::cut`]. Owned by [`super::output`].
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::access;
+use crate::file::{Locked, access};
 use crate::threads::{Size, Threads};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(super) struct Sheet {
 }
 
 enum To {
-    File(File),
+    File(Locked),
     /// And the thread that writes to it; it is gone meanwhile.
     Stream(Option<Box<dyn Write + Send>>, Threads),
 }
@@ -53,7 +53,7 @@ impl Sheet {
         let fail = |err: &io::Error| cannot_write(&name, err);
         let file = locked(path)?;
         let (mut rows, mut last, mut whole) = (0, 0, 0);
-        let (mut reader, mut line) = (BufReader::new(&file), Vec::new());
+        let (mut reader, mut line) = (BufReader::new(&*file), Vec::new());
         loop {
             line.clear();
             let bytes = reader.read_until(b'\n', &mut line).map_err(|err| fail(&err))?;
@@ -88,8 +88,8 @@ impl Sheet {
 
     /// Cuts off what stands behind the whole rows.
     pub fn cut(&mut self) -> Result<()> {
-        let To::File(file) = &mut self.to else { return Ok(()) };
-        let cut = file.set_len(self.whole).and_then(|()| file.seek(SeekFrom::Start(self.whole)));
+        let To::File(file) = &self.to else { return Ok(()) };
+        let cut = file.set_len(self.whole).and_then(|()| (&**file).seek(SeekFrom::Start(self.whole)));
         cut.map(|_| ()).map_err(|err| cannot_write(&self.name, &err))
     }
 
@@ -113,7 +113,7 @@ impl Sheet {
         }
         let written = match &mut self.to {
             To::File(file) => {
-                let written = file.write_all(&self.waiting);
+                let written = (&**file).write_all(&self.waiting);
                 self.waiting.clear();
                 written
             }
@@ -148,17 +148,12 @@ fn number(row: &[u8]) -> Option<u64> {
 }
 
 /// Opens or creates a file that no other process writes.
-pub(super) fn locked(path: &Path) -> Result<File> {
+pub(super) fn locked(path: &Path) -> Result<Locked> {
     let name = path.display().to_string();
     let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
     let file = file.map_err(|err| cannot_write(&name, &err))?;
-    // Where locks can't be had, as on some network file systems, there are none.
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::new(ErrorKind::Machine, format!("Another process is writing {name}.")))
-        }
-        _ => Ok(file),
-    }
+    Locked::if_possible(file)
+        .ok_or_else(|| Error::new(ErrorKind::Machine, format!("Another process is writing {name}.")))
 }
 
 /// An error if there is anything in a file, which no record tells of.

@@ -14,6 +14,7 @@ mod transfer;
 
 use crate::checkpoint::{self, Overrides};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::Locked;
 use crate::file::directory::{CONFIG, INDEX, SINGLE, TOKENIZER};
 use crate::options::DownloadOptions;
 use hub::{Hub, HubFile, Listing};
@@ -125,7 +126,7 @@ struct Target<'a> {
     /// Whole and verified, but still in `staging`.
     fetched: Vec<HubFile>,
     /// Held by one run at a time; the system lets go of it when the process ends, however it ends.
-    _lock: File,
+    _lock: Locked,
 }
 
 impl<'a> Target<'a> {
@@ -135,10 +136,10 @@ impl<'a> Target<'a> {
         let lock = staging.join("lock");
         let file = File::options().create(true).truncate(false).write(true).open(&lock);
         let file = file.map_err(|err| cannot_write(dir, &err))?;
-        if file.try_lock().is_err() {
-            return Err(Error::new(ErrorKind::Machine, format!("Another download into {} is running.", dir.display())));
-        }
-        Ok(Self { dir, staging, fetched: Vec::new(), _lock: file })
+        let lock = Locked::exclusive(file).map_err(|_| {
+            Error::new(ErrorKind::Machine, format!("Another download into {} is running.", dir.display()))
+        })?;
+        Ok(Self { dir, staging, fetched: Vec::new(), _lock: lock })
     }
 
     /// Where a file that was brought is now.

@@ -7,11 +7,13 @@
 
 pub mod access;
 pub mod directory;
+mod lock;
 mod signature;
 #[cfg(test)]
 mod tests;
 mod text;
 
+pub use lock::Locked;
 pub use signature::unlike;
 pub use text::{BYTE_ORDER_MARK, beginning, without_mark};
 

@@ -6,6 +6,7 @@
 //! waits for a lock whose holder does nothing. What is left over is removed when its maker is certainly gone, and there
 //! are never more than [`MOST_UNFINISHED`] of it. Called by `packed` and `packed::entry`.
 
+use crate::file::Locked;
 use ironrank_kernels::MappedFile;
 use rand::random;
 use rustix::fs::fstatfs;
@@ -71,13 +72,13 @@ impl Slot {
 
     /// Waits while another start makes the same file, as far as locks tell and as long as something comes of it. What is
     /// returned is to be kept while the file is made; `None` where there is no lock to be had.
-    pub fn turn(&self) -> Option<File> {
-        let lock = File::options().create(true).truncate(false).write(true).open(self.file(LOCK)).ok()?;
+    pub fn turn(&self) -> Option<Locked> {
+        let open = || File::options().create(true).truncate(false).write(true).open(self.file(LOCK)).ok();
         let start = Instant::now();
         let mut said = false;
         loop {
-            match lock.try_lock() {
-                Ok(()) => return Some(lock),
+            match Locked::exclusive(open()?) {
+                Ok(lock) => return Some(lock),
                 Err(TryLockError::WouldBlock) if start.elapsed() < self.patience || self.grows() => {}
                 Err(_) => return None,
             }

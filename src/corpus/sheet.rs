@@ -89,7 +89,8 @@ impl Sheet {
     /// Cuts off what stands behind the whole rows.
     pub fn cut(&mut self) -> Result<()> {
         let To::File(file) = &self.to else { return Ok(()) };
-        let cut = file.set_len(self.whole).and_then(|()| (&**file).seek(SeekFrom::Start(self.whole)));
+        let mut file: &File = file;
+        let cut = file.set_len(self.whole).and_then(|()| file.seek(SeekFrom::Start(self.whole)));
         cut.map(|_| ()).map_err(|err| cannot_write(&self.name, &err))
     }
 
@@ -113,7 +114,8 @@ impl Sheet {
         }
         let written = match &mut self.to {
             To::File(file) => {
-                let written = (&**file).write_all(&self.waiting);
+                let mut file: &File = file;
+                let written = file.write_all(&self.waiting);
                 self.waiting.clear();
                 written
             }

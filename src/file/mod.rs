@@ -3,7 +3,7 @@
 //! Invariants: a file is never waited for, a text never begins with a byte order mark, and what is not what it should be
 //! (a pointer in place of the file, an error page, a compressed or cut copy, UTF-16) is known by its first bytes before
 //! anybody parses it. A [`Fault`] goes on where a sentence has named the file. Used by everything that reads a file:
-//! options, checkpoint, prompt, server (certificates), score, download.
+//! options, checkpoint, prompt, server (certificates), score, download; [`Locked`] also by what writes one.
 
 pub mod access;
 pub mod directory;

@@ -209,6 +209,7 @@ impl Attention<'_> {
         let (scores, staging) = shared.split_at_mut(KV_BLOCK * NR);
         let panels = &mut panels[..Columns::panels(tokens, group) * Panel::len(d)];
 
+        // All at once, where preparing them would wait for one head after the other.
         self.fetch(s, segment, &Columns::of_panel(0, tokens, group));
         let keys = start + tokens;
         for (b, &block) in run.blocks[..keys.div_ceil(KV_BLOCK)].iter().enumerate() {
@@ -281,13 +282,15 @@ impl Attention<'_> {
         }
     }
 
-    /// Asks for the queries of a panel.
+    /// Asks for the queries of a panel; past the last panel there are none.
     #[inline(always)]
     fn fetch<S: Simd>(&self, s: S, segment: &Segment, columns: &Columns) {
         for token in columns.tokens.clone() {
-            let heads = self.queries.head(segment.rows.start + token, segment.head, self.group * self.d);
-            for line in heads.chunks(LINE / size_of::<f32>()) {
-                s.prefetch_l2(line.as_ptr().cast());
+            for g in columns.heads.clone() {
+                let query = self.queries.head(segment.rows.start + token, segment.head * self.group + g, self.d);
+                for line in query.chunks(LINE / size_of::<f32>()) {
+                    s.prefetch_l2(line.as_ptr().cast());
+                }
             }
         }
     }

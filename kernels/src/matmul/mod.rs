@@ -4,7 +4,7 @@
 //! panel of the group meets every row tile while that stretch of the panel is in cache. The block of `C` stands in
 //! the worker's scratch memory until the depth is done, then the [`Epilogue`] takes it to its place. Weights that stand in
 //! fewer bytes than the tile multiplies are widened: a stretch of a panel at a time, for all row tiles of the task, or, for
-//! few rows, whose time is that of the bytes, in the tile's loads.
+//! few rows ([`Tile::WIDENING_ROWS`]), in the tile's loads.
 //!
 //! Numerics: an element is a sum of per-`KC`-block chains (see [`crate::tile`]), added in order. Blocks of the depth depend
 //! on the ISA and `k` alone, so an element does not depend on other rows, on the row's place, or on threads.

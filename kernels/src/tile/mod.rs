@@ -70,7 +70,8 @@ pub trait Tile<P: Product>: Simd {
     const NV: usize;
     /// Depth of a block of the product: this many rows of a panel stay in cache between row tiles.
     const KC: usize;
-    /// The most rows of a task whose tiles each widen bfloat16 as they load it. More rows share what was widened before.
+    /// Of f32: the most rows of a task whose tiles each widen bfloat16 as they load it. More rows share what was widened
+    /// before.
     const WIDENING_ROWS: usize = Self::MR;
 
     /// [`Product::step`], by instructions of this ISA where it has better ones.

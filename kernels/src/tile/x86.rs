@@ -32,9 +32,9 @@ impl<const FMA: bool> Tile<F32> for Ymm<FMA> {
     // Zen 4. That the product's block of A, 768 KiB, is more than an L2 of 512 KiB costs nothing that can be seen: on
     // Zen 3, 256, 384, 512, 768 and 1024 were alike (82.8 to 84.8 % of the peak).
     const KC: usize = 1024;
-    // With AVX2 a register is widened by two instructions. On Zen 3 36 rows are as fast as with f32 panels then, 0.94 of it
-    // with panels widened before; 48 too where nobody else uses the core, but 0.9, and 0.96, where the instruction slots are
-    // shared.
+    // With AVX2 two instructions widen a register. On Zen 3 36 rows are then as fast as with f32 panels; with panels widened
+    // before they are 0.94 times as fast. So it is with 48 rows on a core of one's own; where another hyper-thread takes
+    // instruction slots, their tiles that widen are 0.9 times as fast, and 0.96 times with panels widened before.
     const WIDENING_ROWS: usize = if FMA { 6 * <Self as Tile<F32>>::MR } else { <Self as Tile<F32>>::MR };
 
     #[inline(always)]

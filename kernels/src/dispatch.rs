@@ -16,15 +16,15 @@ use crate::isa::{
     sse2::Sse2,
 };
 use crate::tile::Tile;
-use crate::tile::bf16::Bf16;
+use crate::tile::bf16::Bf16Tile;
 use crate::tile::float32::F32;
 use crate::tile::integer::IntegerTile;
 use std::fmt;
 
 /// All that a kernel may ask of an instruction set: its vectors, and a tile of every product.
-pub trait Arch: Tile<F32> + Tile<Bf16> + IntegerTile {}
+pub trait Arch: Tile<F32> + Bf16Tile + IntegerTile {}
 
-impl<S: Tile<F32> + Tile<Bf16> + IntegerTile> Arch for S {}
+impl<S: Tile<F32> + Bf16Tile + IntegerTile> Arch for S {}
 
 /// A computation written once for every ISA.
 pub trait Kernel {
@@ -192,17 +192,22 @@ impl Isa {
 
     /// Rows of this ISA's register tile: the row interleaving of [`crate::Lhs`].
     pub fn mr(self) -> usize {
-        self.dispatch(Sizes).0
+        self.dispatch(AskConstants).mr
     }
 
     /// Depth of a block of a product.
     pub(crate) fn kc(self) -> usize {
-        self.dispatch(Sizes).1
+        self.dispatch(AskConstants).kc
+    }
+
+    /// [`Bf16Tile::WIDENING_ROWS`].
+    pub(crate) fn widening_rows(self) -> usize {
+        self.dispatch(AskConstants).widening_rows
     }
 
     /// How it multiplies bytes, if it does.
     pub(crate) fn bytes(self) -> Option<ByteProduct> {
-        self.dispatch(Sizes).2
+        self.dispatch(AskConstants).bytes
     }
 
     /// Runs `kernel` compiled for this ISA. Called once per kernel call and thread, never per vector.
@@ -236,15 +241,24 @@ impl Isa {
     }
 }
 
-/// `MR` and `KC` of the tile, and [`Isa::bytes`].
-struct Sizes;
+/// Asks an ISA's tiles for their [`Constants`].
+struct AskConstants;
 
-impl Kernel for Sizes {
-    type Output = (usize, usize, Option<ByteProduct>);
+/// What products are laid out and planned by.
+struct Constants {
+    mr: usize,
+    kc: usize,
+    widening_rows: usize,
+    bytes: Option<ByteProduct>,
+}
+
+impl Kernel for AskConstants {
+    type Output = Constants;
 
     #[inline(always)]
-    fn run<S: Arch>(self, s: S) -> Self::Output {
-        (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC, s.bytes())
+    fn run<S: Arch>(self, s: S) -> Constants {
+        let (mr, kc) = (<S as Tile<F32>>::MR, <S as Tile<F32>>::KC);
+        Constants { mr, kc, widening_rows: S::WIDENING_ROWS, bytes: s.bytes() }
     }
 }
 

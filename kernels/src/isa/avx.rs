@@ -155,19 +155,21 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
         }
     }
     #[inline(always)]
-    unsafe fn load_bf16(self, p: *const u16) -> __m256 {
-        if FMA {
-            // SAFETY: `self` proves AVX2; the caller promises eight values to read.
-            return unsafe {
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
-            };
-        }
-        // SAFETY: `self` proves AVX, and SSE2 is part of x86-64; the caller promises eight values to read.
+    fn in_order(self, [even, odd]: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: `self` proves AVX.
         unsafe {
-            let (zero, halves) = (_mm_setzero_si128(), _mm_loadu_si128(p.cast()));
-            let low = _mm_castsi128_ps(_mm_unpacklo_epi16(zero, halves));
-            let high = _mm_castsi128_ps(_mm_unpackhi_epi16(zero, halves));
-            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
+            let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
+            [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> [__m256; 2] {
+        // SAFETY: `FMA` proves AVX2; else `self` proves AVX; the caller promises sixteen values to read.
+        unsafe {
+            let words = _mm256_loadu_si256(p.cast());
+            let even = if FMA { _mm256_slli_epi32::<16>(words) } else { halves!(|x| _mm_slli_epi32::<16>(x); words) };
+            let odd = _mm256_and_ps(_mm256_castsi256_ps(words), _mm256_castsi256_ps(_mm256_set1_epi32(!0xFFFF)));
+            [_mm256_castsi256_ps(even), odd]
         }
     }
 }

@@ -104,9 +104,12 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn load_bf16(self, p: *const u16) -> __m512 {
-        // SAFETY: `self` proves AVX-512; the caller promises 16 values to read.
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+    unsafe fn load_bf16(self, p: *const u16) -> [__m512; 2] {
+        // SAFETY: `self` proves AVX-512; the caller promises 32 values to read.
+        unsafe {
+            let widen = |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)));
+            [widen(_mm256_loadu_si256(p.cast())), widen(_mm256_loadu_si256(p.add(16).cast()))]
+        }
     }
 }
 

@@ -86,6 +86,12 @@ pub trait Simd: Copy + Send + Sync {
     /// Every word, an i32, rounded to f32.
     fn to_f32(self, x: Self::I) -> Self::V;
 
+    /// The lanes of two registers in the order of memory, which [`Simd::load_bf16`] left.
+    #[inline(always)]
+    fn in_order(self, pair: [Self::V; 2]) -> [Self::V; 2] {
+        pair
+    }
+
     /// Asks for the cache line at `p`, which may be any address.
     #[inline(always)]
     fn prefetch(self, _p: *const u8) {}
@@ -127,11 +133,12 @@ pub trait Simd: Copy + Send + Sync {
     /// `p` is readable for `LANES` values; it need not be aligned.
     unsafe fn load_ptr(self, p: *const f32) -> Self::V;
 
-    /// `LANES` bfloat16 at `p`, each the upper half of its f32.
+    /// The `2 * LANES` bfloat16 at `p`, each the upper half of its f32, in an order that [`Simd::in_order`] undoes: in most
+    /// ISAs it takes fewest operations to have those at even places in one register and those at odd ones in the other.
     ///
     /// # Safety
-    /// `p` is readable for `LANES` values; it need not be aligned to more than one.
-    unsafe fn load_bf16(self, p: *const u16) -> Self::V;
+    /// `p` is readable for so many values; it need not be aligned to more than one.
+    unsafe fn load_bf16(self, p: *const u16) -> [Self::V; 2];
 
     /// Writes `LANES` values at `p`.
     ///

@@ -120,9 +120,13 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn load_bf16(self, p: *const u16) -> float32x4_t {
-        // SAFETY: NEON is part of aarch64; the caller promises four values to read.
-        unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vld1_u16(p)))) }
+    unsafe fn load_bf16(self, p: *const u16) -> [float32x4_t; 2] {
+        // SAFETY: NEON is part of aarch64; the caller promises eight values to read.
+        unsafe {
+            let halves = vld1q_u16(p);
+            let widen = |x| vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(x)));
+            [widen(vget_low_u16(halves)), widen(vget_high_u16(halves))]
+        }
     }
 }
 

@@ -70,10 +70,10 @@ impl Simd for Portable {
         unsafe { p.cast::<V>().read() }
     }
     #[inline(always)]
-    unsafe fn load_bf16(self, p: *const u16) -> V {
-        // SAFETY: the caller promises four values; an array of u16 has u16's alignment.
-        let halves = unsafe { p.cast::<[u16; 4]>().read() };
-        halves.map(|half| f32::from_bits(u32::from(half) << 16))
+    unsafe fn load_bf16(self, p: *const u16) -> [V; 2] {
+        // SAFETY: the caller promises eight values; an array of u16 has u16's alignment.
+        let halves = unsafe { p.cast::<[[u16; 4]; 2]>().read() };
+        halves.map(|halves| halves.map(|half| f32::from_bits(u32::from(half) << 16)))
     }
     #[inline(always)]
     unsafe fn store_ptr(self, v: V, p: *mut f32) {

@@ -54,8 +54,17 @@ impl Simd for Sse2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_bf16(self, p: *const u16) -> __m128 {
-        // SAFETY: SSE2 is part of x86-64; the caller promises four values to read.
-        unsafe { _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_loadl_epi64(p.cast()))) }
+    fn in_order(self, [even, odd]: [__m128; 2]) -> [__m128; 2] {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { [_mm_unpacklo_ps(even, odd), _mm_unpackhi_ps(even, odd)] }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> [__m128; 2] {
+        // SAFETY: SSE2 is part of x86-64; the caller promises eight values to read.
+        unsafe {
+            let words = _mm_loadu_si128(p.cast());
+            let odd = _mm_and_si128(words, _mm_set1_epi32(!0xFFFF));
+            [_mm_castsi128_ps(_mm_slli_epi32::<16>(words)), _mm_castsi128_ps(odd)]
+        }
     }
 }

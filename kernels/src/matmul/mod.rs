@@ -4,7 +4,7 @@
 //! panel of the group meets every row tile while that stretch of the panel is in cache. The block of `C` stands in
 //! the worker's scratch memory until the depth is done, then the [`Epilogue`] takes it to its place. Weights that stand in
 //! fewer bytes than the tile multiplies are widened: a stretch of a panel at a time, for all row tiles of the task, or, for
-//! few rows ([`Tile::WIDENING_ROWS`]), in the tile's loads.
+//! few rows ([`crate::tile::bf16::Bf16Tile`]), in the tile's loads.
 //!
 //! Numerics: an element is a sum of per-`KC`-block chains (see [`crate::tile`]), added in order. Blocks of the depth depend
 //! on the ISA and `k` alone, so an element does not depend on other rows, on the row's place, or on threads.
@@ -102,7 +102,7 @@ impl Cpu {
                 let widened = integer::widened(scheme, weights);
                 self.run(tasks, block + widened, &MultiplyIntegers { multiply, scheme });
             }
-            (Storage::Bf16, None) if lhs.rows() > FEW_ROWS => {
+            (Storage::Bf16, None) if lhs.rows() > self.isa().widening_rows() => {
                 let widened = self.isa().kc().min(lhs.k()) * NR;
                 self.run(tasks, block + widened, &multiply);
             }
@@ -239,7 +239,7 @@ impl Job for Multiply<'_> {
             for panel in panels.clone().step_by(count) {
                 let b = match self.weights.storage() {
                     Storage::F32 => Right::F32(self.weights.values_from(panel, p), k * NR),
-                    Storage::Bf16 if rows.len() <= <S as Tile<F32>>::WIDENING_ROWS => {
+                    Storage::Bf16 if rows.len() <= S::WIDENING_ROWS => {
                         Right::Bf16(self.weights.values_from(panel, p), k * NR)
                     }
                     Storage::I16 | Storage::I8 => unreachable!("integers are multiplied by `MultiplyIntegers`"),

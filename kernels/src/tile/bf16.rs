@@ -1,10 +1,10 @@
-//! f32 by bfloat16, which is the upper half of an f32: widened to the same bits, either in the load, for few rows, or
-//! beforehand, for many, which then share it ([`widen`]).
+//! f32 by bfloat16, which is the upper half of an f32: widened to the same bits, by the tile as it loads them, or
+//! beforehand, for all tiles of a task ([`widen`]).
 //!
-//! Beforehand it is a load and a store of every value, through L2, which a tile that loads bfloat16 does not wait for: in
-//! one tile of rows that was 1.15 times as fast on Zen 4 (AVX-512, 12 rows), and on Zen 3 1.5 times with AVX2 (6 rows), 1.1
-//! with AVX (6) and with SSE2 (3). Not measured on Intel, where the widening takes the units of the multiply-adds, nor with
-//! NEON. Several tiles that each widen pay with AVX2 alone, up to [`Tile::WIDENING_ROWS`].
+//! Beforehand it is a load and a store of every value, through L2, which a tile that loads bfloat16 does not wait for, and
+//! reads half of. Up to which rows that pays is for an instruction set to say ([`Bf16Tile::WIDENING_ROWS`]). For one tile of
+//! rows it was 1.15 times as fast on Zen 4 (AVX-512, 12 rows), and on Zen 3 1.1 times with AVX (6) and with SSE2 (3). Not
+//! measured on Intel, where the widening takes units of the multiply-adds, nor with NEON.
 
 use super::float32::{F32, multiply_add};
 use super::{Cursor, Product, Tile};
@@ -21,28 +21,49 @@ impl Product for Bf16 {
     #[inline(always)]
     unsafe fn step<S: Simd, const R: usize, const C: usize>(s: S, at: &Cursor<Bf16>, acc: &mut [[S::V; C]; R]) {
         let mut columns = [s.splat(0.0); C];
-        for (j, column) in columns.iter_mut().enumerate() {
-            // SAFETY: the caller promises column `j < C`.
-            *column = unsafe { s.load_bf16(at.b.add(at.column(j, S::LANES))) };
+        for (j, pair) in columns.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            // SAFETY: the caller promises columns `2 * j` and `2 * j + 1`, which are in one panel.
+            *pair = unsafe { s.load_bf16(at.b.add(at.column(2 * j, S::LANES))) };
         }
         // SAFETY: the caller promises the values of the rows.
         unsafe { multiply_add(s, at.a, columns, acc) }
     }
+
+    #[inline(always)]
+    fn in_order<S: Simd, const C: usize>(s: S, mut sums: [S::V; C]) -> [S::V; C] {
+        for pair in sums.as_chunks_mut::<2>().0 {
+            *pair = s.in_order(*pair);
+        }
+        sums
+    }
 }
 
-impl<S: Tile<F32>> Tile<Bf16> for S {
-    const MR: usize = <S as Tile<F32>>::MR;
-    const NV: usize = <S as Tile<F32>>::NV;
-    const KC: usize = <S as Tile<F32>>::KC;
+/// The tile of bfloat16 on an instruction set.
+pub trait Bf16Tile: Tile<F32> + Tile<Bf16> {
+    /// The most rows of a task whose tiles each widen what they load. More rows share what is widened beforehand.
+    const WIDENING_ROWS: usize = <Self as Tile<F32>>::MR;
 }
 
-/// `out[i] = x[i]`; the lengths are equal multiples of the lane count.
+/// The sizes that f32 has: the chains are the same.
+macro_rules! like_f32 {
+    () => {
+        const MR: usize = <Self as Tile<F32>>::MR;
+        const NV: usize = <Self as Tile<F32>>::NV;
+        const KC: usize = <Self as Tile<F32>>::KC;
+    };
+}
+pub(super) use like_f32;
+
+/// `out[i] = x[i]`; the lengths are equal multiples of twice the lane count.
 #[inline(always)]
 pub fn widen<S: Simd>(s: S, x: &[u16], out: &mut [f32]) {
-    assert!(x.len() == out.len() && x.len().is_multiple_of(S::LANES));
-    for (x, out) in x.chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
-        // SAFETY: `x` has `LANES` values.
-        s.store(unsafe { s.load_bf16(x.as_ptr()) }, out);
+    assert!(x.len() == out.len() && x.len().is_multiple_of(2 * S::LANES));
+    for (x, out) in x.chunks_exact(2 * S::LANES).zip(out.chunks_exact_mut(2 * S::LANES)) {
+        // SAFETY: `x` has `2 * LANES` values.
+        let pair = unsafe { s.load_bf16(x.as_ptr()) };
+        for (wide, out) in s.in_order(pair).into_iter().zip(out.chunks_exact_mut(S::LANES)) {
+            s.store(wide, out);
+        }
     }
 }
 

@@ -58,6 +58,12 @@ pub trait Product: Copy {
     /// # Safety
     /// `R` values are readable at `at.a`, and `LANES` at each of the `C` columns.
     unsafe fn step<S: Simd, const R: usize, const C: usize>(s: S, at: &Cursor<Self>, acc: &mut [[S::V; C]; R]);
+
+    /// The sums of a row in the order of their columns, where steps add them in another.
+    #[inline(always)]
+    fn in_order<S: Simd, const C: usize>(_: S, sums: [S::V; C]) -> [S::V; C] {
+        sums
+    }
 }
 
 /// The register tile of a product on an instruction set.
@@ -70,9 +76,6 @@ pub trait Tile<P: Product>: Simd {
     const NV: usize;
     /// Depth of a block of the product: this many rows of a panel stay in cache between row tiles.
     const KC: usize;
-    /// Of f32: the most rows of a task whose tiles each widen bfloat16 as they load it. More rows share what was widened
-    /// before.
-    const WIDENING_ROWS: usize = Self::MR;
 
     /// [`Product::step`], by instructions of this ISA where it has better ones.
     ///
@@ -251,7 +254,7 @@ unsafe fn fixed<P: Product, S: Tile<P>, const R: usize, const C: usize>(
         }
         let c = args.c.as_mut_ptr().wrapping_add(strip);
         for (i, row) in acc.into_iter().enumerate() {
-            for (j, sum) in row.into_iter().enumerate() {
+            for (j, sum) in P::in_order(s, row).into_iter().enumerate() {
                 // SAFETY: row `i < R` and the strip's columns lie in `c`, as the caller promises; `scale` has NR values,
                 // and a register of columns lies within a panel.
                 unsafe {

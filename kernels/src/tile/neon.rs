@@ -7,6 +7,7 @@
 //! That of integers has the same shape and takes lanes too: a step is 24 SDOT of words of four i8, or 48 SMLAL of words of
 //! two i16, by the lower and by the upper halves of the columns.
 
+use super::bf16::{Bf16, Bf16Tile, like_f32};
 use super::float32::{F32, columns};
 use super::integer::IntegerTile;
 use super::{Cursor, Tile};
@@ -100,6 +101,12 @@ impl<const BYTES: bool> Columns<BYTES> {
         }
         (row[0], row[1]) = (sum, other);
     }
+}
+
+impl Bf16Tile for Neon {}
+
+impl Tile<Bf16> for Neon {
+    like_f32!();
 }
 
 impl Tile<F32> for Neon {

@@ -11,7 +11,7 @@ use crate::prompt::{self, Template};
 use crate::server::{self, Model, Reserved, Served, State};
 use crate::serves::Serves;
 use crate::signals::{Signals, Stop};
-use crate::startup::{Loaded, Prompts, load_all};
+use crate::startup::{Loaded, Prompts, Wanted, load_all};
 use actix_web::rt::System;
 use serde_json::{Map, Value, json};
 
@@ -33,7 +33,7 @@ pub fn run(options: &Options, signals: &Signals) -> Result<()> {
     manager.doing(&format!("loading {names}"));
     let queued = [options.server.max_queued_pairs, options.server.max_queued_tokens];
     let [sequences, tokens] = queued.map(|limit| limit.unwrap_or(usize::MAX));
-    let loaded = load_all(&options.machine, prompts, QueueLimits { sequences, tokens }, None)?;
+    let loaded = load_all(&options.machine, prompts, QueueLimits { sequences, tokens }, Wanted::Any)?;
     let tasks = loaded.iter().map(|loaded| loaded.serves.task()).collect::<Vec<_>>();
     let models =
         options.models.iter().zip(loaded).map(|(asked, loaded)| model(options, asked, loaded, tokenizer_info.take()));

@@ -152,9 +152,31 @@ impl Prompts {
     }
 }
 
-/// Reads the model, packs or maps its weights and starts the engine, whose queue keeps within `queue`. A model for another
-/// task than `wanted` is refused before anything takes long.
-pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits, wanted: Option<Task>) -> Result<Loaded> {
+/// What a command needs of its models.
+#[derive(Clone, Copy)]
+pub enum Wanted<'a> {
+    /// Nothing but to be served.
+    Any,
+    /// To be for this task.
+    Task(Task),
+    /// To be embedding models that this lets pass.
+    Embedders(&'a dyn Fn(&Embedder) -> Result<()>),
+}
+
+impl Wanted<'_> {
+    /// The task, if not any will do.
+    fn task(self) -> Option<Task> {
+        match self {
+            Self::Any => None,
+            Self::Task(task) => Some(task),
+            Self::Embedders(_) => Some(Task::Embed),
+        }
+    }
+}
+
+/// Reads the model, packs or maps its weights and starts the engine, whose queue keeps within `queue`. A model that is not
+/// what is `wanted` is refused before anything takes long.
+pub fn load(options: &EngineOptions, prompts: Prompts, queue: QueueLimits, wanted: Wanted) -> Result<Loaded> {
     let mut loaded = load_all(&options.machine, vec![(&options.model, prompts)], queue, wanted)?;
     Ok(loaded.pop().unwrap_or_else(|| unreachable!("a model that is asked for is loaded or refused")))
 }
@@ -165,7 +187,7 @@ pub fn load_all(
     options: &MachineOptions,
     models: Vec<(&ModelOptions, Prompts)>,
     queue: QueueLimits,
-    wanted: Option<Task>,
+    wanted: Wanted,
 ) -> Result<Vec<Loaded>> {
     explain_bus_errors();
     let machine = Machine::here();
@@ -177,7 +199,7 @@ pub fn load_all(
             cpu.memory_nodes()
         );
     }
-    let found = models.into_iter().map(|(model, prompts)| Asked::find(model, prompts, options, &cpu, wanted));
+    let found = models.into_iter().map(|(model, prompts)| Asked::find(model, prompts, options, &cpu, wanted.task()));
     let found = found.collect::<Result<Vec<_>>>()?;
     let caches = options.caches(machine.memory);
     // Before anything takes memory: a tokenizer alone takes some 50 MB.
@@ -193,7 +215,7 @@ pub fn load_all(
     let several = found.len() > 1;
     let start = |asked: Asked| {
         let name = if several { format!("{}: ", asked.model.name()) } else { String::new() };
-        asked.load(&cpu, &name, cache, |model| Engine::start(model, &turns, batch, queue))
+        asked.load(&cpu, &name, cache, wanted, |model| Engine::start(model, &turns, batch, queue))
     };
     found.into_iter().map(start).collect()
 }
@@ -240,6 +262,7 @@ impl<'a> Asked<'a> {
         cpu: &Arc<Cpu>,
         name: &str,
         cache: Option<&Path>,
+        wanted: Wanted,
         start: impl FnOnce(Box<dyn Model>) -> Result<Engine>,
     ) -> Result<Loaded> {
         let began = Instant::now();
@@ -261,8 +284,11 @@ impl<'a> Asked<'a> {
         };
         let find = || cache.and_then(|dir| model::find(cpu, &checkpoint, runs_on.precision, dir));
         let (serves, found) = beside("tokenizer", serves, find)?;
-        // A wrong tokenizer is told of before minutes of packing.
+        // A wrong tokenizer, or a wish that the model cannot grant, is told of before minutes of packing.
         let serves: Serves = serves?;
+        if let (Wanted::Embedders(pass), Serves::Embed(embedder)) = (wanted, &serves) {
+            pass(embedder)?;
+        }
         let head = Resolved::of(&checkpoint, serves.vocabulary())?;
         head.tell();
         let packed = found.map_or_else(|| model::pack(cpu, &checkpoint, runs_on.precision, cache), Ok)?;

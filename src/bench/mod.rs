@@ -21,7 +21,7 @@ use crate::options::{BenchOptions, EngineOptions, Workload};
 use crate::precision::Precision;
 use crate::prompt::{Prompt, PromptEncoder, PromptOptions, TextOptions};
 use crate::serves::Serves;
-use crate::startup::{self, Loaded, Prompts};
+use crate::startup::{self, Loaded, Prompts, Wanted};
 use std::time::{Duration, Instant};
 use workload::{Request, Requests};
 
@@ -38,7 +38,7 @@ pub fn run(options: &BenchOptions) -> Result<Report> {
     let before = limits(options)?;
     let counts = Counts::now();
     let start = Instant::now();
-    let wanted = workload.map(Workload::task);
+    let wanted = workload.map_or(Wanted::Any, |workload| Wanted::Task(workload.task()));
     let loaded = startup::load(options, Prompts::default(), QueueLimits::default(), wanted)?;
     let Loaded { engine, serves, config, runs_on, .. } = loaded;
     let task = serves.task();

@@ -21,7 +21,7 @@ use crate::precision::Asked;
 use crate::prompt::{PromptOptions, Template};
 use crate::rerank;
 use crate::serves::Reranker;
-use crate::startup::{self, Loaded, Prompts, RunsOn};
+use crate::startup::{self, Loaded, Prompts, RunsOn, Wanted};
 use crate::task::Task;
 use questions::Questions;
 use std::time::Duration;
@@ -76,7 +76,7 @@ async fn score(options: &CompareOptions, engine: &EngineOptions, questions: &Que
     let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
     let prompts = Prompts { template, instruction: options.instruction.clone(), ..Prompts::default() };
     let name = engine.model.name();
-    let loaded = startup::load(engine, prompts, QueueLimits::default(), Some(Task::Rerank))?;
+    let loaded = startup::load(engine, prompts, QueueLimits::default(), Wanted::Task(Task::Rerank))?;
     let Loaded { engine, serves, runs_on, .. } = loaded;
     let Reranker { encoder, activation } = serves.reranker(&name)?;
     let shorten = options.overflow == Overflow::Truncate;

@@ -15,7 +15,7 @@ use crate::prompt::{PromptOptions, Template};
 use crate::rerank;
 use crate::serves::Reranker;
 use crate::signals::{Signals, Stop};
-use crate::startup::{self, Prompts};
+use crate::startup::{self, Prompts, Wanted};
 use crate::task::Task;
 use row::ScoredRow;
 use serde_json::json;
@@ -46,7 +46,7 @@ impl<'a> Scorer<'a> {
     pub fn load(options: &'a ScoreOptions) -> Result<Self> {
         let template = options.chat_template.as_deref().map(Template::parse).transpose()?;
         let prompts = Prompts { template, instruction: options.instruction.clone(), ..Prompts::default() };
-        let loaded = startup::load(&options.engine, prompts, QueueLimits::default(), Some(Task::Rerank))?;
+        let loaded = startup::load(&options.engine, prompts, QueueLimits::default(), Wanted::Task(Task::Rerank))?;
         let mut job = job(&options.corpus, &options.engine, options.overflow, &loaded)?;
         let reranker = loaded.serves.reranker(&options.engine.model.name())?;
         let pooling = options.pooling;

@@ -14,8 +14,7 @@ use crate::options::{EmbedOptions, Overflow};
 use crate::prompt::{TextEncoder, TextOptions};
 use crate::serves::Embedder;
 use crate::signals::{Signals, Stop};
-use crate::startup::{self, Prompts};
-use crate::task::Task;
+use crate::startup::{self, Prompts, Wanted};
 use row::EmbeddedRow;
 use serde_json::json;
 use std::future::Future;
@@ -48,12 +47,16 @@ impl<'a> Vectoriser<'a> {
     /// Loads the model.
     pub fn load(options: &'a EmbedOptions) -> Result<Self> {
         let prompts = Prompts { named: options.prompts.clone(), ..Prompts::default() };
-        let loaded = startup::load(&options.engine, prompts, QueueLimits::default(), Some(Task::Embed))?;
+        let rules = |embedder: &Embedder| {
+            let width = width(options.dimensions, &embedder.dimensions, embedder.width)?;
+            Ok((width, prompt(&options.prompt_name, &embedder.encoder)?.to_owned()))
+        };
+        let granted = |embedder: &Embedder| rules(embedder).map(|_| ());
+        let loaded = startup::load(&options.engine, prompts, QueueLimits::default(), Wanted::Embedders(&granted))?;
         let mut job = job(&options.corpus, &options.engine, options.overflow, &loaded)?;
-        let Embedder { encoder, normalize, width: hidden, dimensions } =
-            loaded.serves.embedder(&options.engine.model.name())?;
-        let width = width(options.dimensions, &dimensions, hidden)?;
-        let prompt = prompt(&options.prompt_name, &encoder)?.to_owned();
+        let embedder = loaded.serves.embedder(&options.engine.model.name())?;
+        let (width, prompt) = rules(&embedder)?;
+        let Embedder { encoder, normalize, .. } = embedder;
         let normalize = normalize && !options.raw;
         let own = [
             ("prompt", json!(hash(prompt.as_bytes()))),

@@ -12,7 +12,7 @@ use ironrank::engine::QueueLimits;
 use ironrank::error::Error;
 use ironrank::options::{self, Command, EmbedOptions};
 use ironrank::prompt::TextOptions;
-use ironrank::startup::{self, Prompts};
+use ironrank::startup::{self, Prompts, Wanted};
 use ironrank::vectors::{self, Vectoriser};
 use serde_json::{Value, json};
 use std::future::pending;
@@ -80,7 +80,8 @@ fn rows_come_in_order_with_their_ids_and_the_vectors_that_the_engine_gives() {
         let asked = options(&place, &output, more);
         let outcome = run(&asked).expect("it ends well");
         assert_eq!((outcome.done, outcome.rejected), (27, 3));
-        let loaded = startup::load(&asked.engine, Prompts::default(), QueueLimits::default(), None).expect("it loads");
+        let loaded =
+            startup::load(&asked.engine, Prompts::default(), QueueLimits::default(), Wanted::Any).expect("it loads");
         let encoder = loaded.serves.embedder("the model").expect("it embeds").encoder;
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");
         let written = json_lines(&place.read(&output));
@@ -129,8 +130,10 @@ fn what_is_too_long_is_rejected_or_shortened_and_the_row_says_so() {
 }
 
 #[test]
-fn what_the_model_cannot_give_is_refused_with_what_it_can() {
+fn what_the_model_cannot_give_is_refused_with_what_it_can_before_its_weights_are_packed() {
     let place = Place::with(texts(1));
+    let weights = place.path("weights");
+    let into = ["--weight-cache", weights.to_str().expect("a path in UTF-8")];
     for (more, words) in [
         (
             &["--dimensions", "65"][..],
@@ -140,7 +143,11 @@ fn what_the_model_cannot_give_is_refused_with_what_it_can() {
         (&["--prompt-name", "passage"], "it has document, query."),
         (&["--task", "score"], "is a reranker, but an embedding model is needed here"),
     ] {
-        let err = run(&options(&place, "out.jsonl", more)).expect_err("refused").to_string();
+        let err = run(&options(&place, "out.jsonl", &[more, &into].concat())).expect_err("refused").to_string();
         assert!(err.contains(words), "{err}");
+        let packed = std::fs::read_dir(&weights).map_or(0, Iterator::count);
+        assert_eq!(packed, 0, "{more:?}");
     }
+    run(&options(&place, "out.jsonl", &into)).expect("it is a model that makes vectors");
+    assert!(std::fs::read_dir(&weights).expect("a directory").count() > 0, "weights are packed there");
 }

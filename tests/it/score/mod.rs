@@ -15,7 +15,7 @@ use ironrank::options::{self, Command, ScoreOptions};
 use ironrank::prompt::PromptOptions;
 use ironrank::rerank;
 use ironrank::score::Scorer;
-use ironrank::startup::{self, Prompts};
+use ironrank::startup::{self, Prompts, Wanted};
 use serde_json::{Value, json};
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ fn rows_come_in_order_with_their_ids_and_the_bits_that_the_engine_gives() {
     let outcome = score(&place.options(&["--max-num-batched-tokens", "300"])).expect("it ends well");
     assert_eq!((outcome.done, outcome.rejected, outcome.stopped), (54, 6, None));
 
-    let loaded = startup::load(&place.options(&[]).engine, Prompts::default(), QueueLimits::default(), None)
+    let loaded = startup::load(&place.options(&[]).engine, Prompts::default(), QueueLimits::default(), Wanted::Any)
         .expect("the model loads");
     let encoder = loaded.serves.reranker("the model").expect("a reranker").encoder;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");

@@ -133,7 +133,7 @@ pub trait Simd: Copy + Send + Sync {
     /// `p` is readable for `LANES` values; it need not be aligned.
     unsafe fn load_ptr(self, p: *const f32) -> Self::V;
 
-    /// The `2 * LANES` bfloat16 at `p`, each the upper half of its f32, in an order that [`Simd::in_order`] undoes: in most
+    /// The `2 * LANES` bfloat16 at `p`, each the upper half of its f32, in an order that [`Simd::in_order`] undoes: in some
     /// ISAs it takes fewest operations to have those at even places in one register and those at odd ones in the other.
     ///
     /// # Safety

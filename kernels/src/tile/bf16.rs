@@ -40,7 +40,8 @@ impl Product for Bf16 {
 
 /// The tile of bfloat16 on an instruction set.
 pub trait Bf16Tile: Tile<F32> + Tile<Bf16> {
-    /// The most rows of a task whose tiles each widen what they load. More rows share what is widened beforehand.
+    /// The most rows of a task whose tiles each widen what they load, at least [`super::FEW_ROWS`]. More rows share what is
+    /// widened beforehand.
     const WIDENING_ROWS: usize = <Self as Tile<F32>>::MR;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Operands stand in 32-bit words, each two i16 or four i8 of the depth, in slices of f32 whose bits they are. A block of
 //! either operand begins with its scales, an f32 for each row or column; behind those of a panel of i8 stands, for each
-//! column, 128 times the sum of its values, negated. How numbers become words is for [`crate::matmul::quantize`] to say.
+//! column, 128 times the sum of its values, negated. How numbers become words is for `matmul::quantize` to say.
 //!
 //! Invariant: a block's sum is an exact integer, the same whatever adds it up; it is rounded to f32 and times the product
 //! of its two scales it is added to the output, block after block in order. So an element does not depend on the other

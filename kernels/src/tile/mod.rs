@@ -53,13 +53,14 @@ pub trait Product: Copy {
     type Right: Copy;
 
     /// One step of the depth, in operations that every ISA has: `acc[i][j] += a[i] * b[j]`, where `a` are the `R` values
-    /// at `at.a`, and `b[j]` the register of columns at `at.b + at.column(j)`.
+    /// at `at.a`, and `b[j]` the register of columns at `at.b + at.column(j)`, or one whose place among the others
+    /// [`Product::in_order`] undoes.
     ///
     /// # Safety
     /// `R` values are readable at `at.a`, and `LANES` at each of the `C` columns.
     unsafe fn step<S: Simd, const R: usize, const C: usize>(s: S, at: &Cursor<Self>, acc: &mut [[S::V; C]; R]);
 
-    /// The sums of a row in the order of their columns, where steps add them in another.
+    /// The sums of a row in the order of their columns, where a step takes columns in another.
     #[inline(always)]
     fn in_order<S: Simd, const C: usize>(_: S, sums: [S::V; C]) -> [S::V; C] {
         sums

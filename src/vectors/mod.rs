@@ -47,6 +47,7 @@ impl<'a> Vectoriser<'a> {
     /// Loads the model.
     pub fn load(options: &'a EmbedOptions) -> Result<Self> {
         let prompts = Prompts { named: options.prompts.clone(), ..Prompts::default() };
+        // Once before the weights are packed, to refuse what the model does not have, and once for what it has.
         let rules = |embedder: &Embedder| {
             let width = width(options.dimensions, &embedder.dimensions, embedder.width)?;
             Ok((width, prompt(&options.prompt_name, &embedder.encoder)?.to_owned()))

@@ -2,9 +2,9 @@
 //! beforehand, for all tiles of a task ([`widen`]).
 //!
 //! Beforehand it is a load and a store of every value, through L2, which a tile that loads bfloat16 does not wait for, and
-//! reads half of. Up to which rows that pays is for an instruction set to say ([`Bf16Tile::WIDENING_ROWS`]). For one tile of
-//! rows it was 1.15 times as fast on Zen 4 (AVX-512, 12 rows), and on Zen 3 1.1 times with AVX (6) and with SSE2 (3). Not
-//! measured on Intel, where the widening takes units of the multiply-adds, nor with NEON.
+//! reads half of. Up to which rows that pays is for an instruction set to say ([`Bf16Tile::WIDENING_ROWS`]). With AVX2 it is
+//! all (see `x86`). Elsewhere it is one tile of rows, which was 1.15 times as fast on Zen 4 (AVX-512, 12 rows), and on Zen 3
+//! 1.1 times with AVX (6) and with SSE2 (3). Not measured on Intel, nor with NEON.
 
 use super::float32::{F32, multiply_add};
 use super::{Cursor, Product, Tile};

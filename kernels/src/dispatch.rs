@@ -4,10 +4,10 @@
 //! Invariant: an `Isa` exists only by detection, as the proof that it carries. It is a plain value passed down inside
 //! [`crate::Cpu`]; nothing is looked up again, and nothing falls back by itself.
 
-use crate::isa::ByteProduct;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::neon::Neon;
 use crate::isa::portable::Portable;
+use crate::isa::{ByteProduct, Routine, Simd};
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{
     avx::{Avx, Avx2, Vnni},
@@ -32,6 +32,15 @@ pub trait Kernel {
     type Output;
     /// Runs it; implementations are `inline(always)`.
     fn run<S: Arch>(self, s: S) -> Self::Output;
+}
+
+impl<K: Kernel, S: Arch> Routine<S> for K {
+    type Output = K::Output;
+
+    #[inline(always)]
+    fn run(self, s: S) -> K::Output {
+        Kernel::run(self, s)
+    }
 }
 
 /// An instruction set that this CPU has: a variant exists only by detection.
@@ -213,30 +222,18 @@ impl Isa {
     /// Runs `kernel` compiled for this ISA. Called once per kernel call and thread, never per vector.
     #[inline]
     pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
-        // Runs it in a function with these features, which are those that the proof's `detect` asks for.
-        #[cfg(target_arch = "x86_64")]
-        macro_rules! with {
-            ($features:literal, $proof:ident: $isa:ident) => {{
-                #[target_feature(enable = $features)]
-                fn run<K: Kernel>(s: $isa, kernel: K) -> K::Output {
-                    kernel.run(s)
-                }
-                // SAFETY: the proof exists only where `detect` found these features.
-                unsafe { run($proof, kernel) }
-            }};
-        }
         match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(s) => with!("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", s: Avx512),
+            Isa::Avx512(s) => s.vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(s) => with!("avx2,fma", s: Avx2),
+            Isa::Avx2(s) => s.vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx(s) => with!("avx", s: Avx),
+            Isa::Avx(s) => s.vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
-            Isa::Sse2(s) => kernel.run(s),
+            Isa::Sse2(s) => s.vectorize(kernel),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon(s) => kernel.run(s),
-            Isa::Portable(s) => kernel.run(s),
+            Isa::Neon(s) => s.vectorize(kernel),
+            Isa::Portable(s) => s.vectorize(kernel),
         }
     }
 }

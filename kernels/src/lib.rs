@@ -1,10 +1,10 @@
 //! SIMD kernels of a transformer's forward pass in f32, chosen at run time.
 //!
-//! [`Cpu`] is an [`Isa`] (what the instructions are) and a [`Pool`] (which threads run them); every kernel is one of
-//! its methods. A kernel is written once against `Simd` (in `isa`: vectors) and `Tile` (in `tile`: register tiles of
-//! vectors), compiled for each ISA, and entered through `Isa::dispatch`: once per call and thread. Files import
-//! downwards only: `buffer`; `isa`, `activation`; `tile`; `dispatch`; `pool`, `cpu`, `lanes`; `matmul`; `norm`, `rope`,
-//! `attention`.
+//! [`Cpu`] is an [`Isa`] (what the instructions are) and a [`Pool`] (which threads run them); every kernel is one of its
+//! methods. A kernel is written once against `Simd` (in `isa`: vectors) and `Tile` (in `tile`: register tiles of
+//! vectors), compiled for each ISA, and entered through `Isa::dispatch`: once per call and thread. What several kernels
+//! share, tiles and the packing of operands, is compiled apart, by `Simd::vectorize`. Files import downwards only:
+//! `buffer`; `isa`, `activation`; `tile`; `dispatch`; `pool`, `cpu`, `lanes`; `matmul`; `norm`, `rope`, `attention`.
 //!
 //! Letters: `m` rows or tokens, `n` outputs, `k` depth, `h` heads, `d` channels of a head; tiles of `MR` x `NR`,
 //! blocks of `MC` rows and `KC` depth.
@@ -18,11 +18,10 @@ mod attention;
 #[allow(unsafe_code)] // memory maps
 mod buffer;
 mod cpu;
-#[allow(unsafe_code)] // functions compiled for what detection has proven
 mod dispatch;
 #[allow(unsafe_code)] // a signal handler
 mod fault;
-#[allow(unsafe_code)] // intrinsics, licensed by detection
+#[allow(unsafe_code)] // intrinsics and functions compiled for them, licensed by detection
 mod isa;
 mod lanes;
 mod matmul;

@@ -3,7 +3,7 @@
 //! One type serves both: `FMA` decides between a fused and a separate multiply and add, and between 256-bit and
 //! 128-bit integer instructions.
 
-use super::{ByteProduct, Simd};
+use super::{ByteProduct, Routine, Simd};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -76,6 +76,17 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
     sse!();
 
     #[inline(always)]
+    fn vectorize<R: Routine<Self>>(self, routine: R) -> R::Output {
+        // SAFETY: `FMA` proves AVX2 and FMA; else `self` proves AVX.
+        unsafe {
+            match FMA {
+                true => with_features!("avx2,fma", self, routine),
+                false => with_features!("avx", self, routine),
+            }
+        }
+    }
+
+    #[inline(always)]
     fn dot_i16(self, a: __m256i, b: __m256i, c: __m256i) -> __m256i {
         // SAFETY: `self.vnni` proves VNNI in its encoding; `FMA` AVX2; else `self` AVX.
         unsafe {
@@ -93,12 +104,12 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
     }
     #[inline(always)]
     fn dot_i8(self, a: __m256i, b: __m256i, c: __m256i) -> __m256i {
-        // SAFETY: `self.vnni` proves VNNI in its encoding.
+        // SAFETY: `self.vnni` proves VNNI in its encoding, `FMA` AVX2.
         unsafe {
             match self.vnni {
-                Vnni::Vex => vpdpbusd(a, b, c),
-                Vnni::Evex => vpdpbusd_evex(a, b, c),
-                Vnni::None => panic!("bytes are multiplied with VNNI"),
+                Vnni::Vex if FMA => vpdpbusd(a, b, c),
+                Vnni::Evex if FMA => vpdpbusd_evex(a, b, c),
+                _ => panic!("bytes are multiplied with VNNI"),
             }
         }
     }

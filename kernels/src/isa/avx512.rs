@@ -1,7 +1,7 @@
 //! AVX-512: 16 lanes, 32 registers.
 
 use super::amx::Amx;
-use super::{ByteProduct, Simd};
+use super::{ByteProduct, Routine, Simd};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -54,6 +54,12 @@ impl Simd for Avx512 {
         add = _mm512_add_ps, sub = _mm512_sub_ps, mul = _mm512_mul_ps, div = _mm512_div_ps, max = _mm512_max_ps);
     words!(__m512i, of __m512: splat = _mm512_set1_epi32, words = _mm512_castps_si512, floats = _mm512_castsi512_ps);
     sse!();
+
+    #[inline(always)]
+    fn vectorize<R: Routine<Self>>(self, routine: R) -> R::Output {
+        // SAFETY: `detect` found these features.
+        unsafe { with_features!("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", self, routine) }
+    }
 
     #[inline(always)]
     fn dot_i16(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i {

@@ -27,9 +27,16 @@ const MAX_LANES: usize = 16;
 
 /// One vector register of f32 lanes.
 ///
-/// Methods are `inline(always)` so that they compile inside the target-feature functions of [`crate::dispatch`].
+/// Methods are `inline(always)` so that they compile inside the target-feature functions of [`Simd::vectorize`].
 /// `mul_add` may round once (FMA) or twice (mul, add): results agree bit for bit within an ISA, not between them.
 pub trait Simd: Copy + Send + Sync {
+    /// Runs `routine` in a function of its own, compiled with these instructions. A call costs what calls cost, and what is
+    /// compiled apart is compiled once for all who call it, without what surrounds the call.
+    #[inline(never)]
+    fn vectorize<R: Routine<Self>>(self, routine: R) -> R::Output {
+        routine.run(self)
+    }
+
     /// The register.
     type V: Copy;
     /// The register seen as 32-bit words: an i32, two i16 or four i8 each.
@@ -145,6 +152,14 @@ pub trait Simd: Copy + Send + Sync {
     /// # Safety
     /// `p` is writable for `LANES` values; it need not be aligned.
     unsafe fn store_ptr(self, v: Self::V, p: *mut f32);
+}
+
+/// A computation on instruction set `S`, for [`Simd::vectorize`].
+pub trait Routine<S> {
+    /// What it returns.
+    type Output;
+    /// Runs it; implementations are `inline(always)`.
+    fn run(self, s: S) -> Self::Output;
 }
 
 /// How an instruction that multiplies bytes takes those of its left operand; the right one's are i8.

@@ -68,6 +68,19 @@ macro_rules! words {
     };
 }
 
+/// Runs a [`super::Routine`] in a function with these features, which the caller promises.
+#[cfg(target_arch = "x86_64")]
+macro_rules! with_features {
+    ($features:literal, $s:expr, $routine:expr) => {{
+        #[target_feature(enable = $features)]
+        #[inline(never)]
+        fn run<S, R: Routine<S>>(s: S, routine: R) -> R::Output {
+            routine.run(s)
+        }
+        run($s, $routine)
+    }};
+}
+
 /// The methods that are SSE's on every x86 ISA, and so part of every x86-64 CPU: prefetches and the 4 x 4 transposition.
 #[cfg(target_arch = "x86_64")]
 macro_rules! sse {

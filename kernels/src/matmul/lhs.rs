@@ -7,7 +7,7 @@ use super::transpose::transpose;
 use crate::buffer::{Buffer, size};
 use crate::cpu::Cpu;
 use crate::dispatch::{Arch, Isa};
-use crate::isa::Simd;
+use crate::isa::{Routine, Simd};
 use crate::pool::{Block, Blocks, Job};
 
 /// The left operand of a product: `rows` by `k` activations in tiles of `MR` rows, each `k` steps of `MR` values or, for
@@ -191,9 +191,27 @@ impl LhsBlock<'_> {
     /// Fills it with `rows`, of whose `stride` columns the first `k` count.
     #[inline(always)]
     pub(crate) fn pack<S: Simd>(&mut self, s: S, rows: &[f32], stride: usize, k: usize) {
-        let Layout { mr, scheme } = self.layout;
+        s.vectorize(PackBlock { to: self, rows, stride, k });
+    }
+}
+
+/// [`LhsBlock::pack`], which all kernels share.
+struct PackBlock<'a, 'b> {
+    to: &'a mut LhsBlock<'b>,
+    rows: &'a [f32],
+    stride: usize,
+    k: usize,
+}
+
+impl<S: Simd> Routine<S> for PackBlock<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, s: S) {
+        let Self { to, rows, stride, k } = self;
+        let Layout { mr, scheme } = to.layout;
         for (t, rows) in rows.chunks(mr * stride).enumerate() {
-            let tile = self.block.row_mut(t);
+            let tile = to.block.row_mut(t);
             match scheme {
                 None => transpose(s, rows, stride, k, rows.len() / stride, tile, mr),
                 Some(scheme) => scheme.pack(s, rows, stride, k, tile, Side::left(mr)),

@@ -12,7 +12,7 @@ use super::Tile;
 use super::float32::F32;
 use super::{LINE, NR};
 use crate::buffer::size;
-use crate::isa::ByteProduct;
+use crate::isa::{ByteProduct, Routine};
 
 /// Rows of a row tile whose words stand row after row.
 pub const ROW_TILE: usize = 16;
@@ -106,6 +106,15 @@ pub struct Block {
     pub(super) ahead_step: usize,
 }
 
+impl Block {
+    /// The same of columns further right.
+    #[inline(always)]
+    pub(super) fn moved(&self, columns: usize) -> Self {
+        let Self { scales, b, c, .. } = *self;
+        Self { scales: scales.wrapping_add(columns), b: b.wrapping_add(columns), c: c.wrapping_add(columns), ..*self }
+    }
+}
+
 /// Words in front of a panel's block of which `bytes` says what they are: scales, and what to start from.
 pub const fn header(bytes: bool) -> usize {
     if bytes { 2 * NR } else { NR }
@@ -141,8 +150,7 @@ unsafe fn tile_rows<S: IntegerTile, const NV: usize, const BYTES: bool>(s: S, ar
     macro_rules! rows {
         ($($r:literal),*) => {
             match args.rows {
-                // SAFETY: as the caller promises; `r` is the number of rows.
-                $($r if $r <= S::MR => unsafe { fixed::<S, $r, NV, BYTES>(s, args) },)*
+                $($r if const { $r <= S::MR } => s.vectorize(Strips::<$r, NV, BYTES>(args)),)*
                 rows => unreachable!("a tile of {rows} rows"),
             }
         };
@@ -152,40 +160,48 @@ unsafe fn tile_rows<S: IntegerTile, const NV: usize, const BYTES: bool>(s: S, ar
 
 /// A tile of `R` rows in strips of `C` registers, all blocks of a strip before the next: its part of the output stays in L1.
 ///
-/// # Safety
-/// What [`tile`] has asserted of `args`, with `args.rows == R`.
-#[inline(always)]
-unsafe fn fixed<S: IntegerTile, const R: usize, const C: usize, const BYTES: bool>(s: S, args: IntegerArgs) {
-    let IntegerArgs { blocks, words, c_stride, .. } = args;
-    let strips = NR / (C * S::LANES);
-    let turns = blocks * strips * words / 4;
-    let (mut ahead, ahead_step) = match size_of_val(args.ahead) {
-        0 => (args.b.as_ptr(), 0),
-        bytes => (args.ahead.as_ptr(), bytes.div_ceil(turns * LINE) * LINE),
-    };
-    let c = args.c.as_mut_ptr();
-    for i in 0..R {
-        for j in (0..NR).step_by(LINE / size_of::<f32>()) {
-            s.prefetch(c.wrapping_add(i * c_stride + j).cast());
+/// Compiled apart, as those of floats are.
+///
+/// Invariant, for [`tile_rows`] to keep, which alone makes them: the arguments are what [`tile`] has asserted, with `R` rows.
+struct Strips<'a, const R: usize, const C: usize, const BYTES: bool>(IntegerArgs<'a>);
+
+impl<S: IntegerTile, const R: usize, const C: usize, const BYTES: bool> Routine<S> for Strips<'_, R, C, BYTES> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, s: S) {
+        let Self(args) = self;
+        let IntegerArgs { blocks, words, c_stride, .. } = args;
+        let strips = NR / (C * S::LANES);
+        let turns = blocks * strips * words / 4;
+        let (mut ahead, ahead_step) = match size_of_val(args.ahead) {
+            0 => (args.b.as_ptr(), 0),
+            bytes => (args.ahead.as_ptr(), bytes.div_ceil(turns * LINE) * LINE),
+        };
+        let c = args.c.as_mut_ptr();
+        for i in 0..R {
+            for j in (0..NR).step_by(LINE / size_of::<f32>()) {
+                s.prefetch(c.wrapping_add(i * c_stride + j).cast());
+            }
         }
-    }
-    for column in (0..NR).step_by(C * S::LANES) {
-        for block in 0..blocks {
-            let b = args.b.as_ptr().wrapping_add(block * (header(BYTES) + words * NR));
-            let at = Block {
-                a: args.a.as_ptr().wrapping_add(block * (words + 1) * S::MR),
-                scales: b.wrapping_add(column),
-                b: b.wrapping_add(header(BYTES) + column),
-                words,
-                c: c.wrapping_add(column),
-                c_stride,
-                add: args.add || block > 0,
-                ahead,
-                ahead_step,
-            };
-            // SAFETY: the block and the strip lie within what the caller promises of the operands and the output.
-            unsafe { s.block::<R, C, BYTES>(&at) };
-            ahead = ahead.wrapping_byte_add(words / 4 * ahead_step);
+        for column in (0..NR).step_by(C * S::LANES) {
+            for block in 0..blocks {
+                let b = args.b.as_ptr().wrapping_add(block * (header(BYTES) + words * NR));
+                let at = Block {
+                    a: args.a.as_ptr().wrapping_add(block * (words + 1) * S::MR),
+                    scales: b.wrapping_add(column),
+                    b: b.wrapping_add(header(BYTES) + column),
+                    words,
+                    c: c.wrapping_add(column),
+                    c_stride,
+                    add: args.add || block > 0,
+                    ahead,
+                    ahead_step,
+                };
+                // SAFETY: the block and the strip lie within the operands and the output.
+                unsafe { s.block::<R, C, BYTES>(&at) };
+                ahead = ahead.wrapping_byte_add(words / 4 * ahead_step);
+            }
         }
     }
 }

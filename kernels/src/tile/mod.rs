@@ -23,7 +23,7 @@ mod x86;
 mod x86_integer;
 
 use crate::buffer::size;
-use crate::isa::Simd;
+use crate::isa::{Routine, Simd};
 use std::ops::Range;
 
 /// Columns of a panel: 2 registers of AVX-512, 4 of AVX, 8 of SSE2 or NEON. One weight layout serves every ISA.
@@ -198,13 +198,13 @@ unsafe fn tile_rows<P: Product, S: Tile<P>, const NV: usize>(s: S, args: &mut Ti
     macro_rules! rows {
         ($($r:literal by $wide:expr),*) => {
             match args.rows {
-                $($r if $r <= S::MR => {
+                $($r if const { $r <= S::MR } => {
                     let wide = columns - columns % ($wide * S::LANES);
-                    // SAFETY: the caller promises what the slices cover; both ranges lie within the columns, and `r` is
-                    // the number of rows.
-                    unsafe {
-                        fixed::<P, S, $r, { $wide }>(s, args, 0..wide);
-                        fixed::<P, S, $r, NV>(s, args, wide..columns);
+                    if wide > 0 {
+                        s.vectorize(Strips::<P, $r, { $wide }> { args, columns: 0..wide });
+                    }
+                    if wide < columns {
+                        s.vectorize(Strips::<P, $r, NV> { args, columns: wide..columns });
                     }
                 })*
                 rows => unreachable!("a tile of {rows} rows"),
@@ -216,59 +216,67 @@ unsafe fn tile_rows<P: Product, S: Tile<P>, const NV: usize>(s: S, args: &mut Ti
 
 /// A tile of `R` rows in strips of `C` registers. A strip lies within a panel or covers whole ones.
 ///
-/// # Safety
-/// What [`tile_rows`] asks for, with `args.rows == R`, and `columns` within its columns.
-#[inline(always)]
-unsafe fn fixed<P: Product, S: Tile<P>, const R: usize, const C: usize>(
-    s: S,
-    args: &mut TileArgs<P>,
+/// Compiled apart ([`Simd::vectorize`]): with the tiles of all sizes within every kernel, building took twice the time.
+///
+/// Invariant, for [`tile_rows`] to keep, which alone makes them: `args` are as it asks for, with `args.rows == R`, and
+/// `columns` lie within its columns.
+struct Strips<'a, 'b, P: Product, const R: usize, const C: usize> {
+    args: &'a mut TileArgs<'b, P>,
     columns: Range<usize>,
-) {
-    let turns = args.depth / TURN;
-    let all_turns = (turns * (columns.len() / (C * S::LANES))).max(1);
-    let mut at = Cursor {
-        a: args.a.as_ptr(),
-        b: args.b.as_ptr(),
-        b_stride: args.b_stride,
-        ahead: args.ahead.as_ptr(),
-        lines: args.ahead.len().div_ceil(LINE * all_turns),
-    };
-    for strip in columns.step_by(C * S::LANES) {
-        let mut acc = [[s.splat(0.0); C]; R];
-        at.a = args.a.as_ptr();
-        at.b = args.b.as_ptr().wrapping_add(strip / NR * args.b_stride + strip % NR);
-        // The output is asked for a few turns before it is needed: at the start, the operands streaming through L1
-        // would push it out again.
-        let last = turns.min(OUTPUT_AHEAD);
-        for (turns, fetch_output) in [(turns - last, true), (last, false)] {
-            // SAFETY: `turns * TURN` steps lie within `depth`, which the slices cover, as the caller promises.
-            unsafe { s.turns(&mut at, turns, &mut acc) };
-            for i in 0..if fetch_output { R } else { 0 } {
-                for j in (0..C * S::LANES).step_by(LINE / size_of::<f32>()) {
-                    s.prefetch(args.c.as_ptr().wrapping_add(i * args.c_stride + strip + j).cast());
+}
+
+impl<P: Product, S: Tile<P>, const R: usize, const C: usize> Routine<S> for Strips<'_, '_, P, R, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, s: S) {
+        let Self { args, columns } = self;
+        let turns = args.depth / TURN;
+        let all_turns = (turns * (columns.len() / (C * S::LANES))).max(1);
+        let mut at = Cursor {
+            a: args.a.as_ptr(),
+            b: args.b.as_ptr(),
+            b_stride: args.b_stride,
+            ahead: args.ahead.as_ptr(),
+            lines: args.ahead.len().div_ceil(LINE * all_turns),
+        };
+        for strip in columns.step_by(C * S::LANES) {
+            let mut acc = [[s.splat(0.0); C]; R];
+            at.a = args.a.as_ptr();
+            at.b = args.b.as_ptr().wrapping_add(strip / NR * args.b_stride + strip % NR);
+            // The output is asked for a few turns before it is needed: at the start, the operands streaming through L1
+            // would push it out again.
+            let last = turns.min(OUTPUT_AHEAD);
+            for (turns, fetch_output) in [(turns - last, true), (last, false)] {
+                // SAFETY: `turns * TURN` steps lie within `depth`, which the slices cover.
+                unsafe { s.turns(&mut at, turns, &mut acc) };
+                for i in 0..if fetch_output { R } else { 0 } {
+                    for j in (0..C * S::LANES).step_by(LINE / size_of::<f32>()) {
+                        s.prefetch(args.c.as_ptr().wrapping_add(i * args.c_stride + strip + j).cast());
+                    }
                 }
             }
-        }
-        for _ in 0..args.depth % TURN {
-            // SAFETY: these are the last steps of `depth`, which the slices cover, as the caller promises.
-            unsafe { step(s, &mut at, &mut acc) };
-        }
-        let c = args.c.as_mut_ptr().wrapping_add(strip);
-        for (i, row) in acc.into_iter().enumerate() {
-            for (j, sum) in P::in_order(s, row).into_iter().enumerate() {
-                // SAFETY: row `i < R` and the strip's columns lie in `c`, as the caller promises; `scale` has NR values,
-                // and a register of columns lies within a panel.
-                unsafe {
-                    let out = c.add(i * args.c_stride + j * S::LANES);
-                    let value = match args.write {
-                        Write::Set => sum,
-                        Write::Add => s.add(s.load_ptr(out), sum),
-                        Write::ScaleAdd(scale) => {
-                            let scale = s.load_ptr(scale.as_ptr().add((strip + j * S::LANES) % NR));
-                            s.mul_add(s.load_ptr(out), scale, sum)
-                        }
-                    };
-                    s.store_ptr(value, out);
+            for _ in 0..args.depth % TURN {
+                // SAFETY: these are the last steps of `depth`, which the slices cover.
+                unsafe { step(s, &mut at, &mut acc) };
+            }
+            let c = args.c.as_mut_ptr().wrapping_add(strip);
+            for (i, row) in acc.into_iter().enumerate() {
+                for (j, sum) in P::in_order(s, row).into_iter().enumerate() {
+                    // SAFETY: row `i < R` and the strip's columns lie in `c`; `scale` has NR values,
+                    // and a register of columns lies within a panel.
+                    unsafe {
+                        let out = c.add(i * args.c_stride + j * S::LANES);
+                        let value = match args.write {
+                            Write::Set => sum,
+                            Write::Add => s.add(s.load_ptr(out), sum),
+                            Write::ScaleAdd(scale) => {
+                                let scale = s.load_ptr(scale.as_ptr().add((strip + j * S::LANES) % NR));
+                                s.mul_add(s.load_ptr(out), scale, sum)
+                            }
+                        };
+                        s.store_ptr(value, out);
+                    }
                 }
             }
         }

@@ -78,10 +78,12 @@ impl<const FMA: bool> Tile<Bf16> for Ymm<FMA> {
         turns: usize,
         acc: &mut [[__m256; C]; R],
     ) {
-        // SAFETY: the caller promises the operands of so many turns; `FMA` proves AVX2 and FMA; `acc` is seen as what it is.
+        // SAFETY: the caller promises the operands of so many turns; `self` proves AVX, or AVX2 and FMA; `acc` is seen as
+        // what it is.
         unsafe {
             match (R, C) {
-                (6, 2) if FMA => full_tile_bf16(at, turns, &mut *acc.as_mut_ptr().cast()),
+                (6, 2) if FMA => full_tile_bf16_fma(at, turns, &mut *acc.as_mut_ptr().cast()),
+                (6, 2) => full_tile_bf16_avx(at, turns, &mut *acc.as_mut_ptr().cast()),
                 _ => super::turns(self, at, turns, acc),
             }
         }
@@ -242,7 +244,7 @@ tile_loop! {
     /// # Safety
     /// The CPU has AVX2 and FMA; the operands of `turns` turns are readable at `at`.
     #[target_feature(enable = "avx2,fma")]
-    fn full_tile_bf16: Bf16, 6 x 2 of __m256 in ymm_reg,
+    fn full_tile_bf16_fma: Bf16, 6 x 2 of __m256 in ymm_reg,
     sums [[c0, d0], [c1, d1], [c2, d2], [c3, d3], [c4, d4], [c5, d5]], temporaries [x, b0, b1],
     constants [lower_halves: reg = LOWER_HALVES.0.as_ptr(), zero: ymm_reg = _mm256_setzero_ps()]
     {
@@ -270,6 +272,34 @@ tile_loop! {
     {
         "vmovups {b0}, ymmword ptr [{b} + {b_step}*\\p]",
         "vmovups {b1}, ymmword ptr [{b} + {b_step}*\\p + 32]",
+        avx_row!("0", "c0", "d0"),
+        avx_row!("1", "c1", "d1"),
+        avx_row!("2", "c2", "d2"),
+        avx_row!("3", "c3", "d3"),
+        avx_row!("4", "c4", "d4"),
+        avx_row!("5", "c5", "d5"),
+    }
+}
+
+/// The upper half of every word.
+static UPPER_HALVES: Aligned = Aligned([[0, 0, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF]; 2]);
+
+tile_loop! {
+    /// [`Tile::turns`] of a full tile of bfloat16 without FMA: as with it, but words are shifted half a register at a time.
+    ///
+    /// # Safety
+    /// The CPU has AVX; the operands of `turns` turns are readable at `at`.
+    #[target_feature(enable = "avx")]
+    fn full_tile_bf16_avx: Bf16, 6 x 2 of __m256 in ymm_reg,
+    sums [[c0, d0], [c1, d1], [c2, d2], [c3, d3], [c4, d4], [c5, d5]], temporaries [x, t, b0, b1],
+    constants [upper_halves: reg = UPPER_HALVES.0.as_ptr()]
+    {
+        "vmovups {b1}, ymmword ptr [{b} + {b_step}*\\p]",
+        "vpslld {b0:x}, {b1:x}, 16",
+        "vmovdqu {t:x}, xmmword ptr [{b} + {b_step}*\\p + 16]",
+        "vpslld {t:x}, {t:x}, 16",
+        "vinsertf128 {b0}, {b0}, {t:x}, 1",
+        "vandps {b1}, {b1}, ymmword ptr [{upper_halves}]",
         avx_row!("0", "c0", "d0"),
         avx_row!("1", "c1", "d1"),
         avx_row!("2", "c2", "d2"),

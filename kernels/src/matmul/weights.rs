@@ -33,6 +33,11 @@ impl Weights {
     /// # Panics
     /// When a value is no bfloat16 and `storage` is: nothing is rounded but to integers.
     pub fn pack(cpu: &Cpu, storage: Storage, k: usize, n: usize, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+        Self::pack_rows(cpu, storage, k, n, &read)
+    }
+
+    /// [`Weights::pack`], compiled once and not for every `read`.
+    fn pack_rows(cpu: &Cpu, storage: Storage, k: usize, n: usize, read: ReadRow) -> Self {
         let panels = n.div_ceil(NR);
         let mut data = Buffer::zeroed(Self::packed_bytes(storage, k, n) / size_of::<f32>());
         if k > 0 {
@@ -122,16 +127,19 @@ impl Weights {
     }
 }
 
+/// Reads a row.
+type ReadRow<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
+
 /// Task p makes panel p: [`NR`] rows side by side, transposed.
-struct PackPanels<'a, F> {
+struct PackPanels<'a> {
     storage: Storage,
     k: usize,
     n: usize,
-    read: F,
+    read: ReadRow<'a>,
     out: Blocks<'a, u8>,
 }
 
-impl<F: Fn(usize, &mut [f32]) + Sync> Job for PackPanels<'_, F> {
+impl Job for PackPanels<'_> {
     #[inline(always)]
     fn run<S: Arch>(&self, s: S, p: usize, rows: &mut [f32]) {
         let columns = NR.min(self.n - p * NR);

@@ -30,19 +30,19 @@ const MAX_LANES: usize = 16;
 /// Methods are `inline(always)` so that they compile inside the target-feature functions of [`Simd::vectorize`].
 /// `mul_add` may round once (FMA) or twice (mul, add): results agree bit for bit within an ISA, not between them.
 pub trait Simd: Copy + Send + Sync {
-    /// Runs `routine` in a function of its own, compiled with these instructions. A call costs what calls cost, and what is
-    /// compiled apart is compiled once for all who call it, without what surrounds the call.
-    #[inline(never)]
-    fn vectorize<R: Routine<Self>>(self, routine: R) -> R::Output {
-        routine.run(self)
-    }
-
     /// The register.
     type V: Copy;
     /// The register seen as 32-bit words: an i32, two i16 or four i8 each.
     type I: Copy;
     /// f32 lanes in a register.
     const LANES: usize;
+
+    /// Runs `routine` in a function of its own, compiled for these instructions: once for all who call it, and small enough
+    /// for the compiler to be quick. What every CPU of the target has needs no more than this; other sets name their features.
+    #[inline(never)]
+    fn vectorize<R: Routine<Self>>(self, routine: R) -> R::Output {
+        routine.run(self)
+    }
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;

@@ -147,6 +147,7 @@ pub(super) fn tile<S: IntegerTile>(s: S, args: IntegerArgs) {
 /// What [`tile`] has asserted of `args`.
 #[inline(always)]
 unsafe fn tile_rows<S: IntegerTile, const NV: usize, const BYTES: bool>(s: S, args: IntegerArgs) {
+    // Constant bounds per ISA: the arms beyond them are not compiled.
     macro_rules! rows {
         ($($r:literal),*) => {
             match args.rows {

@@ -285,7 +285,8 @@ tile_loop! {
 static UPPER_HALVES: Aligned = Aligned([[0, 0, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF]; 2]);
 
 tile_loop! {
-    /// [`Tile::turns`] of a full tile of bfloat16 without FMA: as with it, but words are shifted half a register at a time.
+    /// [`Tile::turns`] of a full tile of bfloat16 without FMA: words are shifted half a register at a time, and the mask stays
+    /// in memory, where the compiler keeps it in a register and spills a sum every step.
     ///
     /// # Safety
     /// The CPU has AVX; the operands of `turns` turns are readable at `at`.

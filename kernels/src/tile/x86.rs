@@ -206,6 +206,19 @@ macro_rules! avx_row {
     ) };
 }
 
+/// Six rows of a tile of 6x16, each a `$row`.
+#[rustfmt::skip]
+macro_rules! six_rows {
+    ($row:ident) => { concat!(
+        $row!("0", "c0", "d0"), "\n",
+        $row!("1", "c1", "d1"), "\n",
+        $row!("2", "c2", "d2"), "\n",
+        $row!("3", "c3", "d3"), "\n",
+        $row!("4", "c4", "d4"), "\n",
+        $row!("5", "c5", "d5"),
+    ) };
+}
+
 tile_loop! {
     /// [`Tile::turns`] of a full tile with FMA.
     ///
@@ -218,12 +231,7 @@ tile_loop! {
     {
         "vmovups {b0}, ymmword ptr [{b} + {b_step}*\\p]",
         "vmovups {b1}, ymmword ptr [{b} + {b_step}*\\p + 32]",
-        fma_row!("0", "c0", "d0"),
-        fma_row!("1", "c1", "d1"),
-        fma_row!("2", "c2", "d2"),
-        fma_row!("3", "c3", "d3"),
-        fma_row!("4", "c4", "d4"),
-        fma_row!("5", "c5", "d5"),
+        six_rows!(fma_row),
     }
 }
 
@@ -251,12 +259,7 @@ tile_loop! {
         "vmovups {b1}, ymmword ptr [{b} + {b_step}*\\p]",
         "vpshufb {b0}, {b1}, ymmword ptr [{lower_halves}]",
         "vpblendw {b1}, {zero}, {b1}, 0xaa",
-        fma_row!("0", "c0", "d0"),
-        fma_row!("1", "c1", "d1"),
-        fma_row!("2", "c2", "d2"),
-        fma_row!("3", "c3", "d3"),
-        fma_row!("4", "c4", "d4"),
-        fma_row!("5", "c5", "d5"),
+        six_rows!(fma_row),
     }
 }
 
@@ -272,12 +275,7 @@ tile_loop! {
     {
         "vmovups {b0}, ymmword ptr [{b} + {b_step}*\\p]",
         "vmovups {b1}, ymmword ptr [{b} + {b_step}*\\p + 32]",
-        avx_row!("0", "c0", "d0"),
-        avx_row!("1", "c1", "d1"),
-        avx_row!("2", "c2", "d2"),
-        avx_row!("3", "c3", "d3"),
-        avx_row!("4", "c4", "d4"),
-        avx_row!("5", "c5", "d5"),
+        six_rows!(avx_row),
     }
 }
 
@@ -301,12 +299,7 @@ tile_loop! {
         "vpslld {t:x}, {t:x}, 16",
         "vinsertf128 {b0}, {b0}, {t:x}, 1",
         "vandps {b1}, {b1}, ymmword ptr [{upper_halves}]",
-        avx_row!("0", "c0", "d0"),
-        avx_row!("1", "c1", "d1"),
-        avx_row!("2", "c2", "d2"),
-        avx_row!("3", "c3", "d3"),
-        avx_row!("4", "c4", "d4"),
-        avx_row!("5", "c5", "d5"),
+        six_rows!(avx_row),
     }
 }
 

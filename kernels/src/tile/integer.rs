@@ -106,15 +106,6 @@ pub struct Block {
     pub(super) ahead_step: usize,
 }
 
-impl Block {
-    /// The same of columns further right.
-    #[inline(always)]
-    pub(super) fn moved(&self, columns: usize) -> Self {
-        let Self { scales, b, c, .. } = *self;
-        Self { scales: scales.wrapping_add(columns), b: b.wrapping_add(columns), c: c.wrapping_add(columns), ..*self }
-    }
-}
-
 /// Words in front of a panel's block of which `bytes` says what they are: scales, and what to start from.
 pub const fn header(bytes: bool) -> usize {
     if bytes { 2 * NR } else { NR }

@@ -55,6 +55,15 @@ impl<const FMA: bool> IntegerTile for Ymm<FMA> {
 
 impl IntegerTile for Sse2 {}
 
+impl Block {
+    /// The same of columns further right.
+    #[inline(always)]
+    fn moved(&self, columns: usize) -> Self {
+        let Self { scales, b, c, .. } = *self;
+        Self { scales: scales.wrapping_add(columns), b: b.wrapping_add(columns), c: c.wrapping_add(columns), ..*self }
+    }
+}
+
 /// Defines a function that is [`IntegerTile::block`] for one size of tile.
 ///
 /// `$start` sets the sums, `$step` are the instructions of step `\p`; then `$scales` loads the columns' scales, and

@@ -8,7 +8,7 @@ from harness import output
 
 # What multiplies by a lane: its name, the lane, how many a loop has, and how many loops there are at least.
 TILES = [
-    ("fmla", ".s[", 96, 1),  # compiled once for all kernels
+    ("fmla", ".s[", 96, 3),  # the product, whatever becomes of it, and two in attention
     ("sdot", ".4b[", 96, 1),
     ("smlal", ".h[", 192, 1),
 ]

@@ -1,6 +1,6 @@
 //! NEON, the baseline of aarch64: 4 lanes, 32 registers.
 
-use super::{ByteProduct, Simd};
+use super::{ByteProduct, Routine, Simd};
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
@@ -31,6 +31,12 @@ impl Simd for Neon {
     register!(float32x4_t: splat = vdupq_n_f32, load = vld1q_f32, store = vst1q_f32,
         add = vaddq_f32, sub = vsubq_f32, mul = vmulq_f32, div = vdivq_f32);
     words!(int32x4_t, of float32x4_t: splat = vdupq_n_s32, words = vreinterpretq_s32_f32, floats = vreinterpretq_f32_s32);
+
+    // Within its caller: in a function of its own the tile of i16, whose sums fill the registers, moves them to the stack.
+    #[inline(always)]
+    fn vectorize<R: Routine<Self>>(self, routine: R) -> R::Output {
+        routine.run(self)
+    }
 
     #[inline(always)]
     fn dot_i16(self, a: int32x4_t, b: int32x4_t, c: int32x4_t) -> int32x4_t {

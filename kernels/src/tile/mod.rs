@@ -217,7 +217,7 @@ unsafe fn tile_rows<P: Product, S: Tile<P>, const NV: usize>(s: S, args: &mut Ti
 /// A tile of `R` rows in strips of `C` registers. A strip lies within a panel or covers whole ones.
 ///
 /// Compiled apart ([`Simd::vectorize`]): with the tiles of all sizes within every kernel, this crate took four times as long
-/// to build, and no kernel was faster for it.
+/// to build, and on x86 no kernel was faster for it.
 ///
 /// Invariant, for [`tile_rows`] to keep, which alone makes them: `args` are as it asks for, with `args.rows == R`, and
 /// `columns` lie within its columns.

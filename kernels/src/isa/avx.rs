@@ -78,12 +78,7 @@ impl<const FMA: bool> Simd for Ymm<FMA> {
     #[inline(always)]
     fn vectorize<R: Routine<Self>>(self, routine: R) -> R::Output {
         // SAFETY: `FMA` proves AVX2 and FMA; else `self` proves AVX.
-        unsafe {
-            match FMA {
-                true => with_features!("avx2,fma", self, routine),
-                false => with_features!("avx", self, routine),
-            }
-        }
+        unsafe { if FMA { with_features!("avx2,fma", self, routine) } else { with_features!("avx", self, routine) } }
     }
 
     #[inline(always)]

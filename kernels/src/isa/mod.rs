@@ -37,8 +37,9 @@ pub trait Simd: Copy + Send + Sync {
     /// f32 lanes in a register.
     const LANES: usize;
 
-    /// Runs `routine` in a function of its own, compiled for these instructions: once for all who call it, and small enough
-    /// for the compiler to be quick. What every CPU of the target has needs no more than this; other sets name their features.
+    /// Runs `routine` compiled for these instructions, in a function of its own unless an instruction set says why not: once
+    /// for all who call it, and small enough for the compiler to be quick. What every CPU of the target has needs no more than
+    /// this; other sets name their features.
     #[inline(never)]
     fn vectorize<R: Routine<Self>>(self, routine: R) -> R::Output {
         routine.run(self)

@@ -132,7 +132,7 @@ impl Plan {
     }
 }
 
-/// What becomes of a finished block of `C`. One kind of task for all of them: a tile of every size is compiled into each.
+/// What becomes of a finished block of `C`. One kind of task for all of them, which is compiled for every instruction set.
 enum Epilogue<'a> {
     /// It is the output's.
     Store(Blocks<'a>),

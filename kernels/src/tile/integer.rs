@@ -142,7 +142,8 @@ unsafe fn tile_rows<S: IntegerTile, const NV: usize, const BYTES: bool>(s: S, ar
     macro_rules! rows {
         ($($r:literal),*) => {
             match args.rows {
-                $($r if const { $r <= S::MR } => s.vectorize(Strips::<$r, NV, BYTES>(args)),)*
+                // SAFETY: as the caller promises; `r` is the number of rows.
+                $($r if const { $r <= S::MR } => s.vectorize(unsafe { Strips::<$r, NV, BYTES>::new(args) }),)*
                 rows => unreachable!("a tile of {rows} rows"),
             }
         };
@@ -154,8 +155,17 @@ unsafe fn tile_rows<S: IntegerTile, const NV: usize, const BYTES: bool>(s: S, ar
 ///
 /// Compiled apart, as those of floats are.
 ///
-/// Invariant, for [`tile_rows`] to keep, which alone makes them: the arguments are what [`tile`] has asserted, with `R` rows.
+/// Invariant: what [`Strips::new`] asks for.
 struct Strips<'a, const R: usize, const C: usize, const BYTES: bool>(IntegerArgs<'a>);
+
+impl<'a, const R: usize, const C: usize, const BYTES: bool> Strips<'a, R, C, BYTES> {
+    /// # Safety
+    /// What [`tile`] has asserted of `args`, with `args.rows == R`.
+    #[inline(always)]
+    unsafe fn new(args: IntegerArgs<'a>) -> Self {
+        Self(args)
+    }
+}
 
 impl<S: IntegerTile, const R: usize, const C: usize, const BYTES: bool> Routine<S> for Strips<'_, R, C, BYTES> {
     type Output = ();

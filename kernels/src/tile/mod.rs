@@ -201,10 +201,13 @@ unsafe fn tile_rows<P: Product, S: Tile<P>, const NV: usize>(s: S, args: &mut Ti
                 $($r if const { $r <= S::MR } => {
                     let wide = columns - columns % ($wide * S::LANES);
                     if wide > 0 {
-                        s.vectorize(Strips::<P, $r, { $wide }> { args, columns: 0..wide });
+                        // SAFETY: the caller promises what the slices cover; the range lies within the columns, and `r`
+                        // is the number of rows.
+                        s.vectorize(unsafe { Strips::<P, $r, { $wide }>::new(args, 0..wide) });
                     }
                     if wide < columns {
-                        s.vectorize(Strips::<P, $r, NV> { args, columns: wide..columns });
+                        // SAFETY: as above.
+                        s.vectorize(unsafe { Strips::<P, $r, NV>::new(args, wide..columns) });
                     }
                 })*
                 rows => unreachable!("a tile of {rows} rows"),
@@ -219,11 +222,19 @@ unsafe fn tile_rows<P: Product, S: Tile<P>, const NV: usize>(s: S, args: &mut Ti
 /// Compiled apart ([`Simd::vectorize`]): with the tiles of all sizes within every kernel, this crate took four times as long
 /// to build, and on x86 no kernel was faster for it.
 ///
-/// Invariant, for [`tile_rows`] to keep, which alone makes them: `args` are as it asks for, with `args.rows == R`, and
-/// `columns` lie within its columns.
+/// Invariant: what [`Strips::new`] asks for.
 struct Strips<'a, 'b, P: Product, const R: usize, const C: usize> {
     args: &'a mut TileArgs<'b, P>,
     columns: Range<usize>,
+}
+
+impl<'a, 'b, P: Product, const R: usize, const C: usize> Strips<'a, 'b, P, R, C> {
+    /// # Safety
+    /// What [`tile_rows`] asks for, with `args.rows == R`, and `columns` within its columns.
+    #[inline(always)]
+    unsafe fn new(args: &'a mut TileArgs<'b, P>, columns: Range<usize>) -> Self {
+        Self { args, columns }
+    }
 }
 
 impl<P: Product, S: Tile<P>, const R: usize, const C: usize> Routine<S> for Strips<'_, '_, P, R, C> {
